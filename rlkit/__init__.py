@@ -1,0 +1,48 @@
+"""rlkit: reinforcement-learning fine-tuning of language models on answers that can be checked.
+
+    recipe.yaml -> Recipe -> Task -> Sample -> Group -> ScoredGroup -> TrainBatch -> weights vN -> checkpoint N
+       recipe/      data/    rollout/   scoring/ + rewards/    algorithm/    learner/   weight_sync   checkpoint
+
+`rlkit.train` is the loop. What a reward plugin needs is exported here: the records, and the judges (loaded when first used).
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from rlkit.records import Group, Sample, Score, ScoredGroup, Task, TrainBatch, Verdict
+
+if TYPE_CHECKING:
+    from rlkit.verify.code import judge_code
+    from rlkit.verify.extract import extract_answer, split_reply
+    from rlkit.verify.math import MathJudge, judge_math
+
+_JUDGES = {
+    "MathJudge": "rlkit.verify.math",
+    "judge_math": "rlkit.verify.math",
+    "judge_code": "rlkit.verify.code",
+    "extract_answer": "rlkit.verify.extract",
+    "split_reply": "rlkit.verify.extract",
+}
+
+__all__ = [
+    "Group",
+    "MathJudge",
+    "Sample",
+    "Score",
+    "ScoredGroup",
+    "Task",
+    "TrainBatch",
+    "Verdict",
+    "extract_answer",
+    "judge_code",
+    "judge_math",
+    "split_reply",
+]
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _JUDGES:
+        raise AttributeError(f"module 'rlkit' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_JUDGES[name]), name)

@@ -1,0 +1,83 @@
+"""Every knob of a recipe: type, range, default and one line of doc. The models are the manual."""
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from rlkit.recipe.schema.data import Data, Evaluation, Fields, Filter, Prompt, Source
+from rlkit.recipe.schema.model import Model, ModelInit
+from rlkit.recipe.schema.reward import Combine, Reward, RewardPart, Runtime
+from rlkit.recipe.schema.rollout import PARITY_LIMIT, Learner, Rollout
+from rlkit.recipe.schema.run import Checkpoint, Cluster, Run, Tracking
+from rlkit.recipe.schema.section import Section
+from rlkit.recipe.schema.stages import GrpoStage, Optimizer, SftStage, Stage
+
+
+class Recipe(Section):
+    """A whole run."""
+
+    run: Run = Field(default_factory=Run)
+    """Name, seed and folder."""
+    model: Model
+    """The weights the run starts from."""
+    data: Data
+    """Training tasks."""
+    reward: Reward = Field(default_factory=lambda: Reward.model_validate({}))
+    """Parts and weights."""
+    stages: list[Stage] = Field(min_length=1)
+    """What is done to the model, in order; each stage's model is the next one's start."""
+    rollout: Rollout = Field(default_factory=Rollout)
+    """Engines and sampling."""
+    learner: Learner = Field(default_factory=Learner)
+    """The actor that updates the weights."""
+    checkpoint: Checkpoint = Field(default_factory=Checkpoint)
+    """What is kept to continue from."""
+    evaluation: Evaluation = Field(default_factory=Evaluation)
+    """Held-out tasks."""
+    tracking: Tracking = Field(default_factory=Tracking)
+    """What is written for people."""
+    cluster: Cluster = Field(default_factory=Cluster)
+    """Ray."""
+
+    @model_validator(mode="after")
+    def _context_fits(self) -> Self:
+        if self.model.init is not None and self.rollout.max_tokens >= self.model.init.max_position_embeddings:
+            raise ValueError(
+                f"rollout.max_tokens={self.rollout.max_tokens} leaves no room for a prompt in "
+                f"model.init.max_position_embeddings={self.model.init.max_position_embeddings}"
+            )
+        return self
+
+    @property
+    def parity_limit(self) -> float:
+        """The recipe's limit or the precision's default, in nats."""
+        return self.rollout.parity_limit or PARITY_LIMIT[self.learner.precision]
+
+
+__all__ = [
+    "PARITY_LIMIT",
+    "Checkpoint",
+    "Cluster",
+    "Combine",
+    "Data",
+    "Evaluation",
+    "Fields",
+    "Filter",
+    "GrpoStage",
+    "Learner",
+    "Model",
+    "ModelInit",
+    "Optimizer",
+    "Prompt",
+    "Recipe",
+    "Reward",
+    "RewardPart",
+    "Rollout",
+    "Run",
+    "Runtime",
+    "Section",
+    "SftStage",
+    "Source",
+    "Stage",
+    "Tracking",
+]

@@ -1,0 +1,175 @@
+"""`data` and `evaluation`: where tasks come from and how they are shown to the model."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from rlkit.recipe.schema.section import Section
+
+Mapping = Literal["plain", "gsm8k", "math", "humaneval", "mbpp"]
+
+
+class Fields(Section):
+    """Which column holds what; a dotted name reaches into nested columns."""
+
+    prompt: str = "prompt"
+    """Column of the problem's text."""
+    reference: str | None = "reference"
+    """Column of the gold answer or of the code tests; null where there is none (demonstrations)."""
+    response: str | None = None
+    """Column of a demonstration's reply, for SFT."""
+    id: str | None = None
+    """Column of a stable id; by default the row's number."""
+    kind: str | None = None
+    """Column that says "math" or "code"; by default told from the reference's shape."""
+    domain: str | None = "metadata.domain"
+    """Column of the domain, for filters and mixtures."""
+    difficulty: str | None = "metadata.difficulty"
+    """Column of the difficulty, for filters and mixtures."""
+
+
+class Filter(Section):
+    """Keeps the rows that match every given list."""
+
+    domain: list[str] | None = None
+    """Domains to keep."""
+    difficulty: list[str | int | float] | None = None
+    """Difficulties to keep."""
+    kind: list[Literal["math", "code"]] | None = None
+    """Kinds of task to keep."""
+
+
+class Source(Section):
+    """One place to read rows from."""
+
+    path: str = Field(min_length=1)
+    """File (.jsonl, .json, .parquet, .csv, each also .gz), folder, Hub name, or `builtin:NAME`."""
+    split: str = "train"
+    """Split of a folder, a Hub data set or a built-in source."""
+    mapping: Mapping | None = None
+    """A ready mapping of columns; told from the columns where it is left out."""
+    fields: Fields | None = None
+    """A mapping of your own instead of a ready one."""
+    filter: Filter | None = None
+    """Rows to keep."""
+    max_rows: int | None = Field(None, ge=1)
+    """Read at most this many rows, from the start."""
+    weight: float = Field(1.0, gt=0)
+    """Share of this source in the mixture, against the other sources' weights."""
+
+    @model_validator(mode="after")
+    def _one_mapping(self) -> Self:
+        if self.mapping is not None and self.fields is not None:
+            raise ValueError("give one of mapping and fields, not both")
+        return self
+
+
+class Prompt(Section):
+    """How a task becomes what the model sees, R1 style."""
+
+    template: str = "{prompt}\n\nPut the final answer in \\boxed{{}}."
+    """Text of the user's turn for math tasks; {prompt} is the task's text, double braces stand for single ones."""
+    code_template: str = "{prompt}\n\nPut the program in one ```python block."
+    """The same for code tasks."""
+    system: str | None = None
+    """System turn; none by default."""
+    force_think: bool = True
+    """Begin the reply with <think> and a newline, so that the model reasons first; samples hold it too."""
+
+    @model_validator(mode="after")
+    def _templates_format(self) -> Self:
+        for name in ("template", "code_template"):
+            text = getattr(self, name)
+            try:
+                shown = text.format(prompt="\0")
+            except (KeyError, IndexError, ValueError, AttributeError) as e:
+                raise ValueError(
+                    f"{name} does not format ({e}): write {{prompt}}, and {{{{ }}}} for plain braces"
+                ) from e
+            if "\0" not in shown:
+                raise ValueError(f"{name} does not contain {{prompt}}")
+        return self
+
+
+class Data(Section):
+    """The training tasks: one `path`, or `sources` mixed by weight."""
+
+    path: str | None = None
+    """The only source's path; its other keys stand beside it."""
+    split: str = "train"
+    """As in sources."""
+    mapping: Mapping | None = None
+    """As in sources."""
+    fields: Fields | None = None
+    """As in sources."""
+    filter: Filter | None = None
+    """As in sources."""
+    max_rows: int | None = Field(None, ge=1)
+    """Read at most this many rows of each source."""
+    sources: list[Source] | None = None
+    """Several sources instead of `path`."""
+    domain_shares: dict[str, float] = Field(default_factory=dict)
+    """Least share of the drawn tasks by domain, such as {algebra: 0.3}; the rest is drawn as it comes."""
+    stratify_by: Literal["domain", "difficulty"] | None = None
+    """Spread each epoch so that every stretch of tasks holds this column's values in their overall shares."""
+    on_bad_row: Literal["stop", "skip"] = "stop"
+    """A row that cannot be used: stop with file:line and reason, or skip, count and list it."""
+    max_prompt_tokens: int | None = Field(None, ge=1)
+    """Longest rendered prompt; by default what the context leaves after rollout.max_tokens."""
+    prompt: Prompt = Field(default_factory=Prompt)
+    """How tasks are shown to the model."""
+
+    @model_validator(mode="after")
+    def _sources_fit(self) -> Self:
+        if (self.path is None) == (self.sources is None):
+            raise ValueError("give exactly one of data.path and data.sources")
+        if self.sources is not None and not self.sources:
+            raise ValueError("data.sources is empty")
+        if self.sources is not None and (self.mapping or self.fields or self.filter):
+            raise ValueError("mapping, fields and filter belong to each of data.sources here")
+        if self.mapping is not None and self.fields is not None:
+            raise ValueError("give one of mapping and fields, not both")
+        if (
+            any(not 0 < share <= 1 for share in self.domain_shares.values())
+            or sum(self.domain_shares.values()) > 1
+        ):
+            raise ValueError("each of data.domain_shares lies in (0, 1] and together they are at most 1")
+        return self
+
+    def all_sources(self) -> list[Source]:
+        """The sources, whichever way they were written."""
+        if self.sources is not None:
+            if self.max_rows is None:
+                return self.sources
+            return [
+                s.model_copy(update={"max_rows": min(s.max_rows or self.max_rows, self.max_rows)})
+                for s in self.sources
+            ]
+        assert self.path is not None
+        return [
+            Source(
+                path=self.path,
+                split=self.split,
+                mapping=self.mapping,
+                fields=self.fields,
+                filter=self.filter,
+                max_rows=self.max_rows,
+            )
+        ]
+
+
+class Evaluation(Section):
+    """Held-out tasks: judged before, every N steps and after, never trained on."""
+
+    sources: list[Source] | None = None
+    """Where held-out tasks come from; by default `holdout` rows are taken out of the training data."""
+    holdout: int = Field(256, ge=0)
+    """Without sources: how many training tasks to set apart, drawn with the run's seed; 0: no evaluation."""
+    max_rows: int | None = Field(None, ge=1)
+    """Use at most this many held-out tasks, drawn with the run's seed."""
+    every: int = Field(0, ge=0)
+    """Steps between two evaluations inside an RL stage; 0: only before and after."""
+    samples_per_prompt: int = Field(1, ge=1, le=1024)
+    """Sampled replies a task, at the rollout's temperature."""
+    greedy: bool = True
+    """Also judge one greedy reply a task."""

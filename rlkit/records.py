@@ -1,0 +1,132 @@
+"""The records that flow between the stages: rlkit's architecture in one file.
+
+    Task -> Sample -> Group -> ScoredGroup -> TrainBatch -> weights vN
+
+Every record is frozen: a stage makes new records, it never fills in another stage's blanks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Task:
+    """One problem with what is needed to check an answer to it."""
+
+    id: str
+    """Unique within a run; names the source and the row."""
+    kind: str
+    """What judges it: "math" or "code"."""
+    prompt: str
+    """The user's words, before the prompt template and the chat template."""
+    reference: Any
+    """Gold answer (text) for math; {"mode", "entry_point", "tests" | "test_code"} for code (see `rlkit verify code`)."""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    """Free columns; "domain" and "difficulty" are understood by filters and mixtures."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One completion of a task, as the sampler drew it."""
+
+    id: str
+    """"<task id>#<sample number>"."""
+    response: str
+    """The reply's text; begins with the forced "<think>" where the recipe forces it."""
+    num_tokens: int
+    """Tokens drawn (the forced start is not counted)."""
+    finish_reason: str = "stop"
+    """"stop" (end of text or a stop string) or "length" (cut at max_tokens)."""
+    token_ids: tuple[int, ...] = ()
+    """[T] drawn tokens, the end-of-text token included."""
+    logprobs: tuple[float, ...] = ()
+    """[T] log-probability of each drawn token under the sampler, at the sampling temperature, in nats."""
+    seed: int = 0
+    """Seed of this request alone; its text is a function of (weights, prompt ids, seed, sampling keys)."""
+    policy_version: int = 0
+    """Step whose last update made the weights it was drawn from (the oldest, if they changed under it)."""
+    prompt_ids: tuple[int, ...] = ()
+    """[P] tokens the model was shown, the forced start of the reply included."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """One reward part's opinion of one sample."""
+
+    value: float | None
+    """Finite number, or None: could not be graded, so the sample leaves the baseline and the loss."""
+    verdict: str = ""
+    """A short name: "correct", "wrong", "timeout", ..."""
+    reason: str = ""
+    """One sentence for a person."""
+    evidence: Any = None
+    """What the value rests on, JSON-serialisable."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A judge's finding about one answer. Judges know nothing of rewards."""
+
+    verdict: str
+    """math: "correct" | "wrong" | "unscored"; code: "pass" | "fail" | "timeout" | "memory" | "output" | "killed" | "unscored"."""
+    detail: str = ""
+    """Why, in a few words: "unparsable", "timeout", "memory", "crash", or what differed."""
+    seconds: float = 0.0
+    """Wall-clock seconds spent judging."""
+    passed: int = 0
+    """Code: tests passed."""
+    total: int = 0
+    """Code: tests run."""
+    tests: tuple[Mapping[str, Any], ...] = ()
+    """Code: {"verdict", "seconds", "detail"} of each test, in order."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """A task and the samples of it drawn in one step: what a reward plugin is given."""
+
+    task: Task
+    samples: tuple[Sample, ...]
+    scores: Mapping[str, tuple[Score, ...]] = field(default_factory=dict)
+    """By part name, the scores of the parts that the plugin names in `needs`."""
+
+
+@dataclass(frozen=True)
+class ScoredGroup:
+    """A group with every part's scores and the combined reward."""
+
+    task: Task
+    samples: tuple[Sample, ...]
+    parts: Mapping[str, tuple[Score, ...]]
+    """By part name, one score a sample, in the samples' order."""
+    weights: Mapping[str, float]
+    """By part name; they add to 1."""
+    rewards: tuple[float | None, ...]
+    """Total of each sample; None where a part could not be graded."""
+
+
+@dataclass(frozen=True)
+class TrainBatch:
+    """The sequences of one update, flat: everything the loss needs and nothing else.
+
+    Axes: S sequences, N all their tokens (prompt and completion) end to end, C all completion tokens end to end.
+    """
+
+    token_ids_N: Tensor
+    """[N] int64."""
+    lengths_S: tuple[int, ...]
+    """Tokens of each sequence, prompt included; they add to N."""
+    prompt_lengths_S: tuple[int, ...]
+    """Prompt tokens of each sequence."""
+    sampler_logprobs_C: Tensor
+    """[C] float32, the sampler's log-probability of each completion token."""
+    advantages_S: Tensor
+    """[S] float32, one for each sequence; its tokens share it."""
+    policy_versions_S: tuple[int, ...]
+    """Version each sequence was drawn from."""
