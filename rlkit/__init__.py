@@ -3,7 +3,8 @@
     recipe.yaml -> Recipe -> Task -> Sample -> Group -> ScoredGroup -> TrainBatch -> weights vN -> checkpoint N
        recipe/      data/    rollout/   scoring/ + rewards/    algorithm/    learner/   weight_sync   checkpoint
 
-`rlkit.train` is the loop. What a reward plugin needs is exported here: the records, and the judges (loaded when first used).
+`rlkit.train` is the loop. What a reward plugin needs is exported here: the records, and the judges (loaded when
+first used).
 """
 
 from typing import TYPE_CHECKING, Any
@@ -11,19 +12,26 @@ from typing import TYPE_CHECKING, Any
 from rlkit.records import Group, Sample, Score, ScoredGroup, Task, TrainBatch, Verdict
 
 if TYPE_CHECKING:
+    from rlkit.verify.arithmetic import Equality, find_equalities
     from rlkit.verify.code import judge_code
-    from rlkit.verify.extract import extract_answer, split_reply
+    from rlkit.verify.extract import extract_answer, extract_code, find_boxes, find_code_blocks, split_reply
     from rlkit.verify.math import MathJudge, judge_math
 
 _JUDGES = {
+    "Equality": "rlkit.verify.arithmetic",
+    "find_equalities": "rlkit.verify.arithmetic",
     "MathJudge": "rlkit.verify.math",
     "judge_math": "rlkit.verify.math",
     "judge_code": "rlkit.verify.code",
     "extract_answer": "rlkit.verify.extract",
+    "extract_code": "rlkit.verify.extract",
+    "find_boxes": "rlkit.verify.extract",
+    "find_code_blocks": "rlkit.verify.extract",
     "split_reply": "rlkit.verify.extract",
 }
 
 __all__ = [
+    "Equality",
     "Group",
     "MathJudge",
     "Sample",
@@ -33,6 +41,10 @@ __all__ = [
     "TrainBatch",
     "Verdict",
     "extract_answer",
+    "extract_code",
+    "find_boxes",
+    "find_code_blocks",
+    "find_equalities",
     "judge_code",
     "judge_math",
     "split_reply",

@@ -26,7 +26,7 @@ class Task:
     prompt: str
     """The user's words, before the prompt template and the chat template."""
     reference: Any
-    """Gold answer (text) for math; {"mode", "entry_point", "tests" | "test_code"} for code (see `rlkit verify code`)."""
+    """math: the gold answer as text; code: {"mode", "entry_point", "tests" | "test_code"} (see rlkit.verify.code)."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     """Free columns; "domain" and "difficulty" are understood by filters and mixtures."""
 
@@ -74,7 +74,8 @@ class Verdict:
     """A judge's finding about one answer. Judges know nothing of rewards."""
 
     verdict: str
-    """math: "correct" | "wrong" | "unscored"; code: "pass" | "fail" | "timeout" | "memory" | "output" | "killed" | "unscored"."""
+    """math: "correct" | "wrong" | "unscored";
+    code: "pass" | "fail" | "timeout" | "memory" | "output" | "killed" | "unscored"."""
     detail: str = ""
     """Why, in a few words: "unparsable", "timeout", "memory", "crash", or what differed."""
     seconds: float = 0.0

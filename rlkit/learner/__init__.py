@@ -1,0 +1,1 @@
+"""TrainBatch -> new weights: models, the update, and the Ray actor round it."""

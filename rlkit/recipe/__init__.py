@@ -1,0 +1,1 @@
+"""YAML and overrides -> `Recipe`, checked before anything heavy is imported; `plan` says what it will do."""

@@ -4,7 +4,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from rlkit.recipe.schema.data import Data, Evaluation, Fields, Filter, Prompt, Source
+from rlkit.recipe.schema.data import Data, Evaluation, Fields, Filter, Prompt, Rows, Source
 from rlkit.recipe.schema.model import Model, ModelInit
 from rlkit.recipe.schema.reward import Combine, Reward, RewardPart, Runtime
 from rlkit.recipe.schema.rollout import PARITY_LIMIT, Learner, Rollout
@@ -71,6 +71,7 @@ __all__ = [
     "Prompt",
     "Recipe",
     "Reward",
+    "Rows",
     "RewardPart",
     "Rollout",
     "Run",

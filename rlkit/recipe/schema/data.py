@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from rlkit.recipe.schema.section import Section
+from rlkit.recipe.schema.section import PathText, Section
 
 Mapping = Literal["plain", "gsm8k", "math", "humaneval", "mbpp"]
 
@@ -13,7 +13,7 @@ class Fields(Section):
     """Which column holds what; a dotted name reaches into nested columns."""
 
     prompt: str = "prompt"
-    """Column of the problem's text."""
+    """Column of the problem's text, or a text with columns in braces such as "{Body} {Question}"."""
     reference: str | None = "reference"
     """Column of the gold answer or of the code tests; null where there is none (demonstrations)."""
     response: str | None = None
@@ -42,8 +42,9 @@ class Filter(Section):
 class Source(Section):
     """One place to read rows from."""
 
-    path: str = Field(min_length=1)
-    """File (.jsonl, .json, .parquet, .csv, each also .gz), folder, Hub name, or `builtin:NAME`."""
+    path: PathText = Field(min_length=1)
+    """File (.jsonl, .json, .csv, each also .gz, or .parquet), folder, Hub name (`owner/name` or
+    `owner/name?config=main`), or `builtin:NAME`."""
     split: str = "train"
     """Split of a folder, a Hub data set or a built-in source."""
     mapping: Mapping | None = None
@@ -91,10 +92,10 @@ class Prompt(Section):
         return self
 
 
-class Data(Section):
-    """The training tasks: one `path`, or `sources` mixed by weight."""
+class Rows(Section):
+    """Rows to learn from: one `path`, or `sources` mixed by weight."""
 
-    path: str | None = None
+    path: PathText | None = None
     """The only source's path; its other keys stand beside it."""
     split: str = "train"
     """As in sources."""
@@ -114,10 +115,6 @@ class Data(Section):
     """Spread each epoch so that every stretch of tasks holds this column's values in their overall shares."""
     on_bad_row: Literal["stop", "skip"] = "stop"
     """A row that cannot be used: stop with file:line and reason, or skip, count and list it."""
-    max_prompt_tokens: int | None = Field(None, ge=1)
-    """Longest rendered prompt; by default what the context leaves after rollout.max_tokens."""
-    prompt: Prompt = Field(default_factory=Prompt)
-    """How tasks are shown to the model."""
 
     @model_validator(mode="after")
     def _sources_fit(self) -> Self:
@@ -129,10 +126,7 @@ class Data(Section):
             raise ValueError("mapping, fields and filter belong to each of data.sources here")
         if self.mapping is not None and self.fields is not None:
             raise ValueError("give one of mapping and fields, not both")
-        if (
-            any(not 0 < share <= 1 for share in self.domain_shares.values())
-            or sum(self.domain_shares.values()) > 1
-        ):
+        if any(not 0 < share <= 1 for share in self.domain_shares.values()) or sum(self.domain_shares.values()) > 1:
             raise ValueError("each of data.domain_shares lies in (0, 1] and together they are at most 1")
         return self
 
@@ -142,8 +136,7 @@ class Data(Section):
             if self.max_rows is None:
                 return self.sources
             return [
-                s.model_copy(update={"max_rows": min(s.max_rows or self.max_rows, self.max_rows)})
-                for s in self.sources
+                s.model_copy(update={"max_rows": min(s.max_rows or self.max_rows, self.max_rows)}) for s in self.sources
             ]
         assert self.path is not None
         return [
@@ -156,6 +149,15 @@ class Data(Section):
                 max_rows=self.max_rows,
             )
         ]
+
+
+class Data(Rows):
+    """The run's tasks, and how the model is shown them."""
+
+    max_prompt_tokens: int | None = Field(None, ge=1)
+    """Longest rendered prompt; by default what the context leaves after rollout.max_tokens."""
+    prompt: Prompt = Field(default_factory=Prompt)
+    """How tasks are shown to the model, in every stage."""
 
 
 class Evaluation(Section):

@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from rlkit.recipe.schema.section import Section
+from rlkit.recipe.schema.section import PathText, Section
 
 
 class ModelInit(Section):
@@ -44,7 +44,7 @@ class ModelInit(Section):
 class Model(Section):
     """Exactly one of `path` and `init`."""
 
-    path: str | None = None
+    path: PathText | None = Field(None, min_length=1)
     """Folder or Hugging Face Hub name of a causal language model."""
     init: ModelInit | None = None
     """Make a small model from nothing instead."""

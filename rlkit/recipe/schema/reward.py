@@ -1,5 +1,6 @@
 """`reward`: the parts, their weights, how they combine and how they are run."""
 
+import math
 from typing import Any, Self
 
 from pydantic import ConfigDict, Field, model_validator
@@ -38,10 +39,9 @@ class Runtime(Section):
 
     num_workers: int = Field(1, ge=1, le=4096)
     """Scoring actors."""
-    timeout_s: float = Field(60, gt=0)
-    """Longest time for one group's scoring; past it the actor is ended and the group is unscored."""
-    math_timeout_s: float = Field(5, gt=0)
-    """Longest time to judge one math answer, in seconds."""
+    timeout_s: float = Field(120, gt=0)
+    """Longest time for one group's scoring, in seconds; past it the actor is ended and the group is unscored. Keep it
+    above samples_per_prompt times the 4 s that one endless program may take."""
     max_unscored: float = Field(0.5, ge=0, le=1)
     """Share of a step's samples that may end unscored; above it the run stops, naming the part."""
 
@@ -79,9 +79,7 @@ class Reward(Section):
             raise ValueError("at least one part needs a weight above 0")
         for name in self.combine.wrong_caps:
             if name not in self.parts and name not in DEFAULT_WEIGHTS:
-                raise ValueError(
-                    f"combine.wrong_caps names {name!r}, which is no part here: {', '.join(self.parts)}"
-                )
+                raise ValueError(f"combine.wrong_caps names {name!r}, which is no part here: {', '.join(self.parts)}")
         return self
 
     @property
@@ -92,5 +90,5 @@ class Reward(Section):
     @property
     def weights(self) -> dict[str, float]:
         """Normalised weights; they add to 1."""
-        total = sum(part.weight for part in self.parts.values())
+        total = math.fsum(part.weight for part in self.parts.values())
         return {name: part.weight / total for name, part in self.parts.items()}

@@ -35,13 +35,14 @@ class Rollout(Section):
     stop: list[str] = Field(default_factory=list)
     """Strings that end a reply."""
     engine: dict[str, Any] = Field(default_factory=dict)
-    """Any vLLM engine argument (max_model_len, gpu_memory_utilization, kv_cache_dtype, ...), checked against the installed vLLM."""
+    """Any vLLM engine argument (max_model_len, gpu_memory_utilization, ...), checked against the installed vLLM."""
     kv_cache_gb: float = Field(1.0, gt=0)
     """Memory of each CPU engine's key-value cache, in GiB; on GPUs use engine.gpu_memory_utilization."""
     timeout_s: float = Field(600, gt=0)
     """Longest wait for the next finished group, in seconds."""
     parity_limit: float | None = Field(None, gt=0)
-    """Largest difference of a canary token's log-prob between engine and learner after a sync, in nats; by default by precision."""
+    """Largest difference of a canary token's log-prob between engine and learner after a sync, in nats; by default
+    1e-4 in float32 and 0.25 in bfloat16."""
 
     @model_validator(mode="after")
     def _truncation(self) -> Self:

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from rlkit.recipe.schema.section import Section
+from rlkit.recipe.schema.section import PathText, Section
 
 
 class Run(Section):
@@ -10,7 +10,7 @@ class Run(Section):
 
     name: str = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)
     """Name of the run; its folder is `<dir>/<name>`."""
-    dir: str = Field("runs", min_length=1)
+    dir: PathText = Field("runs", min_length=1)
     """Folder that holds the runs."""
     seed: int = Field(0, ge=0, lt=2**31)
     """Seed of everything random: model start, data order, every sample."""

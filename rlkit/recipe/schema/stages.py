@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from rlkit.recipe.schema.data import Data
+from rlkit.recipe.schema.data import Rows
 from rlkit.recipe.schema.section import Section
 
 
@@ -17,7 +17,9 @@ class Optimizer(Section):
     """What follows the warm-up: stay, or fall to 0 at the stage's last update."""
     warmup_steps: int = Field(0, ge=0)
     """Updates of linear warm-up from 0."""
-    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.99)
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = Field(
+        (0.9, 0.99), strict=False
+    )
     """AdamW's decay rates."""
     weight_decay: float = Field(0.0, ge=0)
     """AdamW's decoupled weight decay, on matrices only."""
@@ -32,7 +34,7 @@ class SftStage(Optimizer):
     """Supervised fine-tuning."""
     learning_rate: float = Field(2e-5, gt=0, le=1)
     """Peak learning rate."""
-    data: Data | None = None
+    data: Rows | None = None
     """Demonstrations (columns prompt and response); by default the recipe's data."""
     steps: int | None = Field(None, ge=1)
     """Optimizer steps; give steps or epochs."""
@@ -70,7 +72,8 @@ class GrpoStage(Optimizer):
     clip_high: float = Field(0.2, ge=0)
     """The importance ratio is clipped from above at 1 + clip_high."""
     loss_mean: Literal["token", "sequence"] = "token"
-    """token: mean over all tokens (DAPO, arXiv:2503.14476); sequence: mean over sequences of their means (GRPO as published)."""
+    """token: mean over all tokens (DAPO, arXiv:2503.14476); sequence: mean over sequences of their means (GRPO as
+    published)."""
     normalize_by_std: bool = True
     """Divide the group's centred rewards by their standard deviation; off: Dr. GRPO (arXiv:2503.20783)."""
     kl_coef: float = Field(0.0, ge=0)
@@ -80,7 +83,8 @@ class GrpoStage(Optimizer):
     def _updates_divide(self) -> Self:
         if self.updates_per_step > self.prompts_per_step:
             raise ValueError(
-                f"updates_per_step={self.updates_per_step} needs at least as many prompts_per_step, got {self.prompts_per_step}"
+                f"updates_per_step={self.updates_per_step} needs at least as many prompts_per_step, "
+                f"got {self.prompts_per_step}"
             )
         return self
 

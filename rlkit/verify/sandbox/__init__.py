@@ -1,0 +1,1 @@
+"""Where candidate programs run: `client` (in the judge's process) -> `zygote` (trusted, forks) -> `child`."""

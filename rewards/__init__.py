@@ -1,0 +1,1 @@
+"""The built-in reward parts: plugins like anybody's, which import only what `rlkit` exports."""

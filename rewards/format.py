@@ -1,0 +1,58 @@
+"""format: a thought in its tags, then one answer in the place where it is looked for, then nothing."""
+
+from __future__ import annotations
+
+import re
+
+from rlkit import Group, Score, find_boxes, find_code_blocks, split_reply
+
+WEIGHTS = {"tags": 0.4, "answer": 0.2, "one": 0.2, "last": 0.2}
+"""What each rule pays; they add to 1."""
+_REASONS = {
+    "tags": "think tags must stand once, in order, at the start, and hold something",
+    "answer": "an answer must follow the thought",
+    "one": "there must be exactly one box or code block, and it must not be empty",
+    "last": "nothing may follow the answer",
+}
+_LOOSE_END = re.compile(r"[\s.$)\]\\]*")
+
+
+class Format:
+    """The sum of the rules that hold, in [0, 1].
+
+    tags: <think> and </think> once each, in order, nothing before, something between; answer: a box (math) or a python
+    block (code) after them; one: exactly one, not empty; last: nothing but closing marks after it. Empty tags pay
+    nothing (the tag counts of open-r1 pay them in full).
+    """
+
+    def score(self, group: Group) -> list[Score]:
+        """One score a sample; the evidence lists the rules."""
+        return [self._one(sample.response, group.task.kind) for sample in group.samples]
+
+    def _one(self, response: str, kind: str) -> Score:
+        rules = _check(response, kind)
+        value = round(sum(WEIGHTS[name] for name, holds in rules.items() if holds), 6)
+        broken = [_REASONS[name] for name, holds in rules.items() if not holds]
+        return Score(value, "ok" if not broken else "broken", "; ".join(broken), {"rules": rules})
+
+
+def _check(response: str, kind: str) -> dict[str, bool]:
+    text = response.strip()
+    reply = split_reply(text)
+    once = text.count("<think>") == 1 and text.count("</think>") == 1 and text.startswith("<think>")
+    tags = once and reply.thought is not None and re.search(r"\w", reply.thought) is not None
+    answer = reply.answer or ""
+    if kind == "code":
+        blocks = find_code_blocks(answer)
+        found = [(code, end) for language, code, end in blocks if language in ("python", "")]
+        one = len(blocks) == 1
+    else:
+        found = [(content, end) for _, end, content in find_boxes(answer)]
+        one = len(re.findall(r"\\f?box(?:ed)?\b", answer)) == 1
+    filled = [end for content, end in found if re.search(r"\w", content)]
+    return {
+        "tags": tags,
+        "answer": bool(filled),
+        "one": one and len(filled) == 1,
+        "last": bool(filled) and _LOOSE_END.fullmatch(answer[filled[-1] :]) is not None,
+    }

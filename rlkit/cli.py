@@ -1,0 +1,217 @@
+"""The `rlkit` command. A recipe is checked before anything heavy (torch, ray, vllm) is imported."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from rlkit import __version__
+from rlkit.errors import RlkitError, UsageError
+
+if TYPE_CHECKING:
+    from rlkit.recipe.load import LoadedRecipe
+    from rlkit.recipe.plan import Plan
+
+
+@dataclass(frozen=True)
+class Command:
+    """One word after `rlkit`."""
+
+    summary: str
+    """One line for `rlkit --help`."""
+    configure: Callable[[argparse.ArgumentParser], None]
+    """Adds the command's arguments."""
+    run: Callable[[argparse.Namespace], int]
+    """Does it; returns the exit code."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse whose complaints are `UsageError`s."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message} (see {self.prog} --help)")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code: 0 done, 1 failed, 2 wrong use, 130 stopped by the user."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _dispatch(words)
+    except SystemExit as e:  # argparse, after --help
+        return e.code if isinstance(e.code, int) else 2
+    except KeyboardInterrupt:
+        print("rlkit: stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `rlkit plan ... | head`: nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except RlkitError as e:
+        return _report(words, str(e), e.exit_code)
+    except Exception as e:  # a defect of ours: still one sentence, the rest on demand
+        what = " ".join(str(e).split())
+        sentence = f"{type(e).__name__}: {what}" if what else type(e).__name__
+        return _report(words, f"{sentence} (a defect of rlkit; run again with --debug for the traceback)", 1)
+
+
+def _report(words: Sequence[str], message: str, code: int) -> int:
+    if "--debug" in words:
+        traceback.print_exc()
+    sys.stdout.flush()
+    for line in message.splitlines() or [""]:
+        print(f"rlkit: error: {line}", file=sys.stderr)
+    return code
+
+
+def _dispatch(words: list[str]) -> int:
+    if not words:
+        print(_overview(), file=sys.stderr)
+        return 2
+    if words[0] in ("-h", "--help"):
+        print(_overview())
+        return 0
+    if words[0] in ("-V", "--version"):
+        print(f"rlkit {__version__}")
+        return 0
+    if words[0] not in COMMANDS:
+        known = [*COMMANDS, "--help", "--version"]
+        what = "option" if words[0].startswith("-") else "command"
+        raise UsageError(f"unknown {what} {words[0]!r}{_hint(words[0], known)} (see rlkit --help)")
+    return _run_command(words[0], words[1:])
+
+
+def _run_command(name: str, words: list[str]) -> int:
+    command = COMMANDS[name]
+    parser = _Parser(prog=f"rlkit {name}", description=command.summary, allow_abbrev=False)
+    command.configure(parser)
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    args, unknown = parser.parse_known_intermixed_args(words)
+    if unknown:
+        raise UsageError(f"{_unknown_word(parser, unknown[0])} (see {parser.prog} --help)")
+    return command.run(args)
+
+
+def _unknown_word(parser: argparse.ArgumentParser, word: str) -> str:
+    options = sorted(o for action in parser._actions for o in action.option_strings if o.startswith("--"))
+    flag = word.split("=")[0]
+    if "." in flag and "=" in word:
+        return f"unknown option {flag!r}; an override takes no dashes: {word.lstrip('-')}"
+    return f"unknown option {flag!r}{_hint(flag, options)}"
+
+
+def _hint(word: str, known: Iterable[str]) -> str:
+    known = list(known)
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else f"; there is {', '.join(known)}"
+
+
+def _overview() -> str:
+    width = max(len(name) for name in COMMANDS)
+    lines = [f"  {name:<{width}}  {command.summary}" for name, command in COMMANDS.items()]
+    return (
+        "usage: rlkit COMMAND ...\n\n"
+        "Reinforcement-learning fine-tuning of language models on answers that can be checked.\n\n"
+        "commands:\n" + "\n".join(lines) + "\n\n"
+        "options:\n  -h, --help     this text; after a command, its arguments\n  -V, --version  the version\n\n"
+        "exit codes: 0 done, 1 the run failed, 2 wrong use, 130 stopped by you with its state saved"
+    )
+
+
+def _add_recipe(parser: argparse.ArgumentParser, required: bool = True) -> None:
+    parser.add_argument("recipe", metavar="RECIPE", nargs=None if required else "?", help="a YAML file")
+    parser.add_argument(
+        "overrides", metavar="KEY=VALUE", nargs="*", help="overrides by dotted path, such as stages.1.steps=5"
+    )
+
+
+def _load(args: argparse.Namespace) -> LoadedRecipe:
+    from rlkit.recipe.load import load_recipe
+
+    return load_recipe(Path(args.recipe), args.overrides)
+
+
+def _plan_of(loaded: LoadedRecipe, run_dir: Path, address: str | None = None) -> Plan:
+    from rlkit.data.builtin import ROWS
+    from rlkit.recipe.counts import count_tasks
+    from rlkit.recipe.machine import Machine
+    from rlkit.recipe.plan import make_plan
+
+    recipe = loaded.recipe
+    if address is not None:
+        recipe = recipe.model_copy(update={"cluster": recipe.cluster.model_copy(update={"address": address})})
+    return make_plan(recipe, machine=Machine.detect(run_dir), num_tasks=count_tasks(recipe.data, ROWS), run_dir=run_dir)
+
+
+def _run_dir(args: argparse.Namespace, loaded: LoadedRecipe) -> Path:
+    run = loaded.recipe.run
+    return Path(args.run_dir) if getattr(args, "run_dir", None) else Path(run.dir) / run.name
+
+
+def _configure_train(parser: argparse.ArgumentParser) -> None:
+    _add_recipe(parser)
+    parser.add_argument("--run-dir", metavar="DIR", help="the run's folder (default: <run.dir>/<run.name>)")
+    parser.add_argument(
+        "--resume",
+        choices=("auto", "must", "never"),
+        default="auto",
+        help="auto: continue an unfinished run, else start; must: only continue; never: only start anew",
+    )
+    parser.add_argument("--address", metavar="RAY", help="a Ray cluster (auto, ray://host:10001), as cluster.address")
+
+
+def _train(args: argparse.Namespace) -> int:
+    loaded = _load(args)
+    run_dir = _run_dir(args, loaded)
+    plan = _plan_of(loaded, run_dir, args.address)
+    if plan.refusals:
+        raise UsageError("\n".join(plan.refusals))
+    from rlkit.pipeline import run_recipe
+
+    return run_recipe(loaded, run_dir=run_dir, resume=args.resume, address=args.address)
+
+
+def _configure_plan(parser: argparse.ArgumentParser) -> None:
+    _add_recipe(parser, required=False)
+    parser.add_argument("--json", action="store_true", help="print the plan as JSON")
+    parser.add_argument("--schema", action="store_true", help="print the recipe's JSON Schema, for editors")
+
+
+def _plan(args: argparse.Namespace) -> int:
+    if args.schema:
+        import json
+
+        from rlkit.recipe.schema import Recipe
+
+        print(json.dumps(Recipe.model_json_schema(), indent=2))
+        return 0
+    if args.recipe is None:
+        raise UsageError("rlkit plan needs a RECIPE (see rlkit plan --help)")
+    loaded = _load(args)
+    plan = _plan_of(loaded, _run_dir(args, loaded))
+    if args.json:
+        print(plan.to_json())
+    else:
+        from rlkit.recipe.show import print_plan
+
+        print_plan(plan)
+    for refusal in plan.refusals:
+        print(f"rlkit: error: {refusal}", file=sys.stderr)
+    return 2 if plan.refusals else 0
+
+
+COMMANDS = {
+    "train": Command(
+        "Run a recipe: fine-tune the model and leave everything of the run on disk.", _configure_train, _train
+    ),
+    "plan": Command(
+        "Say what a recipe will do here, its arithmetic, memory and placement, and start nothing.",
+        _configure_plan,
+        _plan,
+    ),
+}

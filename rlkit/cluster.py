@@ -1,0 +1,85 @@
+"""Ray at the edge: starting it, and waiting for it with a deadline and a sentence.
+
+Every wait in rlkit goes through `get` or has a deadline of its own, so nothing waits for ever.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Any
+
+import ray
+from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
+
+from rlkit.errors import ClusterError, RlkitError
+from rlkit.recipe.schema import Cluster
+
+
+def start_ray(keys: Cluster, address: str | None) -> None:
+    """Connects to a Ray cluster, or starts a local one that ends with this process.
+
+    Raises:
+        ClusterError: Ray does not start or the address does not answer.
+    """
+    address = address or keys.address
+    # Ray fills the driver's terminal with its own lines; rlkit says what matters.
+    os.environ.setdefault("RAY_DEDUP_LOGS", "1")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
+    try:
+        if address:
+            ray.init(address=address, **common)
+        else:
+            ray.init(
+                address="local",
+                include_dashboard=False,
+                num_cpus=os.cpu_count(),
+                object_store_memory=keys.object_store_mb * 2**20,
+                **common,
+            )
+    except (RayError, ConnectionError, RuntimeError, ValueError, OSError) as e:
+        where = f"the Ray cluster at {address}" if address else "a local Ray"
+        raise ClusterError(f"{where} cannot be used: {_first_line(e)}; check cluster.address, memory and /tmp") from e
+
+
+def stop_ray() -> None:
+    """Ends the local cluster, or leaves the one that was joined."""
+    if ray.is_initialized():
+        ray.shutdown()
+
+
+def get(ref: Any, *, timeout_s: float, what: str) -> Any:
+    """The value of one Ray reference or a list of them.
+
+    Args:
+        ref: What to wait for.
+        timeout_s: Longest wait, in seconds.
+        what: The work, for the message: "the update of step 3".
+
+    Raises:
+        ClusterError: the deadline passed, the actor died, or the work failed by something unforeseen.
+        RlkitError: whatever the actor itself raised for the user.
+    """
+    try:
+        return ray.get(ref, timeout=timeout_s)
+    except GetTimeoutError:
+        raise ClusterError(f"{what} took more than {timeout_s:g} s (its deadline in the recipe)") from None
+    except RayTaskError as e:
+        raise remote_error(e, what) from e
+    except RayActorError as e:
+        raise ClusterError(f"{what} was lost: its process died ({_first_line(e)})") from e
+
+
+def remote_error(error: RayTaskError, what: str) -> RlkitError:
+    """What an actor raised, as one of ours: its own RlkitError, or a ClusterError that names the first cause."""
+    cause = error.cause
+    if isinstance(cause, RlkitError):
+        return type(cause)(*cause.args)
+    return ClusterError(f"{what} failed: {type(cause).__name__}: {_first_line(cause)}")
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,73 @@
+"""Additions with worked column steps: half of the quickstart's tasks."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from hashlib import blake2b
+from typing import Any
+
+HELDOUT_SHARE = 10
+
+
+def in_heldout(key: str) -> bool:
+    """Which split a task belongs to, by its content alone: one in HELDOUT_SHARE is held out."""
+    return blake2b(key.encode(), digest_size=8).digest()[0] % HELDOUT_SHARE == 0
+
+
+def carries_of(a: int, b: int) -> int:
+    """Carries into a column that both numbers have, the ones that a forgetful adder gets wrong: 348 + 275 -> 2."""
+    carry, count = 0, 0
+    for da, db in _columns(a, b)[:-1]:
+        carry = (da + db + carry) // 10
+        count += carry
+    return count
+
+
+def _columns(a: int, b: int) -> list[tuple[int, int]]:
+    """Digit pairs from the units on."""
+    width = max(len(str(a)), len(str(b)))
+    return list(zip(map(int, str(a).zfill(width)[::-1]), map(int, str(b).zfill(width)[::-1]), strict=True))
+
+
+def worked_sum(a: int, b: int, *, with_carries: bool) -> tuple[str, str]:
+    """Column steps and the answer they lead to; every stated equality is true, also where carries are forgotten.
+
+    348 + 275 -> ("8+5=13\\n4+7+1=12\\n3+2+1=6", "623"), and without carries ("8+5=13\\n4+7=11\\n3+2=5", "513").
+    """
+    steps, answer, carry = [], "", 0
+    columns = _columns(a, b)
+    for number, (da, db) in enumerate(columns):
+        total = da + db + carry
+        steps.append(f"{da}+{db}{f'+{carry}' if carry else ''}={total}")
+        last = number == len(columns) - 1
+        answer = (str(total) if last else str(total % 10)) + answer
+        carry = total // 10 if with_carries else 0
+    return "\n".join(steps), answer
+
+
+def arithmetic_rows(rng: random.Random, *, heldout: bool, digits: int, wrong: float) -> Iterator[dict[str, Any]]:
+    """Different additions of two `digits`-digit numbers without end, as long as there are any.
+
+    Args:
+        wrong: share of replies that forget every carry.
+    """
+    low, high = 10 ** (digits - 1), 10**digits - 1
+    seen: set[tuple[int, int]] = set()
+    misses = 0
+    # Rejection: where almost every draw is an old one, the pool is as good as empty.
+    while misses < 2000:
+        a, b = rng.randint(low, high), rng.randint(low, high)
+        # a + b and b + a are one problem: they never lie on two sides of the split.
+        if (a, b) in seen or in_heldout(f"{min(a, b)}+{max(a, b)}") != heldout:
+            misses += 1
+            continue
+        seen.add((a, b))
+        misses = 0
+        steps, answer = worked_sum(a, b, with_carries=rng.random() >= wrong)
+        yield {
+            "prompt": f"What is {a} + {b}?",
+            "reference": str(a + b),
+            "response": f"<think>\n{steps}\n</think>\n\\boxed{{{answer}}}",
+            "metadata": {"domain": "addition", "difficulty": carries_of(a, b)},
+        }

@@ -1,0 +1,148 @@
+"""Test code -> cases of arguments and expected value, where its syntax tree says nothing else.
+
+`assert f(1, [2]) == 3` -> {"args": [1, [2]], "expected": 3}; nothing is ever run.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import math
+from typing import Any
+
+
+def is_json_value(value: Any) -> bool:
+    """Whether JSON can carry the value and give back an equal one of the same type."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, list):
+        return all(is_json_value(v) for v in value)
+    if isinstance(value, dict):
+        return all(type(k) is str and is_json_value(k) and is_json_value(v) for k, v in value.items())
+    if isinstance(value, str):
+        return not any("\ud800" <= c <= "\udfff" for c in value)
+    return value is None or isinstance(value, (bool, int))
+
+
+def case_of(call: ast.Call, expected: ast.expr) -> dict[str, Any] | None:
+    """One case in the form `rlkit verify code` reads, or None where an argument is not a literal."""
+    if any(keyword.arg is None for keyword in call.keywords):
+        return None
+    try:
+        args = [ast.literal_eval(a) for a in call.args]
+        kwargs = {k.arg: ast.literal_eval(k.value) for k in call.keywords}
+        value = ast.literal_eval(expected)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return None
+    if is_json_value([args, kwargs, value]):
+        case: dict[str, Any] = {"args": args, "expected": value}
+        return {**case, "kwargs": kwargs} if kwargs else case
+    # The format has no literal text for keyword arguments.
+    if kwargs:
+        return None
+    # unparse, not repr: it writes infinity as a literal that can be read back.
+    args_py = "[" + ", ".join(ast.unparse(a) for a in call.args) + "]"
+    return {"args_py": args_py, "expected_py": ast.unparse(expected)}
+
+
+def cases_of(statements: list[ast.stmt], function: str | None) -> tuple[str, list[dict[str, Any]]] | None:
+    """All statements as cases of one function.
+
+    Args:
+        statements: a test's body; docstrings, `pass` and `assert True` say nothing and are left out.
+        function: the name that must be called; None: any, the same in all.
+    Returns:
+        (the function's name, its cases), or None if one statement is not `assert f(literals) == literal`.
+    """
+    cases: list[dict[str, Any]] = []
+    for statement in statements:
+        if _says_nothing(statement):
+            continue
+        sides = _equality(statement)
+        if sides is None:
+            return None
+        call, expected = sides
+        assert isinstance(call.func, ast.Name)
+        function = function or call.func.id
+        case = case_of(call, expected) if call.func.id == function else None
+        if case is None:
+            return None
+        cases.append(case)
+    return (function, cases) if function and cases else None
+
+
+def _equality(statement: ast.stmt) -> tuple[ast.Call, ast.expr] | None:
+    """(f(...), expected) of `assert f(...) == expected`, with f a plain name."""
+    if not isinstance(statement, ast.Assert):
+        return None
+    test = statement.test
+    if not isinstance(test, ast.Compare) or len(test.ops) != 1 or not isinstance(test.ops[0], ast.Eq):
+        return None
+    call = test.left
+    if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
+        return None
+    return call, test.comparators[0]
+
+
+def _says_nothing(statement: ast.stmt) -> bool:
+    if isinstance(statement, ast.Assert):
+        return isinstance(statement.test, ast.Constant) and statement.test.value is True
+    return isinstance(statement, ast.Pass) or (
+        isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+    )
+
+
+def check_body(tree: ast.Module) -> list[ast.stmt] | None:
+    """Body of HumanEval's `def check(candidate)`, where the module holds nothing else that runs."""
+    checks = [s for s in tree.body if isinstance(s, ast.FunctionDef) and s.name == "check"]
+    others = [s for s in tree.body if s not in checks and not _is_metadata(s) and not _says_nothing(s)]
+    return checks[0].body if len(checks) == 1 and not others else None
+
+
+def _is_metadata(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.Assign) and [ast.unparse(t) for t in statement.targets] == ["METADATA"]
+
+
+def called_functions(code: str) -> list[str]:
+    """Names that the code calls as plain functions, in the order they are written."""
+    calls = [n for n in ast.walk(ast.parse(code)) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)]
+    return [c.func.id for c in sorted(calls, key=lambda c: (c.lineno, c.col_offset)) if isinstance(c.func, ast.Name)]
+
+
+def helpers_of(prompt: str, entry_point: str) -> str:
+    """Imports and functions of a HumanEval prompt other than the one to write: its tests may use them."""
+    try:
+        body = ast.parse(prompt).body
+    except SyntaxError:
+        return ""
+    # The one to write is left out: it would overwrite the candidate's.
+    kept = [s for s in body if not (isinstance(s, ast.FunctionDef) and s.name == entry_point)]
+    return "\n".join(ast.unparse(s) for s in kept)
+
+
+def check_code_reference(reference: dict[str, Any]) -> str | None:
+    """Why a code reference cannot be one, or None where it can."""
+    mode = reference.get("mode")
+    if mode == "asserts":
+        code = reference.get("test_code")
+        return None if isinstance(code, str) and code.strip() else "the code reference has no test_code"
+    if mode not in ("function", "stdin"):
+        return f"the code reference's mode is {json.dumps(mode, default=str)}, not function, asserts or stdin"
+    tests = reference.get("tests")
+    if not isinstance(tests, list) or not tests:
+        return "the code reference has no tests"
+    entry_point = reference.get("entry_point")
+    if mode == "function" and not (isinstance(entry_point, str) and entry_point.isidentifier()):
+        return "the code reference has no entry_point"
+    for number, test in enumerate(tests, start=1):
+        if not isinstance(test, dict) or not _complete(test, mode):
+            wanted = "stdin and stdout" if mode == "stdin" else "args and expected (or args_py and expected_py)"
+            return f"test {number} of the code reference lacks {wanted}"
+    return None
+
+
+def _complete(test: dict[str, Any], mode: str) -> bool:
+    if mode == "stdin":
+        return isinstance(test.get("stdin"), str) and isinstance(test.get("stdout"), str)
+    plain = isinstance(test.get("args", []), list) and ("args" in test or "kwargs" in test) and "expected" in test
+    return plain or (isinstance(test.get("args_py"), str) and isinstance(test.get("expected_py"), str))

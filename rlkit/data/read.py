@@ -1,0 +1,232 @@
+"""Rows of files and folders, one at a time, each with the line it stands on."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, cast
+
+from rlkit.data.rows import BadRow, Row, did_you_mean, some
+from rlkit.errors import DataError
+
+TEXT_ENDINGS = (".jsonl", ".json", ".csv")
+ENDINGS = (*TEXT_ENDINGS, *(e + ".gz" for e in TEXT_ENDINGS), ".parquet")
+SPLIT_NAMES = ("train", "test", "validation", "valid", "val", "dev", "eval", "heldout")
+
+
+def ending_of(path: Path) -> str | None:
+    """The known ending of a data file, or None."""
+    return next((e for e in ENDINGS if path.name.lower().endswith(e)), None)
+
+
+def read_path(path: Path, split: str, label: str) -> Iterator[Row | BadRow]:
+    """Rows of a file or folder that exists, with unreadable rows in their places.
+
+    Args:
+        path: a data file, a folder of them, or a folder that `datasets.save_to_disk` wrote.
+        split: which files of a folder; a single file has no splits.
+        label: what row keys begin with.
+    Raises:
+        DataError: the file as a whole cannot be read, or the folder has no such split.
+    """
+    if not path.is_dir():
+        yield from read_file(path, label)
+    elif (path / "dataset_dict.json").exists() or (path / "state.json").exists():
+        yield from _read_saved_dataset(path, split, label)
+    else:
+        for file in _files_of_split(path, split):
+            yield from read_file(file, f"{label}/{file.relative_to(path)}")
+
+
+def read_file(path: Path, label: str) -> Iterator[Row | BadRow]:
+    """Rows of one data file, by its ending."""
+    ending = ending_of(path)
+    if ending is None:
+        raise DataError(f"{path}: cannot tell the format; the name must end in one of {', '.join(ENDINGS)}")
+    readers = {".jsonl": _read_jsonl, ".json": _read_json, ".csv": _read_csv, ".parquet": _read_parquet}
+    try:
+        yield from readers[ending.removesuffix(".gz")](path, label)
+    except (OSError, EOFError, zlib.error) as e:
+        raise DataError(f"{path}: cannot be read ({e}); make it again or download it again") from e
+
+
+def _open(path: Path) -> IO[bytes]:
+    if path.name.lower().endswith(".gz"):
+        return cast(IO[bytes], gzip.open(path, "rb"))
+    return path.open("rb")
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    """Lines as bytes: only a newline ends one (str.splitlines would also break at U+2028)."""
+    with _open(path) as f:
+        for number, line in enumerate(f):
+            yield line.removeprefix(b"\xef\xbb\xbf") if number == 0 else line
+
+
+def _read_jsonl(path: Path, label: str) -> Iterator[Row | BadRow]:
+    for number, line in enumerate(_lines(path), start=1):
+        if not line.strip():
+            continue
+        where = f"{path}:{number}"
+        try:
+            value = json.loads(line.decode("utf-8"))
+        except UnicodeDecodeError as e:
+            yield BadRow(where, f"not UTF-8 (byte {e.start + 1} of the line)")
+        except json.JSONDecodeError as e:
+            yield BadRow(where, f"broken JSON ({e.msg} at column {e.colno})")
+        except (ValueError, RecursionError) as e:
+            yield BadRow(where, f"broken JSON ({e})")
+        else:
+            yield _object_row(value, where, f"{label}:{number}")
+
+
+def _object_row(value: Any, where: str, key: str) -> Row | BadRow:
+    if not isinstance(value, dict):
+        return BadRow(where, f"a row must be a JSON object, here it is {type_name(value)}")
+    return Row(where, key, value)
+
+
+def type_name(value: Any) -> str:
+    """A JSON value's type in words: "a list", "a number"."""
+    names = {str: "text", bool: "true or false", int: "a number", float: "a number", list: "a list"}
+    return "null" if value is None else names.get(type(value), "an object")
+
+
+def _read_json(path: Path, label: str) -> Iterator[Row | BadRow]:
+    with _open(path) as f:
+        raw = f.read().removeprefix(b"\xef\xbb\xbf")
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as e:
+        line = raw.count(b"\n", 0, e.start) + 1
+        raise DataError(f"{path}:{line}: not UTF-8; save the file as UTF-8") from e
+    if text.strip() and not text.lstrip().startswith("["):
+        raise DataError(f"{path}: not a list of objects; JSON lines need a name that ends in .jsonl")
+    for number, (value, line) in enumerate(_list_items(text, path), start=1):
+        yield _object_row(value, f"{path}:{line}", f"{label}:{number}")
+
+
+def _list_items(text: str, path: Path) -> Iterator[tuple[Any, int]]:
+    """Items of a JSON list with the lines they begin on, which json.loads does not tell."""
+    decoder = json.JSONDecoder()
+    # Lines are counted as we go: counting from the start for each item would be quadratic.
+    at, line, counted = _skip_space(text, 0) + 1, 1, 0
+    at = _skip_space(text, at)
+    while at < len(text) and text[at] != "]":
+        line, counted = line + text.count("\n", counted, at), at
+        try:
+            value, at = decoder.raw_decode(text, at)
+        except (ValueError, RecursionError) as e:
+            raise DataError(f"{path}:{line}: broken JSON ({e}); nothing after it can be read") from e
+        yield value, line
+        at = _skip_space(text, at)
+        if at >= len(text) or text[at] not in ",]":
+            raise DataError(f"{path}:{line}: broken JSON (no comma or ] after this item)")
+        at = _skip_space(text, at + 1) if text[at] == "," else at
+
+
+def _skip_space(text: str, at: int) -> int:
+    while at < len(text) and text[at] in " \t\r\n":
+        at += 1
+    return at
+
+
+def _read_csv(path: Path, label: str) -> Iterator[Row | BadRow]:
+    # Bytes that are not UTF-8 become lone surrogates, so that one bad cell is told from the rest of the file.
+    lines = [line.decode("utf-8", "surrogateescape") for line in _lines(path)]
+    if not lines:
+        return
+    header = next(csv.reader(lines[:1]))
+    if len(set(header)) != len(header):
+        raise DataError(f"{path}:1: two columns have one name ({', '.join(header)})")
+    for line, cells in _csv_records(lines):
+        where = f"{path}:{line}"
+        if isinstance(cells, csv.Error):
+            yield BadRow(where, f"broken CSV ({cells})")
+        elif cells:
+            yield _csv_row(header, cells, where, f"{label}:{line}")
+
+
+def _csv_records(lines: list[str]) -> Iterator[tuple[int, list[str] | csv.Error]]:
+    """(line it begins on, cells or what is wrong) of each record after the header; a quoted cell may span lines."""
+    at = 1
+    while at < len(lines):
+        reader, begin = csv.reader(lines[at:], strict=True), at
+        try:
+            for cells in reader:
+                yield at + 1, cells
+                at = begin + reader.line_num
+        except csv.Error as e:
+            # An open quote swallows what follows it: begin anew on the next line.
+            yield at + 1, e
+            at += 1
+
+
+def _csv_row(header: list[str], cells: list[str], where: str, key: str) -> Row | BadRow:
+    if len(cells) != len(header):
+        return BadRow(where, f"{len(cells)} fields where the header has {len(header)}")
+    if any("\udc80" <= c <= "\udcff" for cell in cells for c in cell):
+        return BadRow(where, "not UTF-8")
+    return Row(where, key, dict(zip(header, cells, strict=True)))
+
+
+def _read_parquet(path: Path, label: str) -> Iterator[Row | BadRow]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        file = pq.ParquetFile(path)
+        number = 0
+        # In batches: a whole file as Python objects is many times its size on disk.
+        for batch in file.iter_batches(batch_size=1024):
+            for columns in batch.to_pylist():
+                number += 1
+                yield Row(f"{path}:row {number}", f"{label}:{number}", columns)
+    except pa.ArrowException as e:
+        raise DataError(f"{path}: not a readable Parquet file ({e})") from e
+
+
+def _read_saved_dataset(path: Path, split: str, label: str) -> Iterator[Row]:
+    import datasets
+
+    saved = datasets.load_from_disk(str(path))
+    if isinstance(saved, datasets.DatasetDict):
+        if split not in saved:
+            raise DataError(f'{path}: no split "{split}"{did_you_mean(split, saved)}; it has {some(sorted(saved))}')
+        saved, label = saved[split], f"{label}/{split}"
+    yield from dataset_rows(saved, str(path), label)
+
+
+def dataset_rows(dataset: Any, where: str, label: str) -> Iterator[Row]:
+    """Rows of a `datasets.Dataset`."""
+    for number, columns in enumerate(dataset, start=1):
+        yield Row(f"{where}:row {number}", f"{label}:{number}", columns)
+
+
+def _files_of_split(folder: Path, split: str) -> list[Path]:
+    files = [
+        f
+        for f in sorted(folder.rglob("*"))
+        if f.is_file() and ending_of(f) and not any(p.startswith(".") for p in f.relative_to(folder).parts)
+    ]
+    if not files:
+        raise DataError(f"{folder}: no data files in this folder; they end in {', '.join(ENDINGS)}")
+    names = {f: _split_name(f.relative_to(folder), split) for f in files}
+    chosen = [f for f in files if names[f] == split]
+    # As on the Hub, files that name no split are all of "train".
+    if not chosen and split == "train":
+        chosen = [f for f in files if names[f] is None]
+    if not chosen:
+        known = sorted({name or "train" for name in names.values()})
+        raise DataError(f'{folder}: no split "{split}"{did_you_mean(split, known)}; it has {some(known)}')
+    return chosen
+
+
+def _split_name(path: Path, wanted: str) -> str | None:
+    """The split that a file's folders or name speak of: "train/a.jsonl", "train-00000.parquet", "gsm8k_test.csv"."""
+    words = [*path.parent.parts, *path.name.lower().replace("-", ".").replace("_", ".").split(".")]
+    return next((name for name in (wanted, *SPLIT_NAMES) if name in words), None)

@@ -1,0 +1,258 @@
+"""The order in which tasks are drawn: seeded, endless, in exact shares, and continued from a saved position.
+
+Tasks lie in the leaves of a tree of at most three levels (domain with a least share, source, stratum). A draw walks
+down from the root; at each node Tijdeman's rule picks the child, so that after any number of draws a child's count
+differs by less than one from its share (R. Tijdeman, "The chairman assignment problem", Discrete Mathematics 32, 1980).
+A leaf deals its tasks in a fresh seeded shuffle an epoch. The position is the number of draws of each leaf, no more.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from math import lcm
+from typing import Any, Literal
+
+from rlkit.data.rows import did_you_mean, some
+from rlkit.data.tasks import Mixture
+from rlkit.errors import DataError
+from rlkit.records import Task
+
+MAX_STRATA = 200
+_Path = tuple[str, ...]
+
+
+class _Leaf:
+    def __init__(self, path: _Path, tasks: list[Task], seed: int) -> None:
+        self.path, self.tasks, self.seed = path, tasks, seed
+        self.drawn = 0
+        self._deck: tuple[int, list[Task]] = (-1, [])
+
+    def draw(self) -> Task:
+        epoch, position = divmod(self.drawn, len(self.tasks))
+        # Only the current epoch's order is kept; any other is made again from the seed.
+        if self._deck[0] != epoch:
+            self._deck = (epoch, self._shuffled(epoch))
+        self.drawn += 1
+        return self._deck[1][position]
+
+    def _shuffled(self, epoch: int) -> list[Task]:
+        # A hash, not Python's own: str hashes differ from process to process.
+        key = json.dumps([self.seed, epoch, *self.path]).encode()
+        deck = list(self.tasks)
+        random.Random(int.from_bytes(hashlib.sha256(key).digest(), "big")).shuffle(deck)
+        return deck
+
+
+class _Node:
+    """Picks among children so that each one's count stays within one of its share, at every draw."""
+
+    def __init__(self, children: list[_Node | _Leaf], masses: list[Fraction]) -> None:
+        self.children = children
+        shares = [mass / sum(masses) for mass in masses]
+        # Everything below is in integers of unit 1 / (scale * slack): exact, however long the run.
+        self.scale = lcm(*(s.denominator for s in shares))
+        self.slack = max(1, 2 * len(shares) - 2)
+        self.shares = [int(s * self.scale) for s in shares]
+
+    @property
+    def drawn(self) -> int:
+        return sum(child.drawn for child in self.children)
+
+    def draw(self) -> Task:
+        return self.children[self._pick()].draw()
+
+    def _pick(self) -> int:
+        if len(self.children) == 1:
+            return 0
+        counts = [child.drawn for child in self.children]
+        turn = sum(counts) + 1
+        # How far each child lags behind its share; those behind by 1/slack may be drawn ...
+        lags = [(turn * s - n * self.scale) * self.slack for s, n in zip(self.shares, counts, strict=True)]
+        open_ = [i for i, lag in enumerate(lags) if lag >= self.scale]
+        # ... first the one that would soonest lag by more than 1 - 1/slack.
+        limit = (self.slack - 1) * self.scale
+        return min(open_, key=lambda i: (Fraction(limit - lags[i], self.shares[i]), i))
+
+
+class TaskStream:
+    """Tasks without end, drawn a step at a time.
+
+    One source: every task exactly once an epoch. Several: each in epochs of its own, mixed by weight. A task can come
+    twice within one `next` where an epoch ends in it.
+    """
+
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        *,
+        seed: int,
+        mixture: Mixture | None = None,
+        domain_shares: Mapping[str, float] | None = None,
+        stratify_by: Literal["domain", "difficulty"] | None = None,
+    ) -> None:
+        """Sets up the order.
+
+        Args:
+            tasks: with unique ids; also a part of what was loaded.
+            mixture: of load_tasks; by default one source.
+            domain_shares: least share of the draws by domain; comes before the sources' weights.
+            stratify_by: spread this column's values evenly.
+        Raises:
+            DataError: no tasks, a domain that no task has, shares that leave other domains out, or too many strata.
+        """
+        if not tasks:
+            raise DataError("there are no tasks to draw from")
+        self._tasks = tuple(tasks)
+        shares = dict(domain_shares or {})
+        _check_domains(tasks, shares)
+        self._leaves, masses = _leaves(tasks, seed, mixture, shares, stratify_by)
+        self._root = _tree(self._leaves, masses, 0)
+        settings = [seed, sorted(shares.items()), stratify_by, [str(masses[leaf.path]) for leaf in self._leaves]]
+        self._order_print = _print(settings)
+        self._tasks_print = _print([[t.id, t.kind, t.prompt, t.reference] for t in tasks])
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    @property
+    def epoch(self) -> int:
+        """How many times every task has been drawn at least."""
+        return min(leaf.drawn // len(leaf.tasks) for leaf in self._leaves)
+
+    def next(self, n: int) -> list[Task]:
+        """The next n tasks."""
+        return [self._root.draw() for _ in range(n)]
+
+    def state_dict(self) -> dict[str, Any]:
+        """The position, as JSON values."""
+        drawn = [leaf.drawn for leaf in self._leaves]
+        return {"tasks": self._tasks_print, "num_tasks": len(self), "order": self._order_print, "drawn": drawn}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continues exactly where `state` was taken.
+
+        Raises:
+            DataError: it was taken of other tasks, or with another seed or mixture.
+        """
+        if state["tasks"] != self._tasks_print:
+            raise DataError(
+                f"the saved position belongs to other tasks ({state['num_tasks']} then, {len(self)} now): the data has "
+                "changed since; put it back, or start a new run"
+            )
+        if state["order"] != self._order_print:
+            raise DataError(
+                "the saved position belongs to another order: run.seed, the sources' weights, data.domain_shares or "
+                "data.stratify_by have changed since; put them back, or start a new run"
+            )
+        for leaf, drawn in zip(self._leaves, state["drawn"], strict=True):
+            leaf.drawn = drawn
+
+
+def _print(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, default=str, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _check_domains(tasks: Sequence[Task], shares: Mapping[str, float]) -> None:
+    there = {str(t.metadata.get("domain")) for t in tasks}
+    for domain in shares:
+        if domain not in there:
+            raise DataError(
+                f'data.domain_shares names "{domain}", which no task has{did_you_mean(domain, there)}; '
+                f"domains there: {some(sorted(there))}"
+            )
+    left_out = sorted(there - set(shares))
+    if shares and left_out and sum(map(_exact, shares.values())) >= 1:
+        raise DataError(
+            f"data.domain_shares add to 1, so the domains {some(left_out)} would never be drawn; lower the shares "
+            "or filter those domains out"
+        )
+
+
+def _exact(number: float) -> Fraction:
+    """0.3 as 3/10, not as the nearest binary fraction."""
+    return Fraction(repr(float(number)))
+
+
+def _leaves(
+    tasks: Sequence[Task], seed: int, mixture: Mixture | None, shares: Mapping[str, float], stratify_by: str | None
+) -> tuple[list[_Leaf], dict[_Path, Fraction]]:
+    """Leaves in the order of their first tasks, and the share of the draws that each is due."""
+    members: dict[_Path, list[Task]] = {}
+    source_sizes: dict[str, int] = {}
+    for task in tasks:
+        source = str(mixture.source_of[task.id]) if mixture else "0"
+        domain = str(task.metadata.get("domain"))
+        stratum = str(task.metadata.get(stratify_by)) if stratify_by else ""
+        members.setdefault((domain if domain in shares else "", source, stratum), []).append(task)
+        source_sizes[source] = source_sizes.get(source, 0) + 1
+    if len({path[2] for path in members}) > MAX_STRATA:
+        raise DataError(
+            f"data.stratify_by: {stratify_by} has more than {MAX_STRATA} different values; it must be coarser"
+        )
+    masses: dict[_Path, Fraction] = {}
+    for path, its in members.items():
+        weight = _exact(mixture.weights[int(path[1])]) if mixture else Fraction(1)
+        masses[path] = weight * Fraction(len(its), source_sizes[path[1]])
+    _raise_shares(masses, {d: _exact(s) for d, s in shares.items()})
+    return [_Leaf(path, its, seed) for path, its in members.items()], masses
+
+
+def _raise_shares(masses: dict[_Path, Fraction], least: Mapping[str, Fraction]) -> None:
+    """Scales the leaves' masses in place so that they add to 1 and no domain is below its least share.
+
+    Raising one domain lowers the others, which may push another below its own: repeated until none is.
+    """
+    raised: dict[str, Fraction] = {}
+    while True:
+        free = sum(m for path, m in masses.items() if path[0] not in raised)
+        scale = (1 - sum(raised.values())) / free if free else Fraction(0)
+        below = {d: s for d, s in least.items() if d not in raised and _mass(masses, d) * scale < s}
+        if not below:
+            break
+        raised.update(below)
+    factors = {d: share / _mass(masses, d) for d, share in raised.items()}
+    for path in masses:
+        masses[path] *= factors.get(path[0], scale)
+
+
+def _mass(masses: Mapping[_Path, Fraction], domain: str) -> Fraction:
+    return sum((m for path, m in masses.items() if path[0] == domain), Fraction(0))
+
+
+def _tree(leaves: Sequence[_Leaf], masses: Mapping[_Path, Fraction], level: int) -> _Node | _Leaf:
+    if level == 3:
+        return leaves[0]
+    branches: dict[str, list[_Leaf]] = {}
+    for leaf in leaves:
+        branches.setdefault(leaf.path[level], []).append(leaf)
+    children = [_tree(branch, masses, level + 1) for branch in branches.values()]
+    # A level that does not divide costs nothing: most runs are one leaf.
+    if len(children) == 1:
+        return children[0]
+    return _Node(children, [sum((masses[x.path] for x in b), Fraction(0)) for b in branches.values()])
+
+
+def split_holdout(tasks: Sequence[Task], n: int, seed: int) -> tuple[tuple[Task, ...], tuple[Task, ...]]:
+    """(training tasks, held-out tasks), both in their old order.
+
+    Chosen by a hash of seed and prompt: the same whatever the order of the rows, and tasks with one prompt stay on one
+    side (so with repeated prompts the second part can be a little smaller than n).
+
+    Raises:
+        DataError: nothing would be left to train on.
+    """
+    if n >= len(tasks):
+        raise DataError(f"evaluation.holdout={n} leaves nothing to train on: there are {len(tasks)} tasks; lower it")
+    groups: dict[str, list[str]] = {}
+    for task in tasks:
+        groups.setdefault(hashlib.sha256(f"{seed}/{task.prompt}".encode()).hexdigest(), []).append(task.id)
+    heldout: set[str] = set()
+    # A group that no longer fits is passed over, so that one prompt is never on both sides.
+    for _, ids in sorted(groups.items()):
+        if len(heldout) + len(ids) <= n:
+            heldout.update(ids)
+    return tuple(t for t in tasks if t.id not in heldout), tuple(t for t in tasks if t.id in heldout)

@@ -1,0 +1,177 @@
+"""What a run reads before any actor starts: model, tokenizer, tasks, held-out tasks and demonstrations, all checked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rlkit.data.prompts import PromptRenderer, RenderedDemonstration, check_demonstrations, check_prompt_lengths
+from rlkit.data.rows import BadRow
+from rlkit.data.stream import TaskStream, split_holdout
+from rlkit.data.tasks import LoadedDemonstrations, LoadedTasks, Mixture, load_demonstrations, load_sources, load_tasks
+from rlkit.errors import RecipeError
+from rlkit.learner.model import context_length, init_model, load_tokenizer
+from rlkit.recipe.schema import Recipe, Rows, SftStage
+from rlkit.records import Task
+
+TOKENIZER_TEXTS = 4000
+"""Texts the tokenizer of a model made from nothing learns its merges from."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Everything read and checked."""
+
+    model_path: str
+    """Folder or Hub name of the run's start weights."""
+    tokenizer: Any
+    renderer: PromptRenderer
+    loaded: LoadedTasks | None
+    """Training tasks; None where no stage needs any."""
+    train: Sequence[Task]
+    """Training tasks without the held-out ones."""
+    heldout: Sequence[Task]
+    demonstrations: dict[int, LoadedDemonstrations]
+    """By stage number."""
+    skipped: Sequence[BadRow]
+    """Rows that were refused and skipped, of all sources."""
+
+    def stream(self, recipe: Recipe) -> TaskStream:
+        """A fresh stream of the training tasks."""
+        assert self.loaded is not None
+        return _stream(self.train, self.loaded.mixture, recipe.data, recipe.run.seed)
+
+    def demonstrations_in_order(self, recipe: Recipe, index: int) -> list[RenderedDemonstration]:
+        """What an SFT stage learns from, rendered, in the order of learning, mixed as its data asks."""
+        stage = recipe.stages[index]
+        assert isinstance(stage, SftStage)
+        found = self.demonstrations[index]
+        rendered = {d.id: self.renderer.render_demonstration(d) for d in found.demonstrations}
+        stream = _stream(found.as_tasks(), found.mixture, stage.data or recipe.data, recipe.run.seed)
+        if stage.steps is not None:
+            count = stage.steps * stage.batch_size
+        else:
+            count = math.ceil(len(rendered) * (stage.epochs or 1.0))
+        return [rendered[task.id] for task in stream.next(count)]
+
+
+def _stream(tasks: Sequence[Task], mixture: Mixture, rows: Rows, seed: int) -> TaskStream:
+    return TaskStream(tasks, seed=seed, mixture=mixture, domain_shares=rows.domain_shares, stratify_by=rows.stratify_by)
+
+
+def read_inputs(recipe: Recipe, run_dir: Path, say: Callable[[str], None]) -> Inputs:
+    """Reads and checks it all.
+
+    Raises:
+        DataError: a source or a row.
+        RecipeError: a model that cannot be used.
+    """
+    seed = recipe.run.seed
+    needs_tasks = any(stage.kind != "sft" for stage in recipe.stages) or recipe.evaluation.sources is not None
+    loaded = load_tasks(recipe.data, seed=seed) if needs_tasks else None
+    demonstrations = {
+        i: load_demonstrations(stage.data or recipe.data, seed=seed)
+        for i, stage in enumerate(recipe.stages)
+        if isinstance(stage, SftStage)
+    }
+    model_path = recipe.model.path or _make_model(recipe, loaded, demonstrations, run_dir, say)
+    tokenizer = _open(load_tokenizer, model_path)
+    renderer = PromptRenderer(tokenizer, recipe.data.prompt)
+    context = int(recipe.rollout.engine.get("max_model_len") or _open(context_length, model_path))
+    demonstrations = {
+        i: _check_demonstrations(recipe, i, found, renderer, context) for i, found in demonstrations.items()
+    }
+    skipped = [row for found in demonstrations.values() for row in found.skipped]
+    train: Sequence[Task] = ()
+    heldout: Sequence[Task] = ()
+    if loaded is not None:
+        room = recipe.data.max_prompt_tokens or context - recipe.rollout.max_tokens
+        if room < 1:
+            raise RecipeError(
+                f"rollout.max_tokens={recipe.rollout.max_tokens} leaves no room for a prompt in the model's context of "
+                f"{context} tokens: lower it"
+            )
+        loaded = check_prompt_lengths(loaded, renderer, room, recipe.data.on_bad_row)
+        skipped += loaded.skipped
+        train, heldout, bad = _split(recipe, loaded, renderer, room)
+        skipped += bad
+    return Inputs(model_path, tokenizer, renderer, loaded, train, heldout, demonstrations, skipped)
+
+
+def _split(
+    recipe: Recipe, loaded: LoadedTasks, renderer: PromptRenderer, room: int
+) -> tuple[Sequence[Task], Sequence[Task], Sequence[BadRow]]:
+    keys, seed = recipe.evaluation, recipe.run.seed
+    bad: Sequence[BadRow] = ()
+    if keys.sources is not None:
+        found = load_sources(keys.sources, recipe.data.on_bad_row, seed=seed)
+        found = check_prompt_lengths(found, renderer, room, recipe.data.on_bad_row)
+        train, heldout, bad = loaded.tasks, found.tasks, found.skipped
+    elif keys.holdout:
+        train, heldout = split_holdout(loaded.tasks, keys.holdout, seed)
+    else:
+        train, heldout = loaded.tasks, ()
+    if keys.max_rows is not None and keys.max_rows < len(heldout):
+        _, heldout = split_holdout(heldout, keys.max_rows, seed)
+    return train, heldout, bad
+
+
+def _check_demonstrations(
+    recipe: Recipe, index: int, found: LoadedDemonstrations, renderer: PromptRenderer, context: int
+) -> LoadedDemonstrations:
+    stage = recipe.stages[index]
+    assert isinstance(stage, SftStage)
+    rows = stage.data or recipe.data
+    return check_demonstrations(found, renderer, stage.max_length or context, rows.on_bad_row)
+
+
+def _make_model(
+    recipe: Recipe,
+    loaded: LoadedTasks | None,
+    demonstrations: dict[int, LoadedDemonstrations],
+    run_dir: Path,
+    say: Callable[[str], None],
+) -> str:
+    """Makes the model of `model.init` in the run's folder; a resumed run finds it there."""
+    assert recipe.model.init is not None
+    out = run_dir / "start"
+    if not (out / "model.safetensors").exists():
+        beside = run_dir / ".start.tmp"
+        init_model(recipe.model.init, _texts(recipe, loaded, demonstrations), seed=recipe.run.seed, out=beside)
+        beside.replace(out)
+        say(f"made a {recipe.model.init.architecture} model from nothing in {out}")
+    return str(out)
+
+
+def _texts(
+    recipe: Recipe, loaded: LoadedTasks | None, demonstrations: dict[int, LoadedDemonstrations]
+) -> Iterator[str]:
+    """Texts like those the model will read and write, spread over the whole data."""
+    prompt = recipe.data.prompt
+
+    def shown(text: str, kind: str) -> str:
+        return (prompt.code_template if kind == "code" else prompt.template).format(prompt=text)
+
+    texts = [
+        f"{shown(d.prompt, d.kind)}\n{d.response}" for found in demonstrations.values() for d in found.demonstrations
+    ]
+    if not texts and loaded is not None:
+        texts = [
+            f"{shown(t.prompt, t.kind)}\n{t.reference if isinstance(t.reference, str) else ''}" for t in loaded.tasks
+        ]
+    stride = max(1, len(texts) // TOKENIZER_TEXTS)
+    yield from texts[::stride]
+
+
+def _open(read: Callable[[str], Any], model_path: str) -> Any:
+    try:
+        return read(model_path)
+    except (OSError, ValueError, KeyError) as e:
+        first = next((line.strip() for line in str(e).splitlines() if line.strip()), type(e).__name__)
+        raise RecipeError(
+            f"model.path = {model_path}: cannot be read as a Hugging Face model ({first}): give a folder with config, "
+            "weights and tokenizer, or a Hub name that this machine can reach"
+        ) from e

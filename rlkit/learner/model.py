@@ -1,0 +1,126 @@
+"""Models: loaded, made from nothing, saved; always in Hugging Face format."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast, set_seed
+
+from rlkit.errors import RecipeError
+from rlkit.recipe.schema import ModelInit
+
+PAD, EOS, THINK, END_THINK = "<|pad|>", "<|im_end|>", "<think>", "</think>"
+START = "<|im_start|>"
+# ChatML, as Qwen's own template writes it, without tools and without a default system turn.
+CHAT_TEMPLATE = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+TOKENIZER_TEXTS = 4000
+"""Texts the small tokenizer learns its merges from."""
+
+
+def train_tokenizer(texts: Iterator[str], vocab_size: int) -> PreTrainedTokenizerFast:
+    """A byte-level BPE tokenizer with single digits, a chat template and the think tags.
+
+    Any text can be written with it (256 bytes are always there); merges make the run's own texts short.
+    """
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size - 2,
+        special_tokens=[PAD, START, EOS],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(islice(texts, TOKENIZER_TEXTS), trainer)
+    # Plain tokens, not special ones: a reply's text keeps its think tags.
+    tokenizer.add_tokens([AddedToken(tag, special=False, normalized=False) for tag in (THINK, END_THINK)])
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token=PAD, eos_token=EOS, clean_up_tokenization_spaces=False
+    )
+    fast.chat_template = CHAT_TEMPLATE
+    return fast
+
+
+def init_model(init: ModelInit, texts: Iterator[str], *, seed: int, out: Path) -> None:
+    """Writes a model with random weights and a tokenizer trained on `texts` to the folder `out`."""
+    tokenizer = train_tokenizer(texts, init.vocab_size)
+    tokenizer.model_max_length = init.max_position_embeddings
+    kwargs: dict[str, Any] = {
+        "vocab_size": init.vocab_size,
+        "hidden_size": init.hidden_size,
+        "intermediate_size": init.intermediate_size,
+        "num_hidden_layers": init.num_layers,
+        "num_attention_heads": init.num_heads,
+        "num_key_value_heads": init.num_kv_heads,
+        "head_dim": init.hidden_size // init.num_heads,
+        "max_position_embeddings": init.max_position_embeddings,
+        "tie_word_embeddings": init.tie_word_embeddings,
+        "pad_token_id": tokenizer.pad_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "bos_token_id": None,
+        # 0.02 suits widths in the thousands; at 128 signals fade and the model learns several times slower.
+        "initializer_range": init.hidden_size**-0.5,
+    }
+    config = AutoConfig.for_model(init.architecture, **kwargs)
+    set_seed(seed)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    save_model(model, tokenizer, out)
+
+
+def load_tokenizer(path: str) -> Any:
+    """The tokenizer of a model folder or Hub name."""
+    return AutoTokenizer.from_pretrained(path)
+
+
+def load_model(path: str, *, device: str = "cpu") -> nn.Module:
+    """A causal language model in float32 (the master weights), with every dropout off.
+
+    Dropout would make the learner's log-probs differ from the sampler's.
+    """
+    try:
+        config = AutoConfig.from_pretrained(path)
+        model: nn.Module = AutoModelForCausalLM.from_pretrained(path, config=config, dtype=torch.float32)
+    except (OSError, ValueError) as e:
+        raise RecipeError(f"model {path} cannot be loaded: {str(e).splitlines()[0]}") from e
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        if isinstance(getattr(module, "attention_dropout", None), float):
+            setattr(module, "attention_dropout", 0.0)  # noqa: B010 (a plain float, not a submodule)
+    return model.to(device)
+
+
+def context_length(path: str) -> int:
+    """Longest context of a model, in tokens, from its config."""
+    config = AutoConfig.from_pretrained(path)
+    return int(getattr(config, "max_position_embeddings", 0) or 2048)
+
+
+def save_model(model: Any, tokenizer: Any, out: Path) -> None:
+    """Writes weights, config, generation config and tokenizer to `out`, as `from_pretrained` and vLLM read them."""
+    out.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(out, max_shard_size="5GB")
+    tokenizer.save_pretrained(out)
+    _keep_generation_end(out, tokenizer)
+
+
+def _keep_generation_end(out: Path, tokenizer: Any) -> None:
+    """A model made from nothing has no generation config of its own: without one, engines do not know where to stop."""
+    path = out / "generation_config.json"
+    config = json.loads(path.read_text()) if path.exists() else {}
+    if config.get("eos_token_id") is None:
+        config |= {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+        path.write_text(json.dumps(config, indent=2) + "\n")

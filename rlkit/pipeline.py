@@ -1,0 +1,269 @@
+"""A recipe's stages, in order: each one's model is the next one's start."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+from rlkit.checkpoint import list_checkpoints
+from rlkit.cluster import start_ray, stop_ray
+from rlkit.errors import RlkitError, Stopped
+from rlkit.evaluate import Evaluated
+from rlkit.inputs import Inputs, read_inputs
+from rlkit.learner.group import LearnerGroup
+from rlkit.learner.learner import LearnerSpec
+from rlkit.metrics import PhaseTimer, RunLog
+from rlkit.offline.launch import launch_sft
+from rlkit.offline.sft import SftSpec
+from rlkit.recipe.load import LoadedRecipe
+from rlkit.recipe.machine import Machine
+from rlkit.recipe.plan import learner_threads
+from rlkit.recipe.schema import GrpoStage, SftStage
+from rlkit.report import Report
+from rlkit.rollout.engine import EngineSpec, check_engine_arguments
+from rlkit.rollout.pool import RolloutPool
+from rlkit.runstate import RunState, begin
+from rlkit.scoring.plugin import load_parts
+from rlkit.scoring.pool import ScoringPool
+from rlkit.stop import StopSignal
+from rlkit.train import OnlineStage, evaluate_heldout, train
+from rlkit.weight_sync import CANARY_PROMPTS
+
+
+def run_recipe(loaded: LoadedRecipe, *, run_dir: Path, resume: str, address: str | None) -> int:
+    """Runs a recipe to its end; returns the exit code.
+
+    Raises:
+        RlkitError: the run failed, was stopped or cannot start; what it had done is kept.
+    """
+    report = Report()
+    recipe = loaded.recipe
+    load_parts(recipe.reward, loaded.base_dir)
+    check_engine_arguments(recipe.rollout, timeout_s=recipe.cluster.start_timeout_s)
+    state = begin(run_dir, loaded, resume)
+    if state is None:
+        report.line(
+            f"the run in {run_dir} is done: its model is {run_dir / 'model'}; give another run.name to run anew"
+        )
+        return 0
+    run = Pipeline(loaded, state, report)
+    with run.stop.installed():
+        return run.execute(address)
+
+
+class Pipeline:
+    """One start of a run."""
+
+    def __init__(self, loaded: LoadedRecipe, state: RunState, report: Report) -> None:
+        self.recipe = loaded.recipe
+        self.base_dir = loaded.base_dir
+        self.state = state
+        self.report = report
+        self.run_dir = state.run_dir
+        self.log = RunLog(state.run_dir)
+        self.timer = PhaseTimer()
+        self.stop = StopSignal(lambda: report.line("stopping after this step; Ctrl-C again leaves at once"))
+        self.threads = learner_threads(self.recipe, Machine.detect(self.run_dir))
+        self.after: Evaluated | None = None
+        self.online: OnlineStage | None = None
+        self.done_steps = 0
+
+    def execute(self, address: str | None) -> int:
+        """Every stage that is not done yet, then the summary."""
+        began = time.monotonic()
+        status = "failed"
+        try:
+            with self.timer("setup"):
+                inputs = self._read()
+                with self.report.waiting("starting Ray"):
+                    start_ray(self.recipe.cluster, address)
+            self._stages(inputs)
+            status = "done"
+        except KeyboardInterrupt:
+            status = "stopped"
+            self._keep()
+            raise Stopped(f"stopped; run the same command again to continue {self.run_dir}") from None
+        except RlkitError as e:
+            self.log.event("failed", str(e))
+            raise
+        finally:
+            self.state.seconds += time.monotonic() - began
+            self.state.save()
+            self._summary(status)
+            stop_ray()
+        if self.state.before is not None and self.after is not None:
+            self.report.table(self.state.before, self.after, self.state.before_name)
+        self.report.line(f"done in {self.state.seconds:.0f} s: the model is in {self.run_dir / 'model'}")
+        return 0
+
+    def _read(self) -> Inputs:
+        inputs = read_inputs(self.recipe, self.run_dir, self.report.line)
+        what = [f"{len(inputs.train)} training tasks", f"{len(inputs.heldout)} held out"] if inputs.train else []
+        what += [f"{len(d.demonstrations)} demonstrations" for d in inputs.demonstrations.values()]
+        self.report.line(f"run {self.run_dir}: {', '.join(what)}")
+        for row in inputs.skipped:
+            self.log.line(f"skipped {row.where}: {row.reason}")
+        if inputs.skipped:
+            first = inputs.skipped[0]
+            self.report.line(
+                f"skipped {len(inputs.skipped)} bad rows, listed in run.log; the first: {first.where}: {first.reason}"
+            )
+        return inputs
+
+    def _stages(self, inputs: Inputs) -> None:
+        model = self.state.models[-1] if self.state.models else inputs.model_path
+        kinds = [stage.kind for stage in self.recipe.stages]
+        if "grpo" not in kinds and not self.state.models:
+            self._evaluate_before(inputs, model, "before")
+        for i, stage in enumerate(self.recipe.stages):
+            if i < len(self.state.models):
+                continue
+            name = f"stage-{i}-{stage.kind}"
+            last = i == len(self.recipe.stages) - 1
+            out = self.run_dir / "model" if last else self.run_dir / name / "model"
+            with self.timer(name):
+                if isinstance(stage, SftStage):
+                    self._sft(name, i, stage, inputs, model, out)
+                else:
+                    self._grpo(name, i, stage, inputs, model, out)
+            model = str(out)
+            self.state.models.append(model)
+            self.state.save()
+        if kinds[-1] == "sft" and inputs.heldout:
+            self.after = self._evaluate_model(inputs, model)
+
+    def _sft(self, name: str, index: int, stage: SftStage, inputs: Inputs, model: str, out: Path) -> None:
+        rendered = inputs.demonstrations_in_order(self.recipe, index)
+        spec = SftSpec(
+            model_path=model,
+            stage=stage,
+            demonstrations=[(r.token_ids, r.completion_mask) for r in rendered],
+            out=out,
+            work_dir=self.run_dir / name / "trainer",
+            seed=self.recipe.run.seed,
+            precision=self.recipe.learner.precision,
+            threads=self.threads,
+            use_gpu=self.recipe.learner.gpus_per_worker > 0,
+            deterministic=self.recipe.run.deterministic,
+        )
+
+        def on_step(figures: dict[str, float]) -> None:
+            self.log.step({"stage": name, "policy_version": 0, **figures, "step": int(figures["step"])})
+            self.report.sft_step(name, figures)
+
+        self.log.keep_steps(name, 0)
+        launch_sft(spec, on_step=on_step)
+        shutil.rmtree(spec.work_dir, ignore_errors=True)
+
+    def _grpo(self, name: str, index: int, stage: GrpoStage, inputs: Inputs, model: str, out: Path) -> None:
+        with ExitStack() as actors:
+            with self.report.waiting("starting the engines, the scorers and the learner"):
+                run = self._online_stage(name, stage, inputs, model, actors)
+            self.online = run
+            checkpoints = list_checkpoints(self.run_dir / name / "checkpoints")
+            first_step = run.resume(checkpoints[-1]) if checkpoints else 1
+            if not checkpoints:
+                self.log.keep_steps(name, 0)
+            if first_step == 1 and self.state.before is None:
+                run.sync(0)
+                self._note_before(run.evaluate(), f"before stage {index} ({stage.kind})")
+            train(run, first_step)
+            self.done_steps = stage.steps
+            run.save()
+            with self.timer("evaluation"):
+                self.after = run.evaluate()
+            run.learner.save_model(out)
+            self.online = None
+        if self.after is not None:
+            self.report.evaluated("after", self.after)
+
+    def _online_stage(self, name: str, stage: GrpoStage, inputs: Inputs, model: str, actors: ExitStack) -> OnlineStage:
+        """Starts the stage's actors; they end with `actors`."""
+        rollout, scoring = self._pools(model, actors)
+        spec = LearnerSpec(
+            model_path=model,
+            stage=stage,
+            keys=self.recipe.learner,
+            temperature=self.recipe.rollout.temperature,
+            correct_truncation=self.recipe.rollout.truncation_correction is not None,
+            threads=self.threads,
+            deterministic=self.recipe.run.deterministic,
+        )
+        learner = LearnerGroup(spec, start_timeout_s=self.recipe.cluster.start_timeout_s)
+        actors.callback(learner.close)
+        return OnlineStage(
+            name=name,
+            keys=stage,
+            recipe=self.recipe,
+            run_dir=self.run_dir,
+            stream=inputs.stream(self.recipe),
+            renderer=inputs.renderer,
+            heldout=inputs.heldout,
+            canary=(*inputs.heldout, *inputs.train)[:CANARY_PROMPTS],
+            rollout=rollout,
+            scoring=scoring,
+            learner=learner,
+            log=self.log,
+            report=self.report,
+            stop=self.stop,
+        )
+
+    def _pools(self, model: str, actors: ExitStack) -> tuple[RolloutPool, ScoringPool]:
+        cluster = self.recipe.cluster
+        scoring = ScoringPool(self.recipe.reward, self.base_dir, start_timeout_s=cluster.start_timeout_s)
+        actors.callback(scoring.close)
+        spec = EngineSpec(model, self.recipe.rollout, self.recipe.learner.precision, self.recipe.run.seed)
+        rollout = RolloutPool(
+            spec,
+            start_timeout_s=cluster.start_timeout_s,
+            max_restarts=cluster.max_restarts,
+            on_event=self.log.event,
+        )
+        actors.callback(rollout.close)
+        return rollout, scoring
+
+    def _evaluate_before(self, inputs: Inputs, model: str, name: str) -> None:
+        if inputs.heldout:
+            self._note_before(self._evaluate_model(inputs, model), name)
+
+    def _note_before(self, result: Evaluated | None, name: str) -> None:
+        if result is not None:
+            self.state.before, self.state.before_name = result, name
+            self.state.save()
+            self.report.evaluated(name, result)
+
+    def _evaluate_model(self, inputs: Inputs, model: str) -> Evaluated | None:
+        """A model on the held-out tasks, with engines of its own (where no RL stage has them up)."""
+        with self.timer("evaluation"), ExitStack() as actors:
+            rollout, scoring = self._pools(model, actors)
+            return evaluate_heldout(self.recipe, inputs.heldout, inputs.renderer, rollout, scoring)
+
+    def _keep(self) -> None:
+        """After Ctrl-C: a checkpoint of the last whole step, and the model as it is there."""
+        if self.online is None:
+            return
+        self.done_steps = self.online.done_step
+        if self.online.done_step > 0:
+            self.online.save()
+            self.online.learner.save_model(self.run_dir / "model")
+        self.log.event("stopped", f"{self.online.name} after step {self.online.done_step}")
+
+    def _summary(self, status: str) -> None:
+        before, after = self.state.before, self.after
+        model = self.run_dir / "model"
+        self.log.write_json(
+            "summary.json",
+            {
+                "status": status,
+                "steps": self.done_steps,
+                "policy_version": self.done_steps,
+                "before": None if before is None else before.summary(),
+                "after": None if after is None else after.summary(),
+                "reward_before": None if before is None else before.parts,
+                "reward_after": None if after is None else after.parts,
+                "seconds": {"total": self.state.seconds, **self.timer.seconds},
+                "model": "model/" if model.exists() else None,
+            },
+        )

@@ -1,0 +1,99 @@
+"""Checks of a recipe against this machine's files and installed plugins, still without a heavy import."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from rlkit.errors import RecipeError
+from rlkit.recipe.positions import KeyPath, Positions, dotted, nearest, nearest_sibling
+from rlkit.recipe.schema import Data, Recipe, RewardPart, Source
+from rlkit.recipe.schema.reward import DEFAULT_WEIGHTS
+
+DATA_SUFFIXES = (".jsonl", ".json", ".parquet", ".csv")
+
+
+def check_paths(recipe: Recipe, positions: Positions) -> None:
+    """Refuses model and data paths that can only be files or folders here and are not there.
+
+    A name such as `org/name` may be the Hub's and is left to whoever loads it.
+
+    Raises:
+        RecipeError: Naming the nearest file that does exist.
+    """
+    for key, text in [*_model_paths(recipe), *_data_paths(recipe)]:
+        path = Path(text)
+        if looks_local(text) and not path.exists():
+            problem = f"does not exist{nearest_sibling(path)}"
+            raise RecipeError(f"{positions.place(key, repr(text))}: {problem}")
+
+
+def looks_local(text: str) -> bool:
+    """Whether a model's or a data set's path can only mean this machine's disk."""
+    text = text.partition("?")[0]  # what follows are the source's own parameters
+    if text.startswith("builtin:"):
+        return False
+    if text.startswith((".", "/")) or text.count("/") > 1:
+        return True
+    if text.removesuffix(".gz").endswith(DATA_SUFFIXES):
+        return True
+    return "/" in text and Path(text).parts[0] != "" and Path(Path(text).parts[0]).is_dir()
+
+
+def check_reward_parts(recipe: Recipe, positions: Positions) -> None:
+    """Refuses a part that names no plugin and no installed entry point, and a misspelt key of a default part.
+
+    Raises:
+        RecipeError: Naming the nearest part or key.
+    """
+    for name, part in recipe.reward.parts.items():
+        path: KeyPath = ("reward", name)
+        if part.plugin is None and name not in DEFAULT_WEIGHTS:
+            _check_entry_point(path, name, positions)
+        if part.plugin is None and name in DEFAULT_WEIGHTS:
+            _check_keys(path, part, positions)
+
+
+def _check_entry_point(path: KeyPath, name: str, positions: Positions) -> None:
+    installed = sorted({*DEFAULT_WEIGHTS, *(e.name for e in entry_points(group="rlkit.rewards"))})
+    if name in installed:
+        return
+    near = nearest(name, installed)
+    hint = f"did you mean {near!r}?" if near else f"installed: {', '.join(installed)}"
+    raise RecipeError(
+        f"{positions.place(path)}: no plugin is named {name!r}; {hint} "
+        f"(a part of your own needs {dotted(path)}.plugin, such as ./my_reward.py:MyClass)"
+    )
+
+
+def _check_keys(path: KeyPath, part: RewardPart, positions: Positions) -> None:
+    for key in part.arguments:
+        near = nearest(key, RewardPart.model_fields, cutoff=0.8)
+        if near is not None:
+            raise RecipeError(f"{positions.place((*path, key))}: unknown key {key!r}; did you mean {near!r}?")
+
+
+def _model_paths(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
+    if recipe.model.path is not None:
+        yield ("model", "path"), recipe.model.path
+
+
+def _data_paths(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
+    yield from _section_paths(("data",), recipe.data)
+    for i, stage in enumerate(recipe.stages):
+        own = getattr(stage, "data", None)
+        if isinstance(own, Data):
+            yield from _section_paths(("stages", i, "data"), own)
+    yield from _source_paths(("evaluation", "sources"), recipe.evaluation.sources)
+
+
+def _section_paths(key: KeyPath, data: Data) -> Iterator[tuple[KeyPath, str]]:
+    if data.path is not None:
+        yield (*key, "path"), data.path
+    yield from _source_paths((*key, "sources"), data.sources)
+
+
+def _source_paths(key: KeyPath, sources: list[Source] | None) -> Iterator[tuple[KeyPath, str]]:
+    for i, source in enumerate(sources or ()):
+        yield (*key, i, "path"), source.path

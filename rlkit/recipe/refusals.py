@@ -1,0 +1,144 @@
+"""Why a valid recipe cannot run on a machine, and what would have to change. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rlkit.recipe.machine import Machine
+from rlkit.recipe.memory import BYTES, GIB, Memory
+from rlkit.recipe.model_size import ModelSize
+from rlkit.recipe.schema import GrpoStage, Recipe
+
+WEIGHTS_IN_STORE = 3
+"""How many copies of the weights Ray's object store holds in a sync, at most."""
+
+
+def refusals(
+    recipe: Recipe,
+    size: ModelSize,
+    memory: Memory,
+    machine: Machine,
+    *,
+    total_memory_gib: float | None,
+    disk_gib: float,
+    tasks: int | None,
+) -> Iterator[str]:
+    """One sentence for each thing that cannot work.
+
+    Args:
+        recipe: A valid recipe.
+        size: Its model.
+        memory: Its estimates.
+        machine: What there is; a Ray cluster's nodes (`cluster.address`) are not checked.
+        total_memory_gib: Of all actors, where known.
+        disk_gib: What the run writes, as far as known.
+        tasks: Training tasks left after the held-out ones, where known.
+    """
+    yield from _sequences(recipe, size)
+    if tasks is not None and tasks <= 0:
+        yield (
+            f"evaluation.holdout={recipe.evaluation.holdout} leaves no training task: the data holds "
+            f"{tasks + recipe.evaluation.holdout}; lower it or give evaluation.sources"
+        )
+    if disk_gib > machine.disk_gib:
+        yield (
+            f"the run writes up to {disk_gib:.1f} GiB and {machine.disk_gib:.1f} GiB of disk are free: "
+            "choose another --run-dir or lower checkpoint.keep_last"
+        )
+    if recipe.cluster.address is None:
+        yield from _gpus(recipe, memory, machine)
+        yield from _main_memory(recipe, machine, total_memory_gib)
+        yield from _object_store(recipe, size, machine)
+
+
+def notes(recipe: Recipe, size: ModelSize, machine: Machine, *, threads: int) -> Iterator[str]:
+    """What will run, and slower or blinder than one may think."""
+    sampling = recipe.rollout.threads * recipe.rollout.num_workers
+    if recipe.cluster.address is not None:
+        yield f"placement is Ray's on {recipe.cluster.address}; only this recipe's own numbers were checked"
+    elif not recipe.rollout.gpus_per_worker and sampling > machine.cpus:
+        yield f"the engines' {sampling} threads share {machine.cpus} cores: lower rollout.threads or num_workers"
+    if recipe.cluster.address is None and not recipe.learner.gpus_per_worker and threads > machine.cpus:
+        yield f"the learner's {threads} threads share {machine.cpus} cores: lower learner.threads"
+    if size.parameters is None:
+        yield f"memory and disk were not checked: {size.reason}"
+
+
+def _sequences(recipe: Recipe, size: ModelSize) -> Iterator[str]:
+    """Whether prompt and reply fit the context, and one sequence the cache."""
+    if not _samples(recipe) or size.shape is None:
+        return
+    rollout = recipe.rollout
+    own = rollout.engine.get("max_model_len")
+    context, name = size.shape.context, "the model's context"
+    if isinstance(own, int) and not isinstance(own, bool):
+        context, name = own, "rollout.engine.max_model_len"
+    prompt = recipe.data.max_prompt_tokens
+    if rollout.max_tokens >= context:
+        yield (
+            f"rollout.max_tokens={rollout.max_tokens} leaves no room for a prompt in {name} of {context} tokens: "
+            "lower it"
+        )
+    elif prompt is not None and prompt + rollout.max_tokens > context:
+        yield (
+            f"data.max_prompt_tokens={prompt} and rollout.max_tokens={rollout.max_tokens} need "
+            f"{prompt + rollout.max_tokens} tokens, above {name} of {context}: lower one"
+        )
+    sequence_gib = context * size.shape.kv_bytes_per_token * BYTES[recipe.learner.precision] / GIB
+    if not rollout.gpus_per_worker and sequence_gib > rollout.kv_cache_gb:
+        yield (
+            f"rollout.kv_cache_gb={rollout.kv_cache_gb:g} cannot hold one sequence of {context} tokens "
+            f"({sequence_gib:.2f} GiB): raise it, or lower rollout.engine.max_model_len"
+        )
+
+
+def _gpus(recipe: Recipe, memory: Memory, machine: Machine) -> Iterator[str]:
+    sampling = recipe.rollout.num_workers * recipe.rollout.gpus_per_worker if _samples(recipe) else 0
+    learning = recipe.learner.num_workers * recipe.learner.gpus_per_worker
+    have = len(machine.gpus_gib)
+    if sampling + learning > have:
+        what = "no CUDA device is visible" if not have else f"{have} are visible"
+        yield (
+            f"the recipe asks for {sampling + learning} GPUs (rollout.num_workers x rollout.gpus_per_worker = "
+            f"{sampling}, learner.gpus_per_worker = {learning}) and {what} here: "
+            "set them to 0 to run on the CPU, or give cluster.address"
+        )
+        return
+    largest = max(machine.gpus_gib, default=0.0)
+    if learning and largest and memory.learner_gib is not None and memory.learner_gib > largest:
+        yield (
+            f"the learner needs about {memory.learner_gib:.1f} GiB and the largest GPU has {largest:.1f}: "
+            "lower learner.tokens_per_microbatch or set learner.activation_checkpointing"
+        )
+
+
+def _main_memory(recipe: Recipe, machine: Machine, total_gib: float | None) -> Iterator[str]:
+    if total_gib is None:
+        return
+    total_gib += recipe.cluster.object_store_mb / 1024
+    if total_gib > machine.memory_gib:
+        yield (
+            f"the run needs about {total_gib:.1f} GiB of memory and {machine.memory_gib:.1f} GiB are free here: lower "
+            "learner.tokens_per_microbatch, rollout.num_workers or rollout.kv_cache_gb, or take a smaller model"
+        )
+
+
+def _object_store(recipe: Recipe, size: ModelSize, machine: Machine) -> Iterator[str]:
+    store_mb = recipe.cluster.object_store_mb
+    if store_mb / 1024 > machine.shm_gib:
+        yield (
+            f"cluster.object_store_mb={store_mb} is more than the {machine.shm_gib * 1024:.0f} MiB free in /dev/shm: "
+            "lower it, or give the container more (docker run --shm-size)"
+        )
+    if size.parameters is None or not _samples(recipe):
+        return
+    needed_mb = -(-WEIGHTS_IN_STORE * BYTES[recipe.learner.precision] * size.parameters // 2**20)
+    if needed_mb > store_mb:
+        yield (
+            f"cluster.object_store_mb={store_mb} is too small for syncing this model's weights, "
+            f"{WEIGHTS_IN_STORE} copies of which take {needed_mb} MiB: raise it to {needed_mb} or more"
+        )
+
+
+def _samples(recipe: Recipe) -> bool:
+    return any(isinstance(stage, GrpoStage) for stage in recipe.stages)

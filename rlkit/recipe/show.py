@@ -1,0 +1,82 @@
+"""Prints a plan for people."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from rlkit.recipe.plan import Plan
+
+MIN_WIDTH = 110
+"""Narrower terminals and pipes get whole lines all the same."""
+
+
+def print_plan(plan: Plan, console: Console | None = None) -> None:
+    """Tables of stages, memory, placement and files."""
+    console = console or Console(highlight=False)
+    console.width = max(console.width, MIN_WIDTH)
+    parameters = f"{plan.parameters:,} parameters" if plan.parameters is not None else plan.parameters_unknown
+    tasks = f"{plan.tasks:,} training tasks" if plan.tasks is not None else "training tasks not counted yet"
+    console.print(f"model: {parameters}; data: {tasks}", markup=False)
+    for table in (_stages(plan), _memory(plan), _actors(plan), _files(plan)):
+        console.print(table)
+    machine = plan.machine
+    console.print(
+        f"here: {machine.cpus} cores, {machine.memory_gib:.1f} GiB of memory free, {machine.shm_gib:.1f} GiB in "
+        f"/dev/shm, {machine.disk_gib:.1f} GiB of disk, {len(machine.gpus_gib)} GPUs; "
+        f"the run needs about {_gib(plan.total_memory_gib)} of memory",
+        markup=False,
+    )
+    for note in plan.notes:
+        console.print(f"note: {note}", markup=False)
+
+
+def _table(title: str, *columns: str, text: tuple[int, ...] = (0,)) -> Table:
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="left" if i in text else "right", overflow="fold")
+    return table
+
+
+def _stages(plan: Plan) -> Table:
+    table = _table(
+        "\nstages", "stage", "steps", "prompts/step", "samples/step", "samples", "updates", "tokens <=", "steps/epoch"
+    )
+    for s in plan.stages:
+        per_epoch = f"{s.steps_per_epoch:.1f}" if s.steps_per_epoch is not None else "?"
+        counts = (s.steps, s.prompts_per_step, s.samples_per_step, s.samples, s.updates, s.max_tokens)
+        table.add_row(s.name, *(f"{n:,}" if n is not None else "?" for n in counts), per_epoch)
+    return table
+
+
+def _memory(plan: Plan) -> Table:
+    table = _table("\nmemory, estimated", "what", "learner", "engine")
+    m = plan.memory
+    table.add_row("weights", _gib(m.weights_gib), _gib(m.engine_weights_gib))
+    table.add_row("gradients", _gib(m.gradients_gib), "")
+    table.add_row("AdamW moments", _gib(m.optimizer_gib), "")
+    table.add_row("activations", _gib(m.activations_gib), "")
+    table.add_row("key-value cache", "", _gib(m.kv_cache_gib))
+    table.add_row("runtime", _gib(m.learner_runtime_gib), _gib(m.engine_runtime_gib))
+    table.add_row("sum", _gib(m.learner_gib), _gib(m.engine_gib))
+    return table
+
+
+def _actors(plan: Plan) -> Table:
+    table = _table("\nplacement", "actor", "threads", "GPUs", "memory each")
+    for a in plan.actors:
+        table.add_row(a.name, str(a.threads), str(a.gpus), _gib(a.memory_gib))
+    return table
+
+
+def _files(plan: Plan) -> Table:
+    table = _table("\nwritten to disk", "where", "size <=", "what", text=(0, 2))
+    for f in plan.files:
+        table.add_row(f.path, "small" if f.gib == 0 else _gib(f.gib), f.what)
+    return table
+
+
+def _gib(value: float | None) -> str:
+    if value is None:
+        return "?"
+    return f"{value:.1f} GiB" if value >= 1 else f"{value * 1024:.0f} MiB"

@@ -1,0 +1,92 @@
+"""What a person sees of a run: a line a step, what is being waited for, and the table at the end."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.table import Table
+
+from rlkit.evaluate import Evaluated, Share
+
+
+class Report:
+    """On a terminal a live status under the lines; piped, plain lines only."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(soft_wrap=True, highlight=False, file=sys.stdout)
+        self._began: dict[str, tuple[float, int]] = {}
+
+    def line(self, text: str) -> None:
+        """One line, never folded."""
+        self.console.print(text, markup=False)
+
+    @contextmanager
+    def waiting(self, what: str) -> Iterator[None]:
+        """Says what is being waited for, while it is; piped, one line at its start."""
+        if not self.console.is_terminal:
+            self.line(f"{what} ...")
+            yield
+            return
+        with self.console.status(what, spinner="line"):
+            yield
+
+    def step(self, stage: str, step: int, steps: int, metrics: Mapping[str, float], parts: Sequence[str]) -> None:
+        """The line of an RL step."""
+        scores = " ".join(f"{name} {metrics[f'reward/{name}']:.2f}" for name in parts)
+        times = " ".join(f"{p} {metrics[f'time/{p}']:.1f}" for p in ("sample", "score", "update", "sync"))
+        rate = metrics["samples/tokens"] / metrics["time/step"] if metrics["time/step"] else math.nan
+        self.line(
+            f"{stage} {step:>{len(str(steps))}}/{steps}  reward {metrics['reward/total']:.3f}  "
+            f"acc {metrics['accuracy']:.2f} | {scores} | {rate:,.0f} tokens/s | {times} s | "
+            f"ETA {self._eta(stage, step, steps)}"
+        )
+
+    def sft_step(self, stage: str, metrics: Mapping[str, float]) -> None:
+        """The line of an SFT step; about twenty in a stage."""
+        step, steps = int(metrics["step"]), int(metrics["steps"])
+        eta = self._eta(stage, step, steps)
+        if step == steps or step % max(1, steps // 20) == 0:
+            self.line(f"{stage} {step:>{len(str(steps))}}/{steps}  loss {metrics['learner/loss']:.3f} | ETA {eta}")
+
+    def evaluated(self, what: str, result: Evaluated) -> None:
+        """The line of an evaluation."""
+        greedy = f", greedy {_share(result.greedy)}" if result.greedy is not None else ""
+        self.line(f"held-out {what}: sampled {_share(result.sampled)}{greedy}, n = {result.sampled.n}")
+
+    def table(self, before: Evaluated, after: Evaluated, before_name: str) -> None:
+        """Before and after: accuracy with its interval, then the mean of each reward part."""
+        table = Table(title="Held-out tasks (95% intervals)")
+        for heading in ("", before_name, "after", "change"):
+            table.add_column(heading, justify="left" if not heading else "right")
+        table.add_row("accuracy, sampled", *_pair(before.sampled, after.sampled))
+        if before.greedy is not None and after.greedy is not None:
+            table.add_row("accuracy, greedy", *_pair(before.greedy, after.greedy))
+        table.add_row("reward", *_plain(before.reward, after.reward))
+        for name, value in after.parts.items():
+            table.add_row(f"  {name}", *_plain(before.parts.get(name, math.nan), value))
+        self.console.print(table)
+
+    def _eta(self, stage: str, step: int, steps: int) -> str:
+        now = time.monotonic()
+        began, first = self._began.setdefault(stage, (now, step))
+        if step == first:
+            return "?"
+        left = (now - began) / (step - first) * (steps - step)
+        return f"{int(left) // 60}:{int(left) % 60:02d}"
+
+
+def _share(share: Share) -> str:
+    return f"{100 * share.value:.1f}% [{100 * share.low:.1f}, {100 * share.high:.1f}]"
+
+
+def _pair(before: Share, after: Share) -> tuple[str, str, str]:
+    return _share(before), _share(after), f"{100 * (after.value - before.value):+.1f} points"
+
+
+def _plain(before: float, after: float) -> tuple[str, str, str]:
+    return f"{before:.3f}", f"{after:.3f}", f"{after - before:+.3f}"

@@ -1,0 +1,221 @@
+"""One vLLM engine in this process, driven by a loop over `step()`.
+
+The process that uses it sets `engine_env()` before anything imports vllm or torch.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rlkit.errors import ClusterError, RecipeError
+from rlkit.recipe.schema import Rollout
+from rlkit.records import Group, Sample
+from rlkit.rollout.request import DrawRequest
+
+if TYPE_CHECKING:
+    from vllm.outputs import CompletionOutput
+
+OURS = {
+    "model": "it is the stage's own model",
+    "tokenizer": "it is the model's own",
+    "seed": "every sample has a seed of its own, from run.seed",
+    "dtype": "it follows learner.precision",
+    "logprobs_mode": "the learner relies on it",
+    "disable_log_stats": "metrics.jsonl holds the figures",
+    "weight_transfer_config": "rlkit's weight sync sets it",
+}
+"""Engine arguments that rlkit sets itself."""
+
+
+@dataclass(frozen=True)
+class EngineSpec:
+    """Everything an engine is made from."""
+
+    model_path: str
+    """Folder or Hub name of the weights to start from; later ones come by weight sync."""
+    keys: Rollout
+    """The recipe's rollout section."""
+    precision: str
+    """The engine's dtype."""
+    seed: int
+    """Seed of the engine itself; samples have their own."""
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether it runs on GPUs."""
+        return self.keys.gpus_per_worker > 0
+
+
+def engine_env(keys: Rollout) -> dict[str, str]:
+    """Environment of a process that is to hold an engine."""
+    threads = str(keys.threads)
+    env = {
+        # The engine lives in the actor's own process: it starts in seconds and small models sample faster.
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+        "VLLM_LOGGING_LEVEL": "ERROR",
+        "VLLM_NO_USAGE_STATS": "1",
+        "OMP_NUM_THREADS": threads,
+        "MKL_NUM_THREADS": threads,
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+    if not keys.gpus_per_worker:
+        # Threads are not pinned to cores: several engines and a learner share them.
+        env |= {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "CUDA_VISIBLE_DEVICES": ""}
+        if "compilation_config" not in keys.engine and keys.engine.get("enforce_eager") is not False:
+            # Eager mode: nothing is compiled, so no C++ compiler is needed and the first step is not 10 s late.
+            env["TORCHDYNAMO_DISABLE"] = "1"
+    return env
+
+
+def engine_arguments(spec: EngineSpec) -> dict[str, Any]:
+    """The arguments vLLM's EngineArgs gets: ours, then the recipe's `rollout.engine`."""
+    args: dict[str, Any] = {
+        "model": spec.model_path,
+        "dtype": spec.precision,
+        "seed": spec.seed % 2**31,
+        # Log-probs of the distribution that is sampled from: after temperature and truncation.
+        "logprobs_mode": "processed_logprobs",
+        "disable_log_stats": True,
+    }
+    if spec.on_gpu:
+        args["tensor_parallel_size"] = spec.keys.gpus_per_worker
+    else:
+        args |= {
+            "enforce_eager": True,
+            "kv_cache_memory_bytes": int(spec.keys.kv_cache_gb * 2**30),
+            # vLLM 0.32 on a CPU: a prompt cut in two rewinds its request's seeded generator, which CPU generators
+            # cannot do ("CPU Generator does not use offset").
+            "enable_chunked_prefill": False,
+        }
+    return args | spec.keys.engine
+
+
+class Engine:
+    """A vLLM engine: groups in, groups out, weights in."""
+
+    def __init__(self, spec: EngineSpec) -> None:
+        from vllm import EngineArgs, LLMEngine
+
+        self.spec = spec
+        self.policy_version = 0
+        self._llm = LLMEngine.from_engine_args(EngineArgs(**engine_arguments(spec)))
+        self._tokenizer: Any = self._llm.get_tokenizer()
+        self._serial = 0
+
+    @property
+    def llm(self) -> Any:
+        """The vLLM engine, for weight sync."""
+        return self._llm
+
+    def draw(self, requests: Sequence[DrawRequest]) -> Iterator[tuple[int, Group]]:
+        """Draws every request's samples; yields (request.index, group) the moment a group is finished."""
+        done: dict[int, dict[int, Sample]] = {}
+        place: dict[str, tuple[DrawRequest, int]] = {}
+        self.abort()
+        for request in requests:
+            for number, seed in enumerate(request.seeds):
+                self._serial += 1
+                key = str(self._serial)
+                place[key] = (request, number)
+                self._llm.add_request(
+                    key, {"prompt_token_ids": list(request.prompt_ids)}, self._sampling(request, seed)
+                )
+        while place:
+            for output in self._llm.step():
+                if not output.finished:
+                    continue
+                request, number = place.pop(output.request_id)
+                samples = done.setdefault(request.index, {})
+                samples[number] = self._sample(request, number, output.outputs[0])
+                if len(samples) == len(request.seeds):
+                    ordered = tuple(samples[i] for i in range(len(samples)))
+                    yield request.index, Group(request.task, ordered)
+
+    def abort(self) -> None:
+        """Drops whatever an abandoned `draw` left in the engine."""
+        if self._llm.has_unfinished_requests():
+            self._llm.abort_request(list(self._llm.output_processor.request_states), internal=True)
+            while self._llm.has_unfinished_requests():
+                self._llm.step()
+
+    def _sampling(self, request: DrawRequest, seed: int) -> Any:
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        keys = self.spec.keys
+        common: dict[str, Any] = {
+            "max_tokens": request.max_tokens or keys.max_tokens,
+            "logprobs": 0,
+            "stop": keys.stop or None,
+            "include_stop_str_in_output": True,
+            "detokenize": bool(keys.stop),
+            "output_kind": RequestOutputKind.FINAL_ONLY,
+        }
+        if request.greedy:
+            return SamplingParams(temperature=0.0, **common)
+        return SamplingParams(
+            temperature=keys.temperature, top_p=keys.top_p, top_k=keys.top_k, min_p=keys.min_p, seed=seed, **common
+        )
+
+    def _sample(self, request: DrawRequest, number: int, output: CompletionOutput) -> Sample:
+        token_ids = tuple(output.token_ids)
+        logprobs: Sequence[Mapping[int, Any]] = output.logprobs or ()
+        shown = token_ids[:-1] if token_ids and token_ids[-1] == self._tokenizer.eos_token_id else token_ids
+        return Sample(
+            id=f"{request.task.id}#{number}",
+            response=request.forced + self._tokenizer.decode(shown, skip_special_tokens=False),
+            num_tokens=len(token_ids),
+            finish_reason=output.finish_reason or "stop",
+            token_ids=token_ids,
+            logprobs=tuple(float(at[t].logprob) for at, t in zip(logprobs, token_ids, strict=True)),
+            seed=request.seeds[number],
+            policy_version=self.policy_version,
+            prompt_ids=request.prompt_ids,
+        )
+
+
+def check_engine_arguments(keys: Rollout, *, timeout_s: float) -> None:
+    """Checks `rollout.engine` against the installed vLLM's own list, in a child process: the import takes seconds.
+
+    Raises:
+        RecipeError: an unknown argument, one that rlkit sets itself, or a value that vLLM refuses.
+    """
+    if not keys.engine:
+        return
+    for name, why in OURS.items():
+        if name in keys.engine:
+            raise RecipeError(f"rollout.engine.{name} is set by rlkit ({why}): remove it")
+    try:
+        child = subprocess.run(
+            [sys.executable, "-c", "from rlkit.rollout.engine import _print_known; _print_known()"],
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise ClusterError(f"importing vllm to check rollout.engine took more than {timeout_s:g} s") from None
+    if child.returncode != 0:
+        last = child.stderr.strip().splitlines()[-1:] or ["no message"]
+        raise ClusterError(f"vllm cannot be imported to check rollout.engine: {last[0]}")
+    known = json.loads(child.stdout.strip().splitlines()[-1])
+    for name in keys.engine:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise RecipeError(f"rollout.engine.{name} is no engine argument of the installed vLLM{hint}")
+
+
+def _print_known() -> None:
+    """The child's half of `check_engine_arguments`."""
+    import dataclasses
+
+    from vllm import EngineArgs
+
+    print(json.dumps([f.name for f in dataclasses.fields(EngineArgs)]))

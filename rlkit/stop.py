@@ -1,0 +1,48 @@
+"""Ctrl-C and SIGTERM: stop at the next point where everything kept is whole."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+class StopSignal:
+    """Turns SIGINT and SIGTERM into one KeyboardInterrupt, put off while a step is being finished.
+
+    A second signal is not put off.
+    """
+
+    def __init__(self, on_wait: Callable[[], None]) -> None:
+        self._on_wait = on_wait
+        self._deferring = False
+        self.asked = False
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        """Handles the signals inside the block (main thread only), and as before after it."""
+        before = {s: signal.signal(s, self._handle) for s in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Puts the first signal off to the end of the block."""
+        self._deferring = True
+        try:
+            yield
+        finally:
+            self._deferring = False
+        if self.asked:
+            raise KeyboardInterrupt
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        first, self.asked = not self.asked, True
+        if first and self._deferring:
+            self._on_wait()
+            return
+        raise KeyboardInterrupt

@@ -1,0 +1,185 @@
+"""THE LOOP: sample -> score -> update -> sync -> save -> log, one line a stage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rlkit.checkpoint import Checkpoint, save_checkpoint
+from rlkit.data.prompts import PromptRenderer
+from rlkit.data.stream import TaskStream
+from rlkit.evaluate import Evaluated, evaluate
+from rlkit.learner.group import LearnerGroup
+from rlkit.learner.learner import UpdateReport
+from rlkit.metrics import PhaseTimer, RunLog, reward_metrics
+from rlkit.recipe.schema import GrpoStage, Recipe
+from rlkit.records import Group, ScoredGroup, Task
+from rlkit.report import Report
+from rlkit.rollout.pool import RolloutPool
+from rlkit.rollout.request import DrawRequest, derive_seed
+from rlkit.scoring.combine import check_unscored
+from rlkit.scoring.pool import ScoringPool
+from rlkit.stop import StopSignal
+from rlkit.weight_sync import CANARY_TOKENS, check_parity, max_logprob_gap
+
+
+def train(run: OnlineStage, first_step: int = 1) -> None:
+    """Runs the steps of an RL stage from `first_step` on."""
+    run.sync(first_step - 1)
+    for step in range(first_step, run.keys.steps + 1):
+        timer = PhaseTimer()
+        scored = run.score(run.sample(step, timer), timer)
+        with run.stop.deferred():  # from here on a step is finished, so that what is kept is whole
+            with timer("update"):
+                update = run.learner.train_step(scored, step)
+            with timer("sync"):
+                parity = run.sync(step)
+            run.log_step(step, scored, update, parity, timer)
+            run.finish_step(step)
+        run.evaluate_if_due(step)
+
+
+@dataclass
+class OnlineStage:
+    """Everything the loop needs, and how each of its lines is done."""
+
+    name: str
+    """Folder of the stage: "stage-1-grpo"."""
+    keys: GrpoStage
+    recipe: Recipe
+    run_dir: Path
+    stream: TaskStream
+    renderer: PromptRenderer
+    heldout: Sequence[Task]
+    canary: Sequence[Task]
+    """Tasks of the parity gate: the same ones and the same seeds after every sync."""
+    rollout: RolloutPool
+    scoring: ScoringPool
+    learner: LearnerGroup
+    log: RunLog
+    report: Report
+    stop: StopSignal
+    done_step: int = 0
+    """The last step whose update, sync and metrics are done."""
+    saved_step: int = -1
+    """The step of the newest checkpoint."""
+    stream_state: dict[str, Any] | None = None
+    """The data position after `done_step`."""
+
+    def sample(self, step: int, timer: PhaseTimer) -> Iterator[tuple[int, Group]]:
+        """The step's groups, each as it finishes."""
+        tasks = self.stream.next(self.keys.prompts_per_step)
+        count = self.keys.samples_per_prompt
+        with timer("sample"):
+            yield from self.rollout.draw(
+                make_requests(self.renderer, tasks, count, self.recipe.run.seed, "train", step)
+            )
+
+    def score(self, groups: Iterator[tuple[int, Group]], timer: PhaseTimer) -> list[ScoredGroup]:
+        """Scores groups while others are still being drawn; gives them back in the step's order."""
+        whole = PhaseTimer()
+        with whole("both"):
+            scored = dict(self.scoring.score(groups))
+        # What is left of scoring once the last group was drawn.
+        timer.seconds["score"] = max(0.0, whole.seconds["both"] - timer.seconds.get("sample", 0.0))
+        ordered = [scored[index] for index in sorted(scored)]
+        check_unscored(ordered, self.recipe.reward.runtime.max_unscored)
+        return ordered
+
+    def sync(self, version: int) -> float:
+        """Publishes the learner's weights to every engine and passes the parity gate; returns the canary's gap."""
+        self.rollout.load(self.learner.publish(), version)
+        requests = make_requests(self.renderer, self.canary, 1, self.recipe.run.seed, "canary", 0)
+        requests = [replace(r, max_tokens=CANARY_TOKENS) for r in requests]
+        gaps = []
+        for groups in self.rollout.draw_on_each(requests):
+            samples = [group.samples[0] for group in groups]
+            gaps.append(max_logprob_gap(samples, self.learner.logprobs_of(samples)))
+        limit = self.recipe.parity_limit
+        check_parity(max(gaps), limit=limit, version=version, precision=self.recipe.learner.precision)
+        return max(gaps)
+
+    def log_step(
+        self, step: int, scored: Sequence[ScoredGroup], update: UpdateReport, parity: float, timer: PhaseTimer
+    ) -> None:
+        """Writes the step's metrics, its samples and its line."""
+        metrics = reward_metrics(scored) | update.metrics | timer.metrics()
+        metrics["parity/max_abs_logprob"] = parity
+        self.log.step({"stage": self.name, "step": step, "policy_version": step, **metrics})
+        every = self.recipe.tracking.rollouts_every
+        if every and step % every == 0:
+            self.log.rollouts(self.name, step, scored, update.advantages)
+        for group in scored[: self.recipe.tracking.print_samples]:
+            self.log.line(f"step {step} reward {group.rewards[0]}: {group.samples[0].response!r}")
+        self.report.step(self.name, step, self.keys.steps, metrics, list(scored[0].parts))
+
+    def finish_step(self, step: int) -> None:
+        """Notes that the step is whole, and saves a checkpoint where one is due."""
+        self.done_step, self.stream_state = step, self.stream.state_dict()
+        every = self.recipe.checkpoint.every
+        if every and step % every == 0:
+            self.save()
+
+    def save(self) -> None:
+        """Saves a checkpoint of the last whole step, once."""
+        if self.saved_step == self.done_step:
+            return
+        state = {"step": self.done_step, "stream": self.stream_state or self.stream.state_dict()}
+        folder = self.run_dir / self.name / "checkpoints"
+        save_checkpoint(
+            folder, self.done_step, state, self.learner.save_state, keep_last=self.recipe.checkpoint.keep_last
+        )
+        self.saved_step = self.done_step
+        self.log.event("checkpoint", f"{self.name} step {self.done_step}")
+
+    def resume(self, checkpoint: Checkpoint) -> int:
+        """Takes up a checkpoint; returns the first step to do."""
+        state = checkpoint.state()
+        self.learner.load_state(checkpoint.learner_state)
+        self.stream.load_state_dict(state["stream"])
+        self.done_step = self.saved_step = checkpoint.step
+        self.stream_state = state["stream"]
+        self.log.keep_steps(self.name, checkpoint.step)
+        self.log.event("resume", f"{self.name} continues after step {checkpoint.step}")
+        return checkpoint.step + 1
+
+    def evaluate_if_due(self, step: int) -> None:
+        """An evaluation inside the stage, every evaluation.every steps; the last step's is the stage's own."""
+        every = self.recipe.evaluation.every
+        if every and step % every == 0 and step < self.keys.steps:
+            result = self.evaluate()
+            if result is not None:
+                self.report.evaluated(f"after step {step}", result)
+                self.log.event("evaluation", f"{self.name} step {step}: {result.summary()}")
+
+    def evaluate(self) -> Evaluated | None:
+        """The weights in the engines on the held-out tasks; None where there are none."""
+        return evaluate_heldout(self.recipe, self.heldout, self.renderer, self.rollout, self.scoring)
+
+
+def make_requests(
+    renderer: PromptRenderer, tasks: Sequence[Task], count: int, run_seed: int, purpose: str, step: int
+) -> list[DrawRequest]:
+    """One request a task; the seeds depend on nothing but the run's seed and the sample's place."""
+    requests = []
+    for index, task in enumerate(tasks):
+        prompt = renderer.render(task)
+        seeds = tuple(derive_seed(run_seed, purpose, step, index, number) for number in range(count))
+        requests.append(DrawRequest(index, task, prompt.token_ids, prompt.forced, seeds))
+    return requests
+
+
+def evaluate_heldout(
+    recipe: Recipe, heldout: Sequence[Task], renderer: PromptRenderer, rollout: RolloutPool, scoring: ScoringPool
+) -> Evaluated | None:
+    """Sampled replies (and a greedy one) to every held-out task; the same seeds each time, so runs compare."""
+    if not heldout:
+        return None
+    keys, seed = recipe.evaluation, recipe.run.seed
+    wanted = make_requests(renderer, heldout, keys.samples_per_prompt, seed, "evaluation", 0)
+    if keys.greedy:
+        greedy = make_requests(renderer, heldout, 1, seed, "evaluation", 0)
+        wanted += [replace(r, index=r.index + len(heldout), greedy=True) for r in greedy]
+    return evaluate(wanted, rollout, scoring)

@@ -1,0 +1,78 @@
+"""Learner -> every engine, after each step's last update, stamped with the version and checked.
+
+On CPUs the weights travel through Ray's object store. The parity gate then compares a canary's log-probs: an engine
+that kept old weights anywhere (a packed copy, a tied layer, a cache) is found before it draws a single sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rlkit.errors import ParityError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from rlkit.records import Sample
+
+CANARY_PROMPTS = 4
+CANARY_TOKENS = 16
+"""The canary: this many prompts, this many tokens of each, drawn with fixed seeds after every sync."""
+
+
+def load_into_engine(llm: Any, weights: Mapping[str, Tensor]) -> None:
+    """Loads weights (Hugging Face names) into a vLLM engine of this process, in place."""
+    llm.collective_rpc(_load_into_worker, args=(weights,))
+    # Cached prefixes were computed by the old weights.
+    if not llm.reset_prefix_cache():
+        raise RuntimeError("the engine still holds requests of the old weights: drain it before a weight sync")
+
+
+def _load_into_worker(worker: Any, weights: Mapping[str, Tensor]) -> None:
+    runner = worker.model_runner
+    runner.reload_weights(weights_iterator=iter(weights.items()))
+    if worker.device.type == "cpu":
+        repack_cpu_linears(runner.model)
+
+
+def repack_cpu_linears(model: Any) -> int:
+    """Renews the packed copies that vLLM's CPU kernels made of weights they also keep; returns how many.
+
+    reload_weights repacks linear layers whose plain weight was dropped after packing. A layer that keeps its plain
+    weight (an output layer tied to the embedding) gets the new weight but multiplies with its old packed copy, on
+    the CPUs where packing copies: log-probs are then off by as much as the training moved.
+    """
+    from vllm.model_executor.layers.utils import dispatch_cpu_unquantized_gemm
+
+    repacked = 0
+    for module in model.modules():
+        weight = getattr(module, "weight", None)
+        if hasattr(module, "cpu_linear") and weight is not None and weight.ndim == 2 and weight.numel() > 0:
+            dispatch_cpu_unquantized_gemm(module, remove_weight=False)
+            repacked += 1
+    return repacked
+
+
+def max_logprob_gap(samples: Sequence[Sample], learner_logprobs: Sequence[Sequence[float]]) -> float:
+    """Largest difference between the engine's and the learner's log-prob of a canary token, in nats."""
+    return max(
+        abs(ours - theirs)
+        for sample, row in zip(samples, learner_logprobs, strict=True)
+        for theirs, ours in zip(sample.logprobs, row, strict=True)
+    )
+
+
+def check_parity(gap: float, *, limit: float, version: int, precision: str) -> None:
+    """The gate.
+
+    Raises:
+        ParityError: the gap is above the limit, or not a number.
+    """
+    if not gap <= limit:
+        raise ParityError(
+            f"after the sync of policy version {version} an engine's log-probs differ from the learner's by {gap:.3g} nats, "
+            f"more than rollout.parity_limit={limit:g} ({precision}): the engine does not hold the learner's weights, so "
+            "the run was stopped before it could train on wrong log-probs; raise the limit only if the model's kernels "
+            "are known to differ this much"
+        )

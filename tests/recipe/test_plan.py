@@ -1,0 +1,283 @@
+"""The plan's arithmetic against numbers worked out by hand, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rlkit.recipe.counts import count_tasks
+from rlkit.recipe.load import load_recipe
+from rlkit.recipe.machine import Machine
+from rlkit.recipe.memory import LOGITS_ROWS
+from rlkit.recipe.model_size import count_parameters, shape_of_config, shape_of_init, size_of
+from rlkit.recipe.plan import Plan, make_plan
+from rlkit.recipe.schema import Model, ModelInit, Recipe
+
+MACHINE = Machine(cpus=4, memory_gib=16, shm_gib=8, disk_gib=100)
+GIB = 2**30
+
+
+def recipe(**sections: Any) -> Recipe:
+    base: dict[str, Any] = {
+        "model": {"init": {}},
+        "data": {"path": "builtin:quickstart"},
+        "stages": [{"kind": "grpo", "steps": 3}],
+    }
+    return Recipe.model_validate(base | sections)
+
+
+def plan_of(machine: Machine = MACHINE, num_tasks: int | None = None, **sections: Any) -> Plan:
+    return make_plan(recipe(**sections), machine=machine, num_tasks=num_tasks)
+
+
+def test_the_arithmetic_of_a_recipe_is_what_one_works_out_by_hand() -> None:
+    plan = plan_of(
+        num_tasks=1000,
+        stages=[
+            {"kind": "sft", "epochs": 2.0, "batch_size": 100},
+            {"kind": "grpo", "steps": 10, "prompts_per_step": 16, "samples_per_prompt": 4, "updates_per_step": 2},
+        ],
+        rollout={"max_tokens": 50},
+        evaluation={"holdout": 200},
+    )
+    sft, grpo = plan.stages
+    assert plan.tasks == 800
+    assert (sft.name, sft.steps, sft.updates, sft.prompts, sft.samples) == ("stage-0-sft", 16, 16, 1600, 0)
+    assert (grpo.name, grpo.steps, grpo.updates, grpo.prompts) == ("stage-1-grpo", 10, 20, 160)
+    assert (grpo.samples_per_step, grpo.samples) == (64, 640)
+    assert (grpo.max_tokens_per_step, grpo.max_tokens) == (3200, 32_000)
+    assert grpo.steps_per_epoch == 50
+    assert plan.refusals == ()
+
+
+def test_what_is_not_known_is_null_and_says_why() -> None:
+    plan = plan_of(model={"path": "org/name"}, stages=[{"kind": "sft"}, {"kind": "grpo", "steps": 1}])
+    assert plan.parameters is None
+    assert "org/name" in plan.parameters_unknown
+    assert plan.tasks is None
+    assert plan.stages[0].steps is None
+    assert plan.total_memory_gib is None
+    assert plan.refusals == ()
+    assert json.loads(plan.to_json())["memory"]["learner_gib"] is None
+
+
+def test_memory_is_four_float32_copies_of_the_weights_and_the_activations() -> None:
+    memory = plan_of().memory
+    parameters = size_of(Model(init=ModelInit())).parameters
+    assert parameters is not None
+    assert memory.weights_gib == pytest.approx(4 * parameters / GIB)
+    assert memory.gradients_gib == pytest.approx(4 * parameters / GIB)
+    assert memory.optimizer_gib == pytest.approx(8 * parameters / GIB)
+    # 4096 tokens x 4 layers x (12 x 128 + 4 x 384) float32, a 4096 x 4096 float32 mask, 4 x 512 x 384 float32 logits
+    activations = 4096 * 4 * (12 * 128 + 4 * 384) * 4 + 4 * 4096**2 + 4 * 4 * 512 * 384
+    assert memory.activations_gib == pytest.approx(activations / GIB)
+    checkpointed = plan_of(learner={"activation_checkpointing": True}).memory.activations_gib
+    assert checkpointed is not None
+    assert checkpointed < activations / GIB
+    reference = plan_of(stages=[{"kind": "grpo", "steps": 3, "kl_coef": 0.1}]).memory.weights_gib
+    assert reference == pytest.approx(8 * parameters / GIB)
+
+
+def test_the_logits_chunk_is_the_learners_own() -> None:
+    logprobs = pytest.importorskip("rlkit.algorithm.logprobs")
+    assert logprobs.CHUNK_TOKENS == LOGITS_ROWS
+
+
+def test_placement_names_every_actor_once() -> None:
+    plan = plan_of(rollout={"num_workers": 3, "threads": 2}, reward={"runtime": {"num_workers": 2}})
+    assert [(a.name, a.count, a.threads) for a in plan.actors] == [
+        ("driver", 1, 1),
+        ("rollout-0..2", 3, 2),
+        ("scorer-0..1", 2, 1),
+        ("learner-0", 1, 4),
+    ]
+    assert any("6 threads share 4 cores" in note for note in plan.notes)
+    assert plan_of(run={"deterministic": True}).actors[-1].threads == 1
+    assert [a.name for a in plan_of(stages=[{"kind": "sft"}]).actors] == ["driver", "learner-0"]
+
+
+CONFIGS = [
+    {},
+    {"architecture": "qwen3", "hidden_size": 192, "num_heads": 6, "num_kv_heads": 3, "num_layers": 2},
+    {"architecture": "qwen2", "tie_word_embeddings": False, "num_kv_heads": 4, "vocab_size": 1000},
+    {"architecture": "qwen3", "tie_word_embeddings": False, "num_layers": 1, "intermediate_size": 100},
+]
+
+
+@pytest.mark.parametrize("keys", CONFIGS)
+def test_parameters_are_counted_as_transformers_counts_them(keys: dict[str, Any], tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    init = ModelInit.model_validate(keys)
+    config = transformers.AutoConfig.for_model(
+        init.architecture,
+        vocab_size=init.vocab_size,
+        hidden_size=init.hidden_size,
+        intermediate_size=init.intermediate_size,
+        num_hidden_layers=init.num_layers,
+        num_attention_heads=init.num_heads,
+        num_key_value_heads=init.num_kv_heads,
+        head_dim=init.hidden_size // init.num_heads,
+        max_position_embeddings=init.max_position_embeddings,
+        tie_word_embeddings=init.tie_word_embeddings,
+    )
+    model = transformers.AutoModelForCausalLM.from_config(config)
+    assert count_parameters(shape_of_init(init)) == model.num_parameters()
+    model.save_pretrained(tmp_path)
+    size = size_of(Model(path=str(tmp_path)))
+    assert size.parameters == model.num_parameters()
+    assert size.shape == shape_of_init(init)
+
+
+def test_a_folder_without_weights_is_counted_from_its_config(tmp_path: Path) -> None:
+    config = {
+        "model_type": "qwen2",
+        "vocab_size": 151_936,
+        "hidden_size": 896,
+        "intermediate_size": 4864,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 14,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 32_768,
+        "tie_word_embeddings": True,
+    }
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    size = size_of(Model(path=str(tmp_path)))
+    assert size.parameters == 494_032_768  # Qwen2.5-0.5B
+    (tmp_path / "config.json").write_text(json.dumps(config | {"model_type": "strange"}))
+    size = size_of(Model(path=str(tmp_path)))
+    assert size.parameters is None
+    assert "no readable .safetensors" in size.reason
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00" * 8, struct.pack("<Q", 5) + b"nojso", struct.pack("<Q", 2) + b"[]"])
+def test_a_broken_weight_file_is_not_counted(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").write_bytes(content)
+    assert size_of(Model(path=str(tmp_path))).parameters is None
+    assert shape_of_config({"model_type": "qwen2", "num_attention_heads": 0}) is None
+
+
+REFUSED: dict[str, tuple[Machine, dict[str, Any], str]] = {
+    "no gpu": (
+        MACHINE,
+        {"rollout": {"num_workers": 2, "gpus_per_worker": 2}, "learner": {"gpus_per_worker": 1}},
+        "the recipe asks for 5 GPUs (rollout.num_workers x rollout.gpus_per_worker = 4, learner.gpus_per_worker = 1) "
+        "and no CUDA device is visible here",
+    ),
+    "too few gpus": (
+        replace(MACHINE, gpus_gib=(80.0,)),
+        {"rollout": {"gpus_per_worker": 1}, "learner": {"gpus_per_worker": 1}},
+        "and 1 are visible here: set them to 0",
+    ),
+    "gpu too small": (
+        replace(MACHINE, gpus_gib=(0.5,)),
+        {"learner": {"gpus_per_worker": 1}},
+        "the largest GPU has 0.5: lower learner.tokens_per_microbatch",
+    ),
+    "memory": (replace(MACHINE, memory_gib=2), {}, "GiB of memory and 2.0 GiB are free here: lower learner.tokens_per"),
+    "shared memory": (
+        replace(MACHINE, shm_gib=0.0625),
+        {},
+        "cluster.object_store_mb=256 is more than the 64 MiB free in /dev/shm",
+    ),
+    "object store": (
+        MACHINE,
+        {"model": {"init": {"hidden_size": 1024, "intermediate_size": 4096, "num_heads": 8, "num_layers": 4}}},
+        "cluster.object_store_mb=256 is too small for syncing this model's weights, 3 copies of which take",
+    ),
+    "cache": (
+        MACHINE,
+        {"rollout": {"kv_cache_gb": 0.0005}},
+        "rollout.kv_cache_gb=0.0005 cannot hold one sequence of 512 tokens (0.00 GiB)",
+    ),
+    "engine's context": (
+        MACHINE,
+        {"rollout": {"max_tokens": 64, "engine": {"max_model_len": 64}}},
+        "rollout.max_tokens=64 leaves no room for a prompt in rollout.engine.max_model_len of 64 tokens",
+    ),
+    "prompt and reply": (
+        MACHINE,
+        {"data": {"path": "builtin:quickstart", "max_prompt_tokens": 300}},
+        "data.max_prompt_tokens=300 and rollout.max_tokens=256 need 556 tokens, above the model's context of 512",
+    ),
+    "disk": (replace(MACHINE, disk_gib=0.01), {}, "GiB of disk are free: choose another --run-dir"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_run_here_is_refused_with_what_would_have_to_change(name: str) -> None:
+    machine, sections, expected = REFUSED[name]
+    (refusal,) = plan_of(machine, **sections).refusals
+    assert expected in refusal
+
+
+def test_a_holdout_that_leaves_nothing_is_refused() -> None:
+    (refusal,) = plan_of(num_tasks=200).refusals
+    assert refusal.startswith("evaluation.holdout=256 leaves no training task: the data holds 200")
+    assert plan_of(num_tasks=257).refusals == ()
+
+
+def test_a_clusters_machines_are_not_judged_by_this_one() -> None:
+    tiny = Machine(cpus=1, memory_gib=0.1, shm_gib=0, disk_gib=100)
+    plan = plan_of(tiny, cluster={"address": "auto"}, rollout={"gpus_per_worker": 8})
+    assert plan.refusals == ()
+    assert "placement is Ray's on auto" in plan.notes[0]
+
+
+def test_rows_are_counted_where_that_costs_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "a.jsonl"
+    file.write_text('{"prompt": 1}\n\n{"prompt": 2}\n{"prompt": 3}')
+
+    def count(**keys: Any) -> int | None:
+        return count_tasks(recipe(data=keys).data, {"train": 40})
+
+    assert count(path=str(file)) == 3
+    assert count(path=str(file), max_rows=2) == 2
+    assert count(path="builtin:quickstart") == 40
+    assert count(path="builtin:arithmetic?digits=2&rows=7") == 7
+    assert count(sources=[{"path": str(file)}, {"path": "builtin:x", "max_rows": 5}]) == 8
+    assert count(path=str(file), filter={"domain": ["a"]}) is None
+    assert count(path="org/name") is None
+
+
+def test_this_machine_can_be_read() -> None:
+    machine = Machine.detect(Path("not/there/yet"))
+    assert machine.cpus >= 1
+    assert machine.memory_gib > 0
+    assert machine.disk_gib > 0
+
+
+def test_hidden_gpus_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rlkit.recipe.machine._nvidia_smi", lambda: (80.0, 80.0, 80.0))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert Machine.detect().gpus_gib == (80.0, 80.0, 80.0)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,2")
+    assert len(Machine.detect().gpus_gib) == 2
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert Machine.detect().gpus_gib == ()
+
+
+def test_a_containers_limits_cut_the_machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cpu.max").write_text("150000 100000\n")
+    (tmp_path / "memory.max").write_text(str(3 * 2**20))
+    (tmp_path / "memory.current").write_text(str(2**20))
+    monkeypatch.setattr("rlkit.recipe.machine._CGROUP", tmp_path)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(64)))
+    machine = Machine.detect()
+    assert machine.cpus == 2
+    assert machine.memory_gib == pytest.approx(2 * 2**20 / GIB)
+    (tmp_path / "cpu.max").write_text("max 100000\n")
+    assert Machine.detect().cpus == 64
+
+
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml")), ids=lambda path: path.name
+)
+def test_every_recipe_of_the_repository_has_a_plan(path: Path) -> None:
+    recipe = load_recipe(path, ()).recipe
+    assert make_plan(recipe, machine=MACHINE).stages

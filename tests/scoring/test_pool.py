@@ -1,0 +1,101 @@
+import time
+from pathlib import Path
+
+import pytest
+import ray
+
+from rlkit import Group, Sample, Task
+from rlkit.errors import PluginError
+from rlkit.recipe.schema.reward import Reward
+from rlkit.scoring.pool import ScoringPool
+
+HERE = Path(__file__).parent
+ONLY = dict.fromkeys(("accuracy", "reasoning", "format", "efficiency"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster():
+    ray.init(num_cpus=2, include_dashboard=False, object_store_memory=100 * 2**20, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def pool(cluster):
+    reward = {
+        **ONLY,
+        "bad": {"plugin": "./plugins.py:OnPrompt", "weight": 1},
+        "runtime": {"num_workers": 2, "timeout_s": 3},
+    }
+    pool = ScoringPool(Reward.model_validate(reward), HERE)
+    yield pool
+    pool.close()
+
+
+def group(prompt, i=0):
+    return Group(Task(f"{prompt}-{i}", "math", prompt, "7"), (Sample("a", "7", 1), Sample("b", "7", 1)))
+
+
+def test_groups_are_taken_as_they_come_and_come_back_scored(pool):
+    taken = []
+
+    def stream():
+        for i in range(40):
+            taken.append(i)
+            yield group("ok", i)
+
+    scored = pool.score(stream())
+    first = next(scored)
+    assert first.rewards == (0.5, 0.5)
+    assert len(taken) <= 10  # bounded: the rest is not even asked for
+    assert {first.task.id} | {s.task.id for s in scored} == {f"ok-{i}" for i in range(40)}
+
+
+@pytest.mark.parametrize(
+    ("prompt", "verdict"),
+    [
+        ("raise", "plugin_error"),
+        ("count", "plugin_error"),
+        ("nan", "plugin_error"),
+        ("hang", "timeout"),
+        ("die", "crash"),
+    ],
+)
+def test_a_bad_group_costs_itself_only(pool, prompt, verdict):
+    start = time.monotonic()
+    groups = [group("ok", i) for i in range(3)] + [group(prompt)] + [group("ok", i) for i in range(3, 12)]
+    found = {s.task.id: s for s in pool.score(groups)}
+    assert len(found) == 13
+    bad = found.pop(f"{prompt}-0")
+    assert bad.rewards == (None, None)
+    assert {score.verdict for score in bad.parts["bad"]} == {verdict}
+    assert all(s.rewards == (0.5, 0.5) for s in found.values())
+    assert time.monotonic() - start < 45
+
+
+def test_groups_left_out_do_not_come_back_in_the_next_step(pool):
+    scored = pool.score(group("ok", i) for i in range(5))
+    next(scored)
+    scored.close()
+    assert [s.task.id for s in pool.score([group("ok", 99)])] == ["ok-99"]
+
+
+def test_a_plugin_that_cannot_be_built_is_one_sentence_in_the_driver():
+    reward = Reward.model_validate({**ONLY, "x": {"plugin": "./plugins.py:BrokenConstructor", "weight": 1}})
+    with pytest.raises(
+        PluginError, match=r"^reward.x: BrokenConstructor could not be built: ValueError: no weights file$"
+    ):
+        ScoringPool(reward, HERE)
+
+
+def test_the_default_parts_score_in_an_actor():
+    pool = ScoringPool(Reward.model_validate({}), HERE)
+    response = "<think>\n348 + 275 = 623\n</think>\n\\boxed{623}"
+    task = Task("t", "math", "What is 348 + 275?", "623")
+    (scored,) = pool.score(
+        [Group(task, (Sample("a", response, 9), Sample("b", response.replace("\\boxed{623}", "\\boxed{1}"), 9)))]
+    )
+    pool.close()
+    assert list(scored.weights.items()) == [("accuracy", 0.4), ("reasoning", 0.3), ("format", 0.2), ("efficiency", 0.1)]
+    assert scored.rewards[0] > 0.9
+    assert scored.rewards[1] <= 0.35 + 1e-9

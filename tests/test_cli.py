@@ -1,0 +1,178 @@
+"""The command: exit codes, sentences and speed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import rlkit
+from rlkit.cli import main
+from rlkit.errors import ClusterError, Stopped
+
+RECIPE = 'model: {init: {}}\ndata: {path: "builtin:quickstart"}\nstages: [{kind: grpo, steps: 3}]\n'
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "r.yaml").write_text(RECIPE)
+    return "r.yaml"
+
+
+@pytest.fixture
+def pipeline(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Stands in for rlkit.pipeline; gives what it was called with, and raises what is put second."""
+    calls: list[Any] = []
+
+    def run_recipe(loaded: Any, **keys: Any) -> int:
+        if calls:
+            raise calls[0]
+        calls.append((loaded, keys))
+        return 0
+
+    monkeypatch.setitem(sys.modules, "rlkit.pipeline", types.SimpleNamespace(run_recipe=run_recipe))  # type: ignore[arg-type]
+    return calls
+
+
+def errors(capsys: pytest.CaptureFixture[str]) -> str:
+    return capsys.readouterr().err
+
+
+def test_train_hands_the_checked_recipe_to_the_pipeline(recipe: str, pipeline: list[Any]) -> None:
+    assert main(["train", recipe, "run.name=a", "--resume", "never", "stages.0.steps=9", "--address", "auto"]) == 0
+    loaded, keys = pipeline[0]
+    assert loaded.recipe.stages[0].steps == 9
+    assert keys == {"run_dir": Path("runs/a"), "resume": "never", "address": "auto"}
+
+
+def test_train_defaults(recipe: str, pipeline: list[Any]) -> None:
+    assert main(["train", recipe, "--run-dir", "here"]) == 0
+    assert pipeline[0][1] == {"run_dir": Path("here"), "resume": "auto", "address": None}
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "sentence"),
+    [
+        (ClusterError("an actor died"), 1, "rlkit: error: an actor died\n"),
+        (Stopped("stopped at step 4"), 130, "rlkit: error: stopped at step 4\n"),
+        (KeyboardInterrupt(), 130, "rlkit: stopped\n"),
+        (
+            ZeroDivisionError("division\nby zero"),
+            1,
+            "rlkit: error: ZeroDivisionError: division by zero (a defect of rlkit; "
+            "run again with --debug for the traceback)\n",
+        ),
+    ],
+)
+def test_what_is_raised_becomes_one_sentence_and_an_exit_code(
+    raised: BaseException,
+    code: int,
+    sentence: str,
+    recipe: str,
+    pipeline: list[Any],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pipeline.append(raised)
+    assert main(["train", recipe]) == code
+    assert errors(capsys) == sentence
+
+
+def test_debug_shows_the_traceback(recipe: str, pipeline: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
+    pipeline.append(ClusterError("an actor died"))
+    assert main(["train", recipe, "--debug"]) == 1
+    assert "Traceback" in errors(capsys)
+
+
+def test_train_refuses_what_plan_refuses(recipe: str, pipeline: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
+    key = "rollout.engine.max_model_len=100"
+    assert main(["plan", recipe, key]) == 2
+    planned = errors(capsys)
+    assert "rollout.max_tokens=256 leaves no room" in planned
+    assert main(["train", recipe, key]) == 2
+    assert errors(capsys) == planned
+    assert pipeline == []
+
+
+def test_the_plan_is_printed_and_as_json(recipe: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", recipe]) == 0
+    printed = capsys.readouterr().out
+    assert "stage-0-grpo" in printed
+    assert "837,760 parameters" in printed
+    assert main(["plan", recipe, "--json", "stages.0.steps=2"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["stages"][0]["samples"] == 512
+    assert plan["refusals"] == []
+
+
+def test_the_schema_documents_every_key(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "--schema"]) == 0
+    schema = json.loads(capsys.readouterr().out)
+    assert schema["properties"]["rollout"]["description"]
+    rollout = schema["$defs"]["Rollout"]["properties"]
+    assert rollout["max_tokens"]["description"] == "Most tokens of a reply."
+
+
+@pytest.mark.parametrize(
+    ("argv", "sentence"),
+    [
+        (["trian"], "unknown command 'trian'; did you mean 'train'?"),
+        (["--versoin"], "unknown option '--versoin'; did you mean '--version'?"),
+        (["train", "r.yaml", "--resum", "auto"], "unknown option '--resum'; did you mean '--resume'?"),
+        (["train", "r.yaml", "--stages.0.steps=3"], "an override takes no dashes: stages.0.steps=3"),
+        (["train", "r.yaml", "--resume", "maybe"], "argument --resume: invalid choice: 'maybe'"),
+        (["train"], "the following arguments are required: RECIPE"),
+        (["plan"], "rlkit plan needs a RECIPE"),
+    ],
+)
+def test_wrong_use_ends_with_2_and_names_the_nearest(
+    argv: list[str], sentence: str, recipe: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(argv) == 2
+    err = errors(capsys)
+    assert sentence in err
+    assert "--help" in err
+    assert len(err.splitlines()) == 1
+
+
+def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    assert "commands:\n  train  Run a recipe" in capsys.readouterr().out
+    assert main(["train", "--help"]) == 0
+    assert "--resume" in capsys.readouterr().out
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"rlkit {rlkit.__version__}\n"
+    assert main([]) == 2
+
+
+def test_help_answers_at_once_and_without_pydantic() -> None:
+    code = (
+        "import sys; from rlkit.cli import main; main(['--help']);"
+        "print(sorted({'pydantic', 'yaml', 'torch'} & set(sys.modules)))"
+    )
+    started = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert time.monotonic() - started < 5  # 0.1 s on an idle machine; the promise is half a second
+
+
+def test_the_module_runs_like_the_command() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "rlkit", "plna"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 2
+    assert "did you mean 'plan'?" in done.stderr
+
+
+def test_a_closed_pipe_is_no_error(recipe: str) -> None:
+    done = subprocess.run(
+        f"{sys.executable} -m rlkit plan --schema | head -1", shell=True, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout == "{\n"
+    assert done.stderr == ""
