@@ -71,8 +71,8 @@ def check_parity(gap: float, *, limit: float, version: int, precision: str) -> N
     """
     if not gap <= limit:
         raise ParityError(
-            f"after the sync of policy version {version} an engine's log-probs differ from the learner's by {gap:.3g} nats, "
-            f"more than rollout.parity_limit={limit:g} ({precision}): the engine does not hold the learner's weights, so "
-            "the run was stopped before it could train on wrong log-probs; raise the limit only if the model's kernels "
-            "are known to differ this much"
+            f"after the sync of policy version {version} an engine's log-probs differ from the learner's by {gap:.3g} "
+            f"nats, more than rollout.parity_limit={limit:g} ({precision}): the engine does not hold the learner's "
+            "weights, so the run was stopped before it could train on wrong log-probs; raise the limit only if the "
+            "model's kernels are known to differ this much"
         )

@@ -100,7 +100,8 @@ def load_model(path: str, *, device: str = "cpu") -> nn.Module:
             module.p = 0.0
         if isinstance(getattr(module, "attention_dropout", None), float):
             setattr(module, "attention_dropout", 0.0)  # noqa: B010 (a plain float, not a submodule)
-    return model.to(device)
+    model.to(device)  # type: ignore[operator]  # nn.Module's own attribute type
+    return model
 
 
 def context_length(path: str) -> int:

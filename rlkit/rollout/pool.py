@@ -101,7 +101,7 @@ class RolloutPool:
     def draw_on_each(self, requests: Sequence[DrawRequest]) -> list[list[Group]]:
         """Every worker draws all requests (the parity canary); one list a worker, in the requests' order."""
         what = "the canary of the parity gate"
-        refs = [[ref for ref in w.draw.options(num_returns="streaming").remote(requests)] for w in self._workers]
+        refs = [list(w.draw.options(num_returns="streaming").remote(requests)) for w in self._workers]
         found = [get(row, timeout_s=self._spec.keys.timeout_s, what=what) for row in refs]
         return [[group for _, group in sorted(row, key=lambda pair: pair[0])] for row in found]
 

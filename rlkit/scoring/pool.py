@@ -28,6 +28,8 @@ _THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_TH
 _GET_TIMEOUT_S = 60.0
 _TICK_S = 1.0
 
+_Scored = tuple[int, ScoredGroup]
+
 
 class _Scorer:
     """Builds every plugin once and scores one group after another."""
@@ -55,6 +57,7 @@ class _Scorer:
 
 @dataclass
 class _Job:
+    index: int
     group: Group
     tries: int = 0
     ref: Any = None
@@ -96,8 +99,8 @@ class ScoringPool:
                 ray.kill(handle)
             raise
 
-    def score(self, groups: Iterable[Group]) -> Iterator[ScoredGroup]:
-        """Scored groups in the order in which they finish; each group is dispatched as soon as it comes.
+    def score(self, groups: Iterable[tuple[int, Group]]) -> Iterator[_Scored]:
+        """(index, scored group) in the order in which they finish; each group is dispatched as soon as it comes.
 
         At most 4 groups an actor are out at a time; then the next one is only taken when one is back.
 
@@ -105,10 +108,10 @@ class ScoringPool:
             ClusterError: an actor died and no new one starts.
         """
         try:
-            for group in groups:
+            for index, group in groups:
                 while self._num_out >= _DEPTH * len(self._actors):
                     yield from self._collect(_TICK_S)
-                self.submit(group)
+                self._dispatch(_Job(index, group))
                 yield from self._collect(0)
             while self._num_out:
                 yield from self._collect(_TICK_S)
@@ -118,10 +121,6 @@ class ScoringPool:
                 if actor.jobs:
                     actor.jobs.clear()
                     self._replace(actor)
-
-    def submit(self, group: Group) -> None:
-        """Hands a group to the least loaded actor; `score` yields it."""
-        self._dispatch(_Job(group))
 
     def close(self) -> None:
         """Ends the actors."""
@@ -172,7 +171,7 @@ class ScoringPool:
         job.ref = actor.handle.score.remote(job.group)
         actor.jobs.append(job)
 
-    def _collect(self, wait_s: float) -> list[ScoredGroup]:
+    def _collect(self, wait_s: float) -> list[_Scored]:
         """What has finished, failed or run out of time; waits at most `wait_s` for the first of it."""
         refs = [job.ref for actor in self._actors for job in actor.jobs]
         if not refs:
@@ -181,41 +180,43 @@ class ScoringPool:
         deadlines = [a.head_since + self._reward.runtime.timeout_s - now for a in self._actors if a.jobs]
         ray.wait(refs, num_returns=1, timeout=max(0.0, min(wait_s, *deadlines)))
         ready = set(ray.wait(refs, num_returns=len(refs), timeout=0)[0])
-        done: list[ScoredGroup] = []
+        done: list[_Scored] = []
         for actor in self._actors:
             done.extend(self._collect_from(actor, ready))
         return done
 
-    def _collect_from(self, actor: _Actor, ready: set[Any]) -> list[ScoredGroup]:
-        done: list[ScoredGroup] = []
+    def _collect_from(self, actor: _Actor, ready: set[Any]) -> list[_Scored]:
+        done: list[_Scored] = []
         while actor.jobs and actor.jobs[0].ref in ready:
             job = actor.jobs.popleft()
             actor.head_since = time.monotonic()
             try:
-                done.append(self._finish(job.group, ray.get(job.ref, timeout=_GET_TIMEOUT_S)))
+                done.append(self._finish(job, ray.get(job.ref, timeout=_GET_TIMEOUT_S)))
             except RayActorError:
                 done.extend(self._lost(actor, job))
                 return done
             except RayError as e:
                 last = str(e).strip().splitlines()[-1]
-                done.append(self._unscored(job.group, "plugin_error", f"scoring failed: {last}"))
+                done.append(self._unscored(job, "plugin_error", f"scoring failed: {last}"))
         limit = self._reward.runtime.timeout_s
         if actor.jobs and time.monotonic() - actor.head_since > limit:
             job = actor.jobs.popleft()
-            done.append(self._unscored(job.group, "timeout", f"scoring took longer than {limit:g} s"))
+            done.append(self._unscored(job, "timeout", f"scoring took longer than {limit:g} s"))
             self._replace(actor)
         return done
 
-    def _lost(self, actor: _Actor, job: _Job) -> list[ScoredGroup]:
+    def _lost(self, actor: _Actor, job: _Job) -> list[_Scored]:
         """The actor died at work on `job`: once may be bad luck, twice is the job."""
         job.tries += 1
         if job.tries == 1:
             actor.jobs.appendleft(job)
         self._replace(actor)
-        return [self._unscored(job.group, "crash", "the scoring process died twice")] if job.tries > 1 else []
+        return [self._unscored(job, "crash", "the scoring process died twice")] if job.tries > 1 else []
 
-    def _finish(self, group: Group, parts: dict[str, tuple[Score, ...]]) -> ScoredGroup:
-        return make_scored_group(group, parts, self._reward.weights, self._reward.combine.wrong_caps)
+    def _finish(self, job: _Job, parts: dict[str, tuple[Score, ...]]) -> _Scored:
+        reward = self._reward
+        return job.index, make_scored_group(job.group, parts, reward.weights, reward.combine.wrong_caps)
 
-    def _unscored(self, group: Group, verdict: str, reason: str) -> ScoredGroup:
-        return unscored_group(group, self._reward.weights, self._reward.combine.wrong_caps, verdict, reason)
+    def _unscored(self, job: _Job, verdict: str, reason: str) -> _Scored:
+        caps = self._reward.combine.wrong_caps
+        return job.index, unscored_group(job.group, self._reward.weights, caps, verdict, reason)

@@ -42,13 +42,13 @@ def test_groups_are_taken_as_they_come_and_come_back_scored(pool):
     def stream():
         for i in range(40):
             taken.append(i)
-            yield group("ok", i)
+            yield i, group("ok", i)
 
     scored = pool.score(stream())
-    first = next(scored)
+    _, first = next(scored)
     assert first.rewards == (0.5, 0.5)
     assert len(taken) <= 10  # bounded: the rest is not even asked for
-    assert {first.task.id} | {s.task.id for s in scored} == {f"ok-{i}" for i in range(40)}
+    assert {first.task.id} | {s.task.id for _, s in scored} == {f"ok-{i}" for i in range(40)}
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_groups_are_taken_as_they_come_and_come_back_scored(pool):
 def test_a_bad_group_costs_itself_only(pool, prompt, verdict):
     start = time.monotonic()
     groups = [group("ok", i) for i in range(3)] + [group(prompt)] + [group("ok", i) for i in range(3, 12)]
-    found = {s.task.id: s for s in pool.score(groups)}
+    found = {s.task.id: s for _, s in pool.score(enumerate(groups))}
     assert len(found) == 13
     bad = found.pop(f"{prompt}-0")
     assert bad.rewards == (None, None)
@@ -74,10 +74,10 @@ def test_a_bad_group_costs_itself_only(pool, prompt, verdict):
 
 
 def test_groups_left_out_do_not_come_back_in_the_next_step(pool):
-    scored = pool.score(group("ok", i) for i in range(5))
+    scored = pool.score((i, group("ok", i)) for i in range(5))
     next(scored)
     scored.close()
-    assert [s.task.id for s in pool.score([group("ok", 99)])] == ["ok-99"]
+    assert [(i, s.task.id) for i, s in pool.score([(7, group("ok", 99))])] == [(7, "ok-99")]
 
 
 def test_a_plugin_that_cannot_be_built_is_one_sentence_in_the_driver():
@@ -92,9 +92,8 @@ def test_the_default_parts_score_in_an_actor():
     pool = ScoringPool(Reward.model_validate({}), HERE)
     response = "<think>\n348 + 275 = 623\n</think>\n\\boxed{623}"
     task = Task("t", "math", "What is 348 + 275?", "623")
-    (scored,) = pool.score(
-        [Group(task, (Sample("a", response, 9), Sample("b", response.replace("\\boxed{623}", "\\boxed{1}"), 9)))]
-    )
+    wrong = response.replace("\\boxed{623}", "\\boxed{1}")
+    ((_, scored),) = pool.score([(0, Group(task, (Sample("a", response, 9), Sample("b", wrong, 9))))])
     pool.close()
     assert list(scored.weights.items()) == [("accuracy", 0.4), ("reasoning", 0.3), ("format", 0.2), ("efficiency", 0.1)]
     assert scored.rewards[0] > 0.9
