@@ -1,0 +1,29 @@
+"""What several stages' tests share: a small real model, made once a session."""
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory) -> Path:
+    """A real Qwen2 of 0.2 M parameters with a tokenizer trained on sums; tied embeddings."""
+    from rlkit.learner.model import init_model
+    from rlkit.recipe.schema import ModelInit
+
+    out = tmp_path_factory.mktemp("model") / "tiny"
+    texts = (f"What is {a} + {b}?\n<think>\n{a}+{b}={a + b}\n</think>\n\\boxed{{{a + b}}}" for a in range(40) for b in range(20))
+    init = ModelInit(hidden_size=64, intermediate_size=128, num_layers=2, num_heads=2, num_kv_heads=1)
+    init_model(init, texts, seed=3, out=out)
+    return out
+
+
+@pytest.fixture(scope="session")
+def ray_cluster():
+    """One small local Ray for the tests that need actors."""
+    from rlkit.cluster import start_ray, stop_ray
+    from rlkit.recipe.schema import Cluster
+
+    start_ray(Cluster(object_store_mb=100), None)
+    yield
+    stop_ray()
