@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,21 +150,18 @@ def _make_model(
 def _texts(
     recipe: Recipe, loaded: LoadedTasks | None, demonstrations: dict[int, LoadedDemonstrations]
 ) -> Iterator[str]:
-    """Texts like those the model will read and write, spread over the whole data."""
+    """Texts like those the model will read and write, chat markers' words included."""
     prompt = recipe.data.prompt
 
-    def shown(text: str, kind: str) -> str:
-        return (prompt.code_template if kind == "code" else prompt.template).format(prompt=text)
+    def shown(text: str, kind: str, reply: str) -> str:
+        turn = (prompt.code_template if kind == "code" else prompt.template).format(prompt=text)
+        return f"user\n{turn}\nassistant\n{reply}"
 
-    texts = [
-        f"{shown(d.prompt, d.kind)}\n{d.response}" for found in demonstrations.values() for d in found.demonstrations
-    ]
+    texts = [shown(d.prompt, d.kind, d.response) for found in demonstrations.values() for d in found.demonstrations]
     if not texts and loaded is not None:
-        texts = [
-            f"{shown(t.prompt, t.kind)}\n{t.reference if isinstance(t.reference, str) else ''}" for t in loaded.tasks
-        ]
-    stride = max(1, len(texts) // TOKENIZER_TEXTS)
-    yield from texts[::stride]
+        texts = [shown(t.prompt, t.kind, t.reference if isinstance(t.reference, str) else "") for t in loaded.tasks]
+    # Drawn, not every n-th: rows often alternate between kinds.
+    yield from random.Random(recipe.run.seed).sample(texts, min(TOKENIZER_TEXTS, len(texts)))
 
 
 def _open(read: Callable[[str], Any], model_path: str) -> Any:

@@ -19,7 +19,7 @@ from rlkit.offline.launch import launch_sft
 from rlkit.offline.sft import SftSpec
 from rlkit.recipe.load import LoadedRecipe
 from rlkit.recipe.machine import Machine
-from rlkit.recipe.plan import learner_threads
+from rlkit.recipe.plan import learner_threads, place_gpus
 from rlkit.recipe.schema import GrpoStage, SftStage
 from rlkit.report import Report
 from rlkit.rollout.engine import EngineSpec, check_engine_arguments
@@ -57,7 +57,8 @@ class Pipeline:
     """One start of a run."""
 
     def __init__(self, loaded: LoadedRecipe, state: RunState, report: Report) -> None:
-        self.recipe = loaded.recipe
+        machine = Machine.detect(state.run_dir)
+        self.recipe = place_gpus(loaded.recipe, machine)
         self.base_dir = loaded.base_dir
         self.state = state
         self.report = report
@@ -65,7 +66,7 @@ class Pipeline:
         self.log = RunLog(state.run_dir)
         self.timer = PhaseTimer()
         self.stop = StopSignal(lambda: report.line("stopping after this step; Ctrl-C again leaves at once"))
-        self.threads = learner_threads(self.recipe, Machine.detect(self.run_dir))
+        self.threads = learner_threads(self.recipe, machine)
         self.after: Evaluated | None = None
         self.online: OnlineStage | None = None
         self.done_steps = 0
@@ -145,7 +146,7 @@ class Pipeline:
             seed=self.recipe.run.seed,
             precision=self.recipe.learner.precision,
             threads=self.threads,
-            use_gpu=self.recipe.learner.gpus_per_worker > 0,
+            use_gpu=self.recipe.learner.gpus > 0,
             deterministic=self.recipe.run.deterministic,
         )
 

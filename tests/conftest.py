@@ -12,7 +12,11 @@ def tiny_model(tmp_path_factory) -> Path:
     from rlkit.recipe.schema import ModelInit
 
     out = tmp_path_factory.mktemp("model") / "tiny"
-    texts = (f"What is {a} + {b}?\n<think>\n{a}+{b}={a + b}\n</think>\n\\boxed{{{a + b}}}" for a in range(40) for b in range(20))
+    texts = (
+        f"What is {a} + {b}?\n<think>\n{a}+{b}={a + b}\n</think>\n\\boxed{{{a + b}}}"
+        for a in range(40)
+        for b in range(20)
+    )
     init = ModelInit(hidden_size=64, intermediate_size=128, num_layers=2, num_heads=2, num_kv_heads=1)
     init_model(init, texts, seed=3, out=out)
     return out

@@ -66,9 +66,7 @@ class LearnerGroup:
         }
         if spec.deterministic:
             env["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
-        actor = ray.remote(LearnerWorker).options(
-            num_cpus=0, num_gpus=spec.keys.gpus_per_worker, runtime_env={"env_vars": env}
-        )
+        actor = ray.remote(LearnerWorker).options(num_cpus=0, num_gpus=spec.keys.gpus, runtime_env={"env_vars": env})
         self._worker = actor.remote(spec)
         get(self._worker.ready.remote(), timeout_s=start_timeout_s, what=f"starting the learner on {spec.model_path}")
 

@@ -59,7 +59,7 @@ class Learner:
         torch.set_num_threads(spec.threads)
         torch.use_deterministic_algorithms(spec.deterministic)
         self.spec = spec
-        self.device = "cuda" if spec.keys.gpus_per_worker else "cpu"
+        self.device = "cuda" if spec.keys.gpus else "cpu"
         self.tokenizer = load_tokenizer(spec.model_path)
         self.model: Any = load_model(spec.model_path, device=self.device)
         self.model.train()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,6 @@ CHAT_TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-TOKENIZER_TEXTS = 4000
-"""Texts the small tokenizer learns its merges from."""
 
 
 def train_tokenizer(texts: Iterator[str], vocab_size: int) -> PreTrainedTokenizerFast:
@@ -44,7 +41,7 @@ def train_tokenizer(texts: Iterator[str], vocab_size: int) -> PreTrainedTokenize
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(islice(texts, TOKENIZER_TEXTS), trainer)
+    tokenizer.train_from_iterator(texts, trainer)
     # Plain tokens, not special ones: a reply's text keeps its think tags.
     tokenizer.add_tokens([AddedToken(tag, special=False, normalized=False) for tag in (THINK, END_THINK)])
     fast = PreTrainedTokenizerFast(
@@ -85,22 +82,22 @@ def load_tokenizer(path: str) -> Any:
     return AutoTokenizer.from_pretrained(path)
 
 
-def load_model(path: str, *, device: str = "cpu") -> nn.Module:
+def load_model(path: str, *, device: str = "cpu") -> Any:
     """A causal language model in float32 (the master weights), with every dropout off.
 
     Dropout would make the learner's log-probs differ from the sampler's.
     """
     try:
         config = AutoConfig.from_pretrained(path)
-        model: nn.Module = AutoModelForCausalLM.from_pretrained(path, config=config, dtype=torch.float32)
+        model = AutoModelForCausalLM.from_pretrained(path, config=config, dtype=torch.float32)
     except (OSError, ValueError) as e:
         raise RecipeError(f"model {path} cannot be loaded: {str(e).splitlines()[0]}") from e
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
         if isinstance(getattr(module, "attention_dropout", None), float):
-            setattr(module, "attention_dropout", 0.0)  # noqa: B010 (a plain float, not a submodule)
-    model.to(device)  # type: ignore[operator]  # nn.Module's own attribute type
+            module.attention_dropout = 0.0
+    model.to(device)
     return model
 
 

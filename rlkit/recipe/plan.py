@@ -53,7 +53,7 @@ class ActorPlan:
     """How many there are."""
     threads: int
     """CPU threads of each."""
-    gpus: int
+    gpus: float
     """GPUs of each."""
     memory_gib: float | None
     """Main memory of each, estimated; what lives on a GPU is not in it."""
@@ -114,6 +114,7 @@ def make_plan(recipe: Recipe, *, machine: Machine, num_tasks: int | None = None,
         num_tasks: Rows of the data, where known.
         run_dir: The run's folder, by default the recipe's own.
     """
+    recipe = place_gpus(recipe, machine)
     size = size_of(recipe.model)
     memory = estimate_memory(recipe, size)
     actors = tuple(_actors(recipe, memory, machine))
@@ -145,6 +146,26 @@ def make_plan(recipe: Recipe, *, machine: Machine, num_tasks: int | None = None,
             )
         ),
         notes=tuple(notes(recipe, size, machine, threads=learner_threads(recipe, machine))),
+    )
+
+
+def place_gpus(recipe: Recipe, machine: Machine) -> Recipe:
+    """The recipe with every gpus_per_worker that was left out filled in.
+
+    One whole GPU an actor where there are enough of them, else equal shares of what there is; on a machine without
+    GPUs (or with only one of the two keys given) the CPU.
+    """
+    rollout, learner = recipe.rollout, recipe.learner
+    share = 0.0
+    if rollout.gpus_per_worker is None and learner.gpus_per_worker is None and machine.gpus_gib:
+        actors = rollout.num_workers + learner.num_workers
+        share = min(1.0, math.floor(100 * len(machine.gpus_gib) / actors) / 100)
+    gpus = {"gpus_per_worker": share}
+    return recipe.model_copy(
+        update={
+            "rollout": rollout if rollout.gpus_per_worker is not None else rollout.model_copy(update=gpus),
+            "learner": learner if learner.gpus_per_worker is not None else learner.model_copy(update=gpus),
+        }
     )
 
 
@@ -208,14 +229,14 @@ def _actors(recipe: Recipe, memory: Memory, machine: Machine) -> Iterator[ActorP
     rollout, learner = recipe.rollout, recipe.learner
     yield ActorPlan("driver", 1, 1, 0, memory.driver_gib)
     if any(isinstance(stage, GrpoStage) for stage in recipe.stages):
-        host = memory.engine_runtime_gib if rollout.gpus_per_worker else memory.engine_gib
+        host = memory.engine_runtime_gib if rollout.gpus else memory.engine_gib
         count = rollout.num_workers
-        yield ActorPlan(_names("rollout", count), count, rollout.threads, rollout.gpus_per_worker, host)
+        yield ActorPlan(_names("rollout", count), count, rollout.threads, rollout.gpus, host)
         count = recipe.reward.runtime.num_workers
         yield ActorPlan(_names("scorer", count), count, 1, 0, memory.scorer_gib)
-    host = memory.learner_runtime_gib if learner.gpus_per_worker else memory.learner_gib
+    host = memory.learner_runtime_gib if learner.gpus else memory.learner_gib
     count, threads = learner.num_workers, learner_threads(recipe, machine)
-    yield ActorPlan(_names("learner", count), count, threads, learner.gpus_per_worker, host)
+    yield ActorPlan(_names("learner", count), count, threads, learner.gpus, host)
 
 
 def _names(kind: str, count: int) -> str:

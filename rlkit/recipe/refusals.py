@@ -56,9 +56,9 @@ def notes(recipe: Recipe, size: ModelSize, machine: Machine, *, threads: int) ->
     sampling = recipe.rollout.threads * recipe.rollout.num_workers
     if recipe.cluster.address is not None:
         yield f"placement is Ray's on {recipe.cluster.address}; only this recipe's own numbers were checked"
-    elif not recipe.rollout.gpus_per_worker and sampling > machine.cpus:
+    elif not recipe.rollout.gpus and sampling > machine.cpus:
         yield f"the engines' {sampling} threads share {machine.cpus} cores: lower rollout.threads or num_workers"
-    if recipe.cluster.address is None and not recipe.learner.gpus_per_worker and threads > machine.cpus:
+    if recipe.cluster.address is None and not recipe.learner.gpus and threads > machine.cpus:
         yield f"the learner's {threads} threads share {machine.cpus} cores: lower learner.threads"
     if size.parameters is None:
         yield f"memory and disk were not checked: {size.reason}"
@@ -85,7 +85,7 @@ def _sequences(recipe: Recipe, size: ModelSize) -> Iterator[str]:
             f"{prompt + rollout.max_tokens} tokens, above {name} of {context}: lower one"
         )
     sequence_gib = context * size.shape.kv_bytes_per_token * BYTES[recipe.learner.precision] / GIB
-    if not rollout.gpus_per_worker and sequence_gib > rollout.kv_cache_gb:
+    if not rollout.gpus and sequence_gib > rollout.kv_cache_gb:
         yield (
             f"rollout.kv_cache_gb={rollout.kv_cache_gb:g} cannot hold one sequence of {context} tokens "
             f"({sequence_gib:.2f} GiB): raise it, or lower rollout.engine.max_model_len"
@@ -93,14 +93,14 @@ def _sequences(recipe: Recipe, size: ModelSize) -> Iterator[str]:
 
 
 def _gpus(recipe: Recipe, memory: Memory, machine: Machine) -> Iterator[str]:
-    sampling = recipe.rollout.num_workers * recipe.rollout.gpus_per_worker if _samples(recipe) else 0
-    learning = recipe.learner.num_workers * recipe.learner.gpus_per_worker
+    sampling = recipe.rollout.num_workers * recipe.rollout.gpus if _samples(recipe) else 0
+    learning = recipe.learner.num_workers * recipe.learner.gpus
     have = len(machine.gpus_gib)
     if sampling + learning > have:
         what = "no CUDA device is visible" if not have else f"{have} are visible"
         yield (
-            f"the recipe asks for {sampling + learning} GPUs (rollout.num_workers x rollout.gpus_per_worker = "
-            f"{sampling}, learner.gpus_per_worker = {learning}) and {what} here: "
+            f"the recipe asks for {sampling + learning:g} GPUs (rollout.num_workers x rollout.gpus_per_worker = "
+            f"{sampling:g}, learner.gpus_per_worker = {learning:g}) and {what} here: "
             "set them to 0 to run on the CPU, or give cluster.address"
         )
         return

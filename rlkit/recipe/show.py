@@ -65,7 +65,7 @@ def _memory(plan: Plan) -> Table:
 def _actors(plan: Plan) -> Table:
     table = _table("\nplacement", "actor", "threads", "GPUs", "memory each")
     for a in plan.actors:
-        table.add_row(a.name, str(a.threads), str(a.gpus), _gib(a.memory_gib))
+        table.add_row(a.name, str(a.threads), f"{a.gpus:g}", _gib(a.memory_gib))
     return table
 
 

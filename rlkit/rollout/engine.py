@@ -49,7 +49,7 @@ class EngineSpec:
     @property
     def on_gpu(self) -> bool:
         """Whether it runs on GPUs."""
-        return self.keys.gpus_per_worker > 0
+        return self.keys.gpus > 0
 
 
 def engine_env(keys: Rollout) -> dict[str, str]:
@@ -64,7 +64,7 @@ def engine_env(keys: Rollout) -> dict[str, str]:
         "MKL_NUM_THREADS": threads,
         "TOKENIZERS_PARALLELISM": "false",
     }
-    if not keys.gpus_per_worker:
+    if not keys.gpus:
         # Threads are not pinned to cores: several engines and a learner share them.
         env |= {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "CUDA_VISIBLE_DEVICES": ""}
         if "compilation_config" not in keys.engine and keys.engine.get("enforce_eager") is not False:
@@ -84,7 +84,7 @@ def engine_arguments(spec: EngineSpec) -> dict[str, Any]:
         "disable_log_stats": True,
     }
     if spec.on_gpu:
-        args["tensor_parallel_size"] = spec.keys.gpus_per_worker
+        args["tensor_parallel_size"] = max(1, int(spec.keys.gpus))
     else:
         args |= {
             "enforce_eager": True,

@@ -123,7 +123,7 @@ class RolloutPool:
     def _spawn(self) -> Any:
         actor = ray.remote(RolloutWorker).options(
             num_cpus=0,
-            num_gpus=self._spec.keys.gpus_per_worker,
+            num_gpus=self._spec.keys.gpus,
             runtime_env={"env_vars": engine_env(self._spec.keys)},
         )
         return actor.remote(self._spec)

@@ -17,8 +17,9 @@ class Rollout(Section):
     """Rollout actors, one engine each."""
     threads: int = Field(1, ge=1, le=1024)
     """CPU threads of each engine, where it runs on a CPU."""
-    gpus_per_worker: int = Field(0, ge=0, le=64)
-    """GPUs of each engine; 0: it runs on the CPU."""
+    gpus_per_worker: float | None = Field(None, ge=0, le=64)
+    """GPUs of each engine: a whole number, or a share below 1 of one that others use too; 0: the CPU. Left out: what
+    there is, shared between engines and learner."""
     temperature: float = Field(1.0, gt=0, le=10)
     """Sampling temperature in training; log-probs are of the distribution at this temperature."""
     top_p: float = Field(1.0, gt=0, le=1)
@@ -44,6 +45,17 @@ class Rollout(Section):
     """Largest difference of a canary token's log-prob between engine and learner after a sync, in nats; by default
     1e-4 in float32 and 0.25 in bfloat16."""
 
+    @property
+    def gpus(self) -> float:
+        """GPUs of each engine; 0: it runs on the CPU."""
+        return self.gpus_per_worker or 0.0
+
+    @model_validator(mode="after")
+    def _whole_gpus(self) -> Self:
+        if self.gpus > 1 and self.gpus % 1:
+            raise ValueError(f"gpus_per_worker={self.gpus:g} is neither a whole number nor a share below 1")
+        return self
+
     @model_validator(mode="after")
     def _truncation(self) -> Self:
         truncated = [
@@ -66,8 +78,8 @@ class Learner(Section):
     """Learner ranks."""
     threads: int | None = Field(None, ge=1, le=1024)
     """CPU threads of the learner; by default the cores here, at most 8; in deterministic runs 1."""
-    gpus_per_worker: int = Field(0, ge=0, le=1)
-    """1: learn on a GPU."""
+    gpus_per_worker: float | None = Field(None, ge=0, le=1)
+    """As rollout.gpus_per_worker, at most 1."""
     precision: Precision = "float32"
     """float32, or bfloat16 autocast over float32 weights; the engine's dtype follows it."""
     tokens_per_microbatch: int = Field(4096, ge=1)
@@ -76,3 +88,8 @@ class Learner(Section):
     """Recompute activations in the backward pass: less memory, about a third more time."""
     timeout_s: float = Field(1800, gt=0)
     """Longest wait for one update, in seconds."""
+
+    @property
+    def gpus(self) -> float:
+        """GPUs of the learner; 0: it runs on the CPU."""
+        return self.gpus_per_worker or 0.0

@@ -28,7 +28,7 @@ class Cluster(Section):
     start_timeout_s: float = Field(300, gt=0)
     """Longest wait for Ray or for one actor to start, in seconds."""
     max_restarts: int = Field(3, ge=0, le=1000)
-    """How often a lost rollout worker or scorer may be replaced in one run."""
+    """How often a lost rollout worker may be replaced in one RL stage."""
 
 
 class Checkpoint(Section):

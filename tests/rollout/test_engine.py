@@ -1,0 +1,157 @@
+"""A real vLLM engine in a child process of its own: samples, seeds, weights, and the stale output layer."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from rlkit.errors import ParityError, RecipeError
+from rlkit.recipe.schema import Rollout
+from rlkit.rollout.engine import EngineSpec, check_engine_arguments, engine_arguments, engine_env
+from rlkit.rollout.request import derive_seed
+from rlkit.weight_sync import check_parity
+
+PROGRAM = r"""
+import json, sys, torch
+from rlkit.learner.model import load_model, load_tokenizer
+from rlkit.recipe.schema import Rollout
+from rlkit.records import Task
+from rlkit.rollout.engine import Engine, EngineSpec
+from rlkit.rollout.request import DrawRequest
+from rlkit import weight_sync
+
+torch.set_num_threads(1)
+path = sys.argv[1]
+tokenizer = load_tokenizer(path)
+keys = Rollout(max_tokens=24, temperature=0.8, kv_cache_gb=0.1)
+engine = Engine(EngineSpec(path, keys, "float32", 0))
+
+def request(i, seeds, greedy=False):
+    ids = tokenizer(f"What is {i} + 3?\n<think>\n")["input_ids"]
+    return DrawRequest(i, Task(f"t{i}", "math", "p", "1"), tuple(ids), "<think>\n", seeds, greedy=greedy)
+
+def rows(requests):
+    drawn = dict(engine.draw(requests))
+    return {i: [(s.token_ids, s.logprobs) for s in g.samples] for i, g in drawn.items()}, drawn
+
+def gap(model, drawn):
+    widest = 0.0
+    for group in drawn.values():
+        for s in group.samples:
+            with torch.no_grad():
+                logits = model(torch.tensor([[*s.prompt_ids, *s.token_ids]]), use_cache=False).logits[0] / 0.8
+            ours = torch.log_softmax(logits.float(), -1)
+            for k, (t, lp) in enumerate(zip(s.token_ids, s.logprobs)):
+                widest = max(widest, abs(float(ours[len(s.prompt_ids) - 1 + k, t]) - lp))
+    return widest
+
+out = {}
+wanted = [request(i, (10 * i, 10 * i + 1, 10 * i + 2)) for i in range(12)]
+whole, drawn = rows(wanted)
+parts = {}
+for chunk in ([wanted[7], wanted[2]], wanted[8:][::-1], [wanted[0]], [wanted[i] for i in (6, 1, 3, 5, 4)]):
+    parts |= rows(chunk)[0]
+out["same_in_any_batch"] = parts == whole
+out["samples_differ"] = len({s for g in whole.values() for s, _ in g}) > 20
+first = drawn[0].samples[0]
+out["forced"] = first.response.startswith("<think>\n")
+out["finish"] = sorted({s.finish_reason for g in drawn.values() for s in g.samples})
+out["lengths_agree"] = all(
+    len(s.token_ids) == len(s.logprobs) == s.num_tokens for g in drawn.values() for s in g.samples
+)
+
+model = load_model(path)
+out["gap_start"] = gap(model, drawn)
+generated = model.generate(
+    torch.tensor([wanted[0].prompt_ids]), max_new_tokens=24, do_sample=False, pad_token_id=tokenizer.pad_token_id
+)[0].tolist()[len(wanted[0].prompt_ids):]
+out["greedy_agrees"] = generated == list(rows([request(0, (0,), greedy=True)])[1][0].samples[0].token_ids)
+
+# An engine abandoned in mid-draw is clean for the next one.
+next(iter(engine.draw(wanted)))
+out["abandoned_draw_is_dropped"] = rows(wanted[:3])[0] == {i: whole[i] for i in range(3)}
+
+# New weights, and an output layer whose packed copy went stale: what AMX kernels do to a tied lm_head.
+torch.manual_seed(1)
+for p in model.parameters():
+    p.data += 0.05 * torch.randn_like(p)
+lm_head = engine.llm.model_executor.driver_worker.model_runner.model.lm_head
+packed = lm_head.weight.clone()
+lm_head.cpu_linear = lambda x, weight, bias: torch.nn.functional.linear(x, packed, bias)
+weights = {name: p.detach().clone() for name, p in model.named_parameters()}
+repair = weight_sync.repack_cpu_linears
+weight_sync.repack_cpu_linears = lambda model: 0
+weight_sync.load_into_engine(engine.llm, weights)
+out["gap_without_repair"] = gap(model, rows(wanted)[1])
+weight_sync.repack_cpu_linears = repair
+weight_sync.load_into_engine(engine.llm, weights)
+out["gap_with_repair"] = gap(model, rows(wanted)[1])
+print(json.dumps(out))
+"""
+
+
+@pytest.fixture(scope="module")
+def found(tiny_model):
+    env = os.environ | engine_env(Rollout())
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(tiny_model)], env=env, capture_output=True, text=True, timeout=240
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def test_a_sample_depends_on_its_seed_and_not_on_its_batch(found):
+    assert found["same_in_any_batch"]
+    assert found["samples_differ"]
+
+
+def test_samples_carry_their_tokens_logprobs_and_forced_start(found):
+    assert found["forced"]
+    assert found["lengths_agree"]
+    assert set(found["finish"]) <= {"stop", "length"}
+
+
+def test_engine_and_transformers_agree_on_logprobs_and_greedy_text(found):
+    assert found["gap_start"] < 1e-4
+    assert found["greedy_agrees"]
+
+
+def test_an_abandoned_draw_leaves_nothing_behind(found):
+    assert found["abandoned_draw_is_dropped"]
+
+
+def test_without_the_output_layers_repair_the_gate_stops_the_run_and_with_it_passes(found):
+    limit = {"limit": 1e-4, "version": 3, "precision": "float32"}
+    with pytest.raises(ParityError, match="policy version 3"):
+        check_parity(found["gap_without_repair"], **limit)
+    check_parity(found["gap_with_repair"], **limit)
+
+
+def test_the_gate_stops_at_not_a_number():
+    with pytest.raises(ParityError):
+        check_parity(float("nan"), limit=1e-4, version=1, precision="float32")
+
+
+def test_a_seed_depends_on_every_part_of_its_place_and_fits_vllm():
+    places = [("train", s, p, n) for s in range(3) for p in range(5) for n in range(4)] + [("evaluation", 0, 0, 0)]
+    seeds = {derive_seed(7, *place) for place in places}
+    assert len(seeds) == len(places)
+    assert all(0 <= seed < 2**63 for seed in seeds)
+    assert derive_seed(7, "train", 1, 2, 3) == derive_seed(7, "train", 1, 2, 3) != derive_seed(8, "train", 1, 2, 3)
+
+
+def test_engine_arguments_are_checked_against_the_installed_vllm():
+    with pytest.raises(RecipeError, match=r"rollout\.engine\.max_model_length .* did you mean 'max_model_len'"):
+        check_engine_arguments(Rollout(engine={"max_model_length": 9}), timeout_s=120)
+    with pytest.raises(RecipeError, match=r"rollout\.engine\.dtype is set by rlkit"):
+        check_engine_arguments(Rollout(engine={"dtype": "float16"}), timeout_s=120)
+    check_engine_arguments(Rollout(engine={"max_num_batched_tokens": 4096}), timeout_s=120)
+
+
+def test_the_recipes_engine_arguments_win_over_the_defaults():
+    keys = Rollout(engine={"enforce_eager": False, "max_model_len": 77})
+    args = engine_arguments(EngineSpec("m", keys, "float32", 5))
+    assert args["enforce_eager"] is False
+    assert args["max_model_len"] == 77

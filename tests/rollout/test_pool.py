@@ -1,0 +1,75 @@
+"""Rollout actors on a real Ray: order, workers that die, and weights for their replacements."""
+
+import os
+import signal
+
+import pytest
+import ray
+
+from rlkit.errors import ClusterError
+from rlkit.learner.model import load_model, load_tokenizer
+from rlkit.recipe.schema import Rollout
+from rlkit.records import Task
+from rlkit.rollout.engine import EngineSpec
+from rlkit.rollout.pool import RolloutPool
+from rlkit.rollout.request import DrawRequest, derive_seed
+
+
+def pid(worker):
+    return ray.get(worker.__ray_call__.remote(lambda self: os.getpid()), timeout=60)
+
+
+def requests(model, count=6, samples=3):
+    tokenizer = load_tokenizer(str(model))
+    found = []
+    for i in range(count):
+        ids = tuple(tokenizer(f"What is {i} + 2?")["input_ids"])
+        seeds = tuple(derive_seed(0, "t", i, n) for n in range(samples))
+        found.append(DrawRequest(i, Task(f"t{i}", "math", "p", "1"), ids, "", seeds))
+    return found
+
+
+def tokens(pool, wanted):
+    drawn = dict(pool.draw(wanted))
+    assert sorted(drawn) == [r.index for r in wanted]
+    return {i: [(s.token_ids, s.logprobs, s.policy_version) for s in g.samples] for i, g in drawn.items()}
+
+
+def make_pool(model, num_workers, events, max_restarts=2):
+    keys = Rollout(num_workers=num_workers, max_tokens=20, kv_cache_gb=0.1, timeout_s=120)
+    spec = EngineSpec(str(model), keys, "float32", 0)
+    return RolloutPool(
+        spec, start_timeout_s=120, max_restarts=max_restarts, on_event=lambda kind, text: events.append((kind, text))
+    )
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_one_worker_and_two_draw_the_same_and_a_killed_one_changes_nothing(tiny_model):
+    events = []
+    wanted = requests(tiny_model)
+    model = load_model(str(tiny_model))
+    weights = {name: p.detach() * 1.01 for name, p in model.named_parameters()}
+
+    one = make_pool(tiny_model, 1, events)
+    one.load(ray.put(weights), 4)
+    expected = tokens(one, wanted)
+    assert {version for rows in expected.values() for _, _, version in rows} == {4}
+    one.close()
+
+    two = make_pool(tiny_model, 2, events)
+    two.load(ray.put(weights), 4)
+    assert tokens(two, wanted) == expected
+    os.kill(pid(two._workers[1]), signal.SIGKILL)
+    # The replacement gets the current weights, and the same seeds give the same samples.
+    assert tokens(two, wanted) == expected
+    assert [kind for kind, _ in events] == ["rollout_worker_replaced"]
+    two.close()
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_when_the_replacements_are_used_up_the_run_stops_with_a_sentence(tiny_model):
+    pool = make_pool(tiny_model, 1, [], max_restarts=0)
+    os.kill(pid(pool._workers[0]), signal.SIGKILL)
+    with pytest.raises(ClusterError, match=r"rollout-0 died, and cluster\.max_restarts"):
+        tokens(pool, requests(tiny_model, count=2))
+    pool.close()
