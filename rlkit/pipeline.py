@@ -68,7 +68,6 @@ class Pipeline:
         self.stop = StopSignal(lambda: report.line("stopping after this step; Ctrl-C again leaves at once"))
         self.threads = learner_threads(self.recipe, machine)
         self.after: Evaluated | None = None
-        self.online: OnlineStage | None = None
         self.done_steps = 0
 
     def execute(self, address: str | None) -> int:
@@ -80,11 +79,11 @@ class Pipeline:
                 inputs = self._read()
                 with self.report.waiting("starting Ray"):
                     start_ray(self.recipe.cluster, address)
+                self.stop.take()
             self._stages(inputs)
             status = "done"
         except KeyboardInterrupt:
             status = "stopped"
-            self._keep()
             raise Stopped(f"stopped; run the same command again to continue {self.run_dir}") from None
         except RlkitError as e:
             self.log.event("failed", str(e))
@@ -162,23 +161,31 @@ class Pipeline:
         with ExitStack() as actors:
             with self.report.waiting("starting the engines, the scorers and the learner"):
                 run = self._online_stage(name, stage, inputs, model, actors)
-            self.online = run
-            checkpoints = list_checkpoints(self.run_dir / name / "checkpoints")
-            first_step = run.resume(checkpoints[-1]) if checkpoints else 1
-            if not checkpoints:
-                self.log.keep_steps(name, 0)
-            if first_step == 1 and self.state.before is None:
-                run.sync(0)
-                self._note_before(run.evaluate(), f"before stage {index} ({stage.kind})")
-            train(run, first_step)
-            self.done_steps = stage.steps
-            run.save()
-            with self.timer("evaluation"):
-                self.after = run.evaluate()
+            try:
+                self._learn(index, stage, run)
+            except KeyboardInterrupt:
+                self._keep(run)
+                raise
             run.learner.save_model(out)
-            self.online = None
         if self.after is not None:
             self.report.evaluated("after", self.after)
+
+    def _learn(self, index: int, stage: GrpoStage, run: OnlineStage) -> None:
+        """From the stage's newest checkpoint, or its start, to its end."""
+        checkpoints = list_checkpoints(self.run_dir / run.name / "checkpoints")
+        if checkpoints:
+            first_step = run.resume(checkpoints[-1])
+        else:
+            first_step = 1
+            self.log.keep_steps(run.name, 0)
+        if first_step == 1 and self.state.before is None:
+            run.sync(0)
+            self._note_before(run.evaluate(), f"before stage {index} ({stage.kind})")
+        train(run, first_step)
+        self.done_steps = stage.steps
+        run.save()
+        with self.timer("evaluation"):
+            self.after = run.evaluate()
 
     def _online_stage(self, name: str, stage: GrpoStage, inputs: Inputs, model: str, actors: ExitStack) -> OnlineStage:
         """Starts the stage's actors; they end with `actors`."""
@@ -241,15 +248,13 @@ class Pipeline:
             rollout, scoring = self._pools(model, actors)
             return evaluate_heldout(self.recipe, inputs.heldout, inputs.renderer, rollout, scoring)
 
-    def _keep(self) -> None:
-        """After Ctrl-C: a checkpoint of the last whole step, and the model as it is there."""
-        if self.online is None:
-            return
-        self.done_steps = self.online.done_step
-        if self.online.done_step > 0:
-            self.online.save()
-            self.online.learner.save_model(self.run_dir / "model")
-        self.log.event("stopped", f"{self.online.name} after step {self.online.done_step}")
+    def _keep(self, run: OnlineStage) -> None:
+        """After Ctrl-C, while the actors are still up: a checkpoint of the last whole step, and its model."""
+        self.done_steps = run.done_step
+        if run.done_step > 0:
+            run.save()
+            run.learner.save_model(self.run_dir / "model")
+        self.log.event("stopped", f"{run.name} after step {run.done_step}")
 
     def _summary(self, status: str) -> None:
         before, after = self.state.before, self.after

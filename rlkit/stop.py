@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
 
 class StopSignal:
     """Turns SIGINT and SIGTERM into one KeyboardInterrupt, put off while a step is being finished.
@@ -22,12 +24,18 @@ class StopSignal:
     @contextmanager
     def installed(self) -> Iterator[None]:
         """Handles the signals inside the block (main thread only), and as before after it."""
-        before = {s: signal.signal(s, self._handle) for s in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: signal.getsignal(number) for number in SIGNALS}
+        self.take()
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    def take(self) -> None:
+        """Takes the signals (again: `ray.init` puts a handler of its own on SIGTERM)."""
+        for number in SIGNALS:
+            signal.signal(number, self._handle)
 
     @contextmanager
     def deferred(self) -> Iterator[None]:

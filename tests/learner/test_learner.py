@@ -140,7 +140,7 @@ def test_a_learner_continues_exactly_from_its_saved_state(tiny_model, tmp_path):
 
 
 def test_unscored_samples_and_groups_without_spread_stay_out_and_are_counted():
-    scored, equal, partly = groups_of(1)
+    _, equal, partly = groups_of(1)
     equal = dataclasses.replace(equal, rewards=(0.5,) * 4)
     partly = dataclasses.replace(partly, rewards=(0.0, None, 1.0, None))
     batch, counts = build_train_batch([equal, partly], divide_by_std=True)

@@ -1,0 +1,36 @@
+"""The recipe for GSM8K, with overrides only, on the real rows and a small model."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.conftest import metrics, run_rlkit
+
+ROOT = Path(__file__).parents[2]
+DATA = Path(os.environ.get("RLKIT_DATA_DIR", ROOT.parent / "shared" / "data"))
+
+
+@pytest.mark.skipif(not (DATA / "gsm8k_train.jsonl").exists(), reason="the GSM8K file is not here")
+def test_the_gsm8k_recipe_runs_here_with_overrides(tiny_model, tmp_path):
+    done = run_rlkit(
+        "train",
+        ROOT / "recipes" / "gsm8k_grpo.yaml",
+        f"model.path={tiny_model}",
+        f"data.path={DATA / 'gsm8k_train.jsonl'}",
+        "stages.0.steps=2",
+        "stages.0.prompts_per_step=4",
+        "stages.0.samples_per_prompt=4",
+        "evaluation.holdout=8",
+        "rollout.max_tokens=32",
+        "cluster.object_store_mb=100",
+        "--run-dir",
+        tmp_path / "gsm8k",
+    )
+    assert done.code == 0, done.err
+    assert "7465 training tasks, 8 held out" in done.out
+    summary = json.loads((tmp_path / "gsm8k" / "summary.json").read_text())
+    assert summary["steps"] == 2
+    assert [row["step"] for row in metrics(tmp_path / "gsm8k")] == [1, 2]
+    assert (tmp_path / "gsm8k" / "model" / "model.safetensors").exists()

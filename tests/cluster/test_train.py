@@ -1,0 +1,139 @@
+"""`rlkit train` from end to end: what it leaves, that it repeats itself, that it can be stopped and continued."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+import torch
+import yaml
+
+from tests.cluster.conftest import metrics, numbers, run_rlkit, stop_after_step, weights
+
+NAMED = [
+    *("step", "policy_version", "accuracy", "parity/max_abs_logprob", "time/sample", "time/update", "time/sync"),
+    *(f"reward/{part}" for part in ("total", "accuracy", "reasoning", "format", "efficiency", "digits")),
+    *(f"learner/{name}" for name in ("loss", "entropy", "kl", "grad_norm", "clip_fraction", "tokens_per_second")),
+]
+
+
+def test_a_run_leaves_what_it_promises(whole_run):
+    summary = json.loads((whole_run / "summary.json").read_text())
+    assert summary["status"] == "done"
+    assert summary["steps"] == summary["policy_version"] == 5
+    assert summary["before"]["n"] == summary["after"]["n"] == 6
+    assert set(summary["reward_after"]) == {"digits", "accuracy", "reasoning", "format", "efficiency"}
+    rows = [row for row in metrics(whole_run) if row["stage"] == "stage-1-grpo"]
+    assert [row["step"] for row in rows] == [1, 2, 3, 4, 5]
+    assert all(name in row for row in rows for name in NAMED)
+    assert [row["step"] for row in metrics(whole_run) if row["stage"] == "stage-0-sft"] == [1, 2, 3]
+    assert sorted(p.name for p in (whole_run / "stage-1-grpo" / "checkpoints").iterdir()) == [
+        "step-000004",
+        "step-000005",
+    ]
+    resolved = yaml.safe_load((whole_run / "recipe.yaml").read_text())
+    assert resolved["rollout"]["temperature"] == 1.0
+    text = (whole_run / "stdout.txt").read_text()
+    assert "stage-1-grpo 5/5" in text
+    assert "accuracy, greedy" in text
+
+
+def test_the_parity_gate_runs_at_every_step_and_weights_really_move(whole_run):
+    rows = [row for row in metrics(whole_run) if row["stage"] == "stage-1-grpo"]
+    assert all(0 < row["parity/max_abs_logprob"] < 1e-4 for row in rows)
+    assert all(row["learner/grad_norm"] > 0 for row in rows)
+    assert rows[-1]["reward/digits"] != rows[0]["reward/digits"]
+
+
+def test_every_sample_is_on_disk_with_its_scores(whole_run):
+    _, rollouts = numbers(whole_run)
+    assert len(rollouts) == 5
+    for step, rows in enumerate(rollouts.values(), start=1):
+        assert len(rows) == 16
+        for row in rows:
+            assert row["policy_version"] == step - 1
+            assert len(row["token_ids"]) == len(row["logprobs"]) == row["num_tokens"]
+            assert row["response"].startswith("<think>\n")
+            parts = row["parts"]
+            assert sum(part["weight"] for part in parts.values()) == pytest.approx(1)
+            wrong = parts["accuracy"]["value"] == 0
+            capped = {"reasoning": 0.5, "efficiency": 0.0} if wrong else {}
+            total = sum(p["weight"] * min(p["value"], capped.get(n, p["value"])) for n, p in parts.items())
+            assert row["reward"] == pytest.approx(total)
+
+
+def test_two_rollout_workers_give_the_same_run_bit_for_bit(whole_run, tiny_recipe, tmp_path):
+    done = run_rlkit("train", tiny_recipe, "rollout.num_workers=2", "--run-dir", tmp_path / "two")
+    assert done.code == 0, done.err
+    assert numbers(tmp_path / "two") == numbers(whole_run)
+    ours, theirs = weights(tmp_path / "two"), weights(whole_run)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_run_keeps_its_state_and_continues_to_the_same_end(whole_run, tiny_recipe, tmp_path, number):
+    run_dir = tmp_path / "stopped"
+    done = stop_after_step(2, run_dir, number, tiny_recipe, "--run-dir", run_dir)
+    assert done.code == 130, done.err
+    assert "Traceback" not in done.err
+    summary = json.loads((run_dir / "summary.json").read_text())
+    assert summary["status"] == "stopped"
+    assert 2 <= summary["steps"] < 5
+    assert (run_dir / "model" / "model.safetensors").exists()
+
+    done = run_rlkit("train", tiny_recipe, "--run-dir", run_dir, "--resume", "must")
+    assert done.code == 0, done.err
+    assert numbers(run_dir) == numbers(whole_run)
+    ours, theirs = weights(run_dir), weights(whole_run)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_a_finished_run_says_so_and_never_and_must_refuse(whole_run, tiny_recipe, tmp_path):
+    done = run_rlkit("train", tiny_recipe, "--run-dir", whole_run)
+    assert (done.code, "is done" in done.out) == (0, True)
+    done = run_rlkit("train", tiny_recipe, "--run-dir", whole_run, "--resume", "never")
+    assert (done.code, "already holds a run" in done.err) == (2, True)
+    done = run_rlkit("train", tiny_recipe, "--run-dir", tmp_path / "none", "--resume", "must")
+    assert (done.code, "no run to continue" in done.err) == (2, True)
+    done = run_rlkit("train", tiny_recipe, "run.seed=6", "--run-dir", whole_run)
+    assert (done.code, "run.seed differs" in done.err) == (2, True)
+
+
+def test_the_saved_model_loads_in_transformers_and_vllm_and_both_say_the_same(whole_run):
+    program = r"""
+import sys, torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from vllm import LLM, SamplingParams
+path = sys.argv[1]
+tokenizer = AutoTokenizer.from_pretrained(path)
+model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
+prompts = [tokenizer(f"What is {i} + {i + 5}?\n<think>\n")["input_ids"] for i in range(6)]
+llm = LLM(path, dtype="float32", enforce_eager=True, kv_cache_memory_bytes=2**28, enable_chunked_prefill=False)
+drawn = llm.generate([{"prompt_token_ids": p} for p in prompts], SamplingParams(temperature=0, max_tokens=24))
+for prompt, output in zip(prompts, drawn):
+    ours = model.generate(torch.tensor([prompt]), max_new_tokens=24, do_sample=False)[0].tolist()[len(prompt):]
+    assert ours == list(output.outputs[0].token_ids), (ours, output.outputs[0].token_ids)
+print("AGREE")
+"""
+    from rlkit.recipe.schema import Rollout
+    from rlkit.rollout.engine import engine_env
+
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(whole_run / "model")],
+        env=os.environ | engine_env(Rollout()),
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert "AGREE" in done.stdout, done.stderr[-2000:]
+
+
+def test_an_engine_that_disagrees_with_the_learner_stops_the_run(tiny_recipe, tmp_path):
+    run_dir = tmp_path / "gate"
+    done = run_rlkit("train", tiny_recipe, "rollout.parity_limit=1e-12", "--run-dir", run_dir)
+    assert done.code == 1
+    (line,) = done.err.strip().splitlines()
+    assert line.startswith("rlkit: error: after the sync of policy version 0 an engine's log-probs differ")
+    assert json.loads((run_dir / "summary.json").read_text())["status"] == "failed"
