@@ -113,7 +113,7 @@ def plan_packing(lengths_S: Sequence[int], tokens_per_microbatch: int) -> list[l
 
 
 def pack(batch: TrainBatch, *, tokens_per_microbatch: int, loss_mean: str) -> list[MicroBatch]:
-    """Cuts an update into rows of at most `tokens_per_microbatch` tokens; the sum of their losses depends on none of it."""
+    """Cuts an update into rows of at most `tokens_per_microbatch` tokens; the sum of their losses stays the same."""
     lengths_S = torch.tensor(batch.lengths_S)
     completion_S = lengths_S - torch.tensor(batch.prompt_lengths_S)
     weights_S = token_weights(completion_S, loss_mean=loss_mean)

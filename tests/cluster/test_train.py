@@ -72,7 +72,7 @@ def test_two_rollout_workers_give_the_same_run_bit_for_bit(whole_run, tiny_recip
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_stopped_run_keeps_its_state_and_continues_to_the_same_end(whole_run, tiny_recipe, tmp_path, number):
     run_dir = tmp_path / "stopped"
     done = stop_after_step(2, run_dir, number, tiny_recipe, "--run-dir", run_dir)
