@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rlkit.errors import RlkitError
+from rlkit.errors import ClusterError, RlkitError
 
 
 @dataclass(frozen=True)
@@ -64,12 +64,14 @@ def save_checkpoint(
         shutil.rmtree(final, ignore_errors=True)
         os.replace(beside, final)
         _sync(folder)
-    except OSError as e:
-        shutil.rmtree(beside, ignore_errors=True)
+    except (OSError, ClusterError) as e:  # the learner's own write fails in its actor
+        why = e.strerror if isinstance(e, OSError) else str(e)
         raise RlkitError(
-            f"checkpoint {step} cannot be written to {folder}: {e.strerror or e}; earlier checkpoints are untouched: "
+            f"checkpoint {step} cannot be written to {folder}: {why}; earlier checkpoints are untouched: "
             "free space or set run.dir elsewhere, then run the same command again to resume"
         ) from e
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
     for old in list_checkpoints(folder)[:-keep_last]:
         shutil.rmtree(old.path, ignore_errors=True)
     return Checkpoint(step, final)

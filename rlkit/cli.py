@@ -162,7 +162,7 @@ def _configure_train(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="auto: continue an unfinished run, else start; must: only continue; never: only start anew",
     )
-    parser.add_argument("--address", metavar="RAY", help="a Ray cluster (auto, ray://host:10001), as cluster.address")
+    parser.add_argument("--address", metavar="RAY", help="a Ray cluster (auto, host:6379), as cluster.address")
 
 
 def _train(args: argparse.Namespace) -> int:

@@ -10,9 +10,9 @@ import os
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
+from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 
-from rlkit.errors import ClusterError, RlkitError
+from rlkit.errors import ActorLost, ClusterError, RlkitError, UsageError
 from rlkit.recipe.schema import Cluster
 
 
@@ -23,6 +23,11 @@ def start_ray(keys: Cluster, address: str | None) -> None:
         ClusterError: Ray does not start or the address does not answer.
     """
     address = address or keys.address
+    if address and address.startswith("ray://"):
+        raise UsageError(
+            f"cluster.address = {address}: Ray Client cannot stream samples; start rlkit on a node of the cluster with "
+            "--address auto, or submit it there with `ray job submit`"
+        )
     # Ray fills the driver's terminal with its own lines; rlkit says what matters.
     os.environ.setdefault("RAY_DEDUP_LOGS", "1")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -59,17 +64,18 @@ def get(ref: Any, *, timeout_s: float, what: str) -> Any:
         what: The work, for the message: "the update of step 3".
 
     Raises:
-        ClusterError: the deadline passed, the actor died, or the work failed by something unforeseen.
+        ActorLost: the deadline passed, or the actor or its node died.
+        ClusterError: the work failed by something unforeseen.
         RlkitError: whatever the actor itself raised for the user.
     """
     try:
         return ray.get(ref, timeout=timeout_s)
     except GetTimeoutError:
-        raise ClusterError(f"{what} took more than {timeout_s:g} s (its deadline in the recipe)") from None
+        raise ActorLost(f"{what} took more than {timeout_s:g} s (a deadline that the recipe sets)") from None
     except RayTaskError as e:
         raise remote_error(e, what) from e
-    except RayActorError as e:
-        raise ClusterError(f"{what} was lost: its process died ({_first_line(e)})") from e
+    except RayError as e:
+        raise ActorLost(f"{what} was lost: its process or node died ({_first_line(e)})") from e
 
 
 def remote_error(error: RayTaskError, what: str) -> RlkitError:

@@ -6,6 +6,7 @@
     |  |- DataError            a row: file:line, reason
     |  `- PluginError          a reward plugin that cannot be loaded or built
     |- ClusterError            Ray, an actor or a deadline of ours
+    |  `- ActorLost            one actor died or hangs: whoever can replace it does
     |- ParityError             engine and learner disagree after a weight sync
     |- ScoringError            a reward plugin fails on too many samples
     `- Stopped                 exit code 130: stopped by the user, state saved
@@ -40,6 +41,10 @@ class PluginError(UsageError):
 
 class ClusterError(RlkitError):
     """Ray did not start, an actor died or a deadline passed."""
+
+
+class ActorLost(ClusterError):
+    """One actor died, its node went, or it did not answer within its deadline."""
 
 
 class ParityError(RlkitError):

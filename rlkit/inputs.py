@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,11 @@ from rlkit.data.prompts import PromptRenderer, RenderedDemonstration, check_demo
 from rlkit.data.rows import BadRow
 from rlkit.data.stream import TaskStream, split_holdout
 from rlkit.data.tasks import LoadedDemonstrations, LoadedTasks, Mixture, load_demonstrations, load_sources, load_tasks
-from rlkit.errors import RecipeError
+from rlkit.errors import DataError, RecipeError
 from rlkit.learner.model import context_length, init_model, load_tokenizer
 from rlkit.recipe.schema import Recipe, Rows, SftStage
 from rlkit.records import Task
+from rlkit.rollout.request import derive_seed
 
 TOKENIZER_TEXTS = 4000
 """Texts the tokenizer of a model made from nothing learns its merges from."""
@@ -40,10 +41,11 @@ class Inputs:
     skipped: Sequence[BadRow]
     """Rows that were refused and skipped, of all sources."""
 
-    def stream(self, recipe: Recipe) -> TaskStream:
-        """A fresh stream of the training tasks."""
+    def stream(self, recipe: Recipe, index: int) -> TaskStream:
+        """A fresh stream of the training tasks for stage `index`; each stage has an order of its own."""
         assert self.loaded is not None
-        return _stream(self.train, self.loaded.mixture, recipe.data, recipe.run.seed)
+        seed = derive_seed(recipe.run.seed, "stream", index)
+        return _stream(self.train, self.loaded.mixture, recipe.data, seed)
 
     def demonstrations_in_order(self, recipe: Recipe, index: int) -> list[RenderedDemonstration]:
         """What an SFT stage learns from, rendered, in the order of learning, mixed as its data asks."""
@@ -71,14 +73,15 @@ def read_inputs(recipe: Recipe, run_dir: Path, say: Callable[[str], None]) -> In
         RecipeError: a model that cannot be used.
     """
     seed = recipe.run.seed
-    needs_tasks = any(stage.kind != "sft" for stage in recipe.stages) or recipe.evaluation.sources is not None
-    loaded = load_tasks(recipe.data, seed=seed) if needs_tasks else None
+    loaded = load_tasks(recipe.data, seed=seed) if any(s.kind != "sft" for s in recipe.stages) else None
     demonstrations = {
         i: load_demonstrations(stage.data or recipe.data, seed=seed)
         for i, stage in enumerate(recipe.stages)
         if isinstance(stage, SftStage)
     }
     model_path = recipe.model.path or _make_model(recipe, loaded, demonstrations, run_dir, say)
+    if Path(model_path).is_dir():
+        model_path = str(Path(model_path).resolve())
     tokenizer = _open(load_tokenizer, model_path)
     renderer = PromptRenderer(tokenizer, recipe.data.prompt)
     context = int(recipe.rollout.engine.get("max_model_len") or _open(context_length, model_path))
@@ -86,38 +89,53 @@ def read_inputs(recipe: Recipe, run_dir: Path, say: Callable[[str], None]) -> In
         i: _check_demonstrations(recipe, i, found, renderer, context) for i, found in demonstrations.items()
     }
     skipped = [row for found in demonstrations.values() for row in found.skipped]
-    train: Sequence[Task] = ()
-    heldout: Sequence[Task] = ()
+    room = _room(recipe, context)
     if loaded is not None:
-        room = recipe.data.max_prompt_tokens or context - recipe.rollout.max_tokens
-        if room < 1:
-            raise RecipeError(
-                f"rollout.max_tokens={recipe.rollout.max_tokens} leaves no room for a prompt in the model's context of "
-                f"{context} tokens: lower it"
-            )
         loaded = check_prompt_lengths(loaded, renderer, room, recipe.data.on_bad_row)
         skipped += loaded.skipped
-        train, heldout, bad = _split(recipe, loaded, renderer, room)
-        skipped += bad
+    train, heldout, bad = _split(recipe, loaded, renderer, room)
+    skipped += bad
+    demonstrations = {i: _without(found, heldout) for i, found in demonstrations.items()}
     return Inputs(model_path, tokenizer, renderer, loaded, train, heldout, demonstrations, skipped)
 
 
+def _room(recipe: Recipe, context: int) -> int:
+    """Most tokens of a prompt."""
+    room = recipe.data.max_prompt_tokens or context - recipe.rollout.max_tokens
+    if room < 1:
+        raise RecipeError(
+            f"rollout.max_tokens={recipe.rollout.max_tokens} leaves no room for a prompt in the model's context of "
+            f"{context} tokens: lower it"
+        )
+    return room
+
+
 def _split(
-    recipe: Recipe, loaded: LoadedTasks, renderer: PromptRenderer, room: int
+    recipe: Recipe, loaded: LoadedTasks | None, renderer: PromptRenderer, room: int
 ) -> tuple[Sequence[Task], Sequence[Task], Sequence[BadRow]]:
+    """(training tasks, held-out tasks, skipped rows of the held-out sources)."""
     keys, seed = recipe.evaluation, recipe.run.seed
     bad: Sequence[BadRow] = ()
+    train: Sequence[Task] = () if loaded is None else loaded.tasks
+    heldout: Sequence[Task] = ()
     if keys.sources is not None:
         found = load_sources(keys.sources, recipe.data.on_bad_row, seed=seed)
         found = check_prompt_lengths(found, renderer, room, recipe.data.on_bad_row)
-        train, heldout, bad = loaded.tasks, found.tasks, found.skipped
-    elif keys.holdout:
-        train, heldout = split_holdout(loaded.tasks, keys.holdout, seed)
-    else:
-        train, heldout = loaded.tasks, ()
+        heldout, bad = found.tasks, found.skipped
+    elif keys.holdout and train:
+        train, heldout = split_holdout(train, keys.holdout, seed)
     if keys.max_rows is not None and keys.max_rows < len(heldout):
         _, heldout = split_holdout(heldout, keys.max_rows, seed)
     return train, heldout, bad
+
+
+def _without(found: LoadedDemonstrations, heldout: Sequence[Task]) -> LoadedDemonstrations:
+    """The demonstrations of no held-out task: SFT must not see them either."""
+    prompts = {task.prompt for task in heldout}
+    kept = tuple(d for d in found.demonstrations if d.prompt not in prompts)
+    if not kept:
+        raise DataError("every demonstration is of a held-out task: give evaluation.sources of their own")
+    return replace(found, demonstrations=kept)
 
 
 def _check_demonstrations(

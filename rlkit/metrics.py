@@ -115,7 +115,9 @@ class RunLog:
         if path.exists():
             rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
             kept = [row for row in rows if row["stage"] != stage or row["step"] <= last_step]
-            path.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+            beside = path.with_name("metrics.jsonl.tmp")
+            beside.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+            os.replace(beside, path)
         for rollouts in (self.run_dir / stage / "rollouts").glob("step-*.parquet"):
             if int(rollouts.stem.removeprefix("step-")) > last_step:
                 rollouts.unlink()

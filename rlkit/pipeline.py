@@ -24,7 +24,7 @@ from rlkit.recipe.schema import GrpoStage, SftStage
 from rlkit.report import Report
 from rlkit.rollout.engine import EngineSpec, check_engine_arguments
 from rlkit.rollout.pool import RolloutPool
-from rlkit.runstate import RunState, begin
+from rlkit.runstate import RunState, begin, locked
 from rlkit.scoring.plugin import load_parts
 from rlkit.scoring.pool import ScoringPool
 from rlkit.stop import StopSignal
@@ -42,15 +42,15 @@ def run_recipe(loaded: LoadedRecipe, *, run_dir: Path, resume: str, address: str
     recipe = loaded.recipe
     load_parts(recipe.reward, loaded.base_dir)
     check_engine_arguments(recipe.rollout, timeout_s=recipe.cluster.start_timeout_s)
-    state = begin(run_dir, loaded, resume)
-    if state is None:
-        report.line(
-            f"the run in {run_dir} is done: its model is {run_dir / 'model'}; give another run.name to run anew"
-        )
-        return 0
-    run = Pipeline(loaded, state, report)
-    with run.stop.installed():
-        return run.execute(address)
+    run_dir = run_dir.resolve()  # actors may run in another working directory
+    with locked(run_dir):
+        state = begin(run_dir, loaded, resume)
+        if state is None:
+            report.line(f"the run in {run_dir} is done, its model is {run_dir / 'model'}; for another give a run.name")
+            return 0
+        run = Pipeline(loaded, state, report)
+        with run.stop.installed():
+            return run.execute(address)
 
 
 class Pipeline:
@@ -67,7 +67,6 @@ class Pipeline:
         self.timer = PhaseTimer()
         self.stop = StopSignal(lambda: report.line("stopping after this step; Ctrl-C again leaves at once"))
         self.threads = learner_threads(self.recipe, machine)
-        self.after: Evaluated | None = None
         self.done_steps = 0
 
     def execute(self, address: str | None) -> int:
@@ -89,12 +88,14 @@ class Pipeline:
             self.log.event("failed", str(e))
             raise
         finally:
-            self.state.seconds += time.monotonic() - began
-            self.state.save()
-            self._summary(status)
-            stop_ray()
-        if self.state.before is not None and self.after is not None:
-            self.report.table(self.state.before, self.after, self.state.before_name)
+            try:
+                self.state.seconds += time.monotonic() - began
+                self.state.save()
+                self._summary(status)
+            finally:
+                stop_ray()
+        if self.state.before is not None and self.state.after is not None:
+            self.report.table(self.state.before, self.state.after, self.state.before_name)
         self.report.line(f"done in {self.state.seconds:.0f} s: the model is in {self.run_dir / 'model'}")
         return 0
 
@@ -103,6 +104,8 @@ class Pipeline:
         what = [f"{len(inputs.train)} training tasks", f"{len(inputs.heldout)} held out"] if inputs.train else []
         what += [f"{len(d.demonstrations)} demonstrations" for d in inputs.demonstrations.values()]
         self.report.line(f"run {self.run_dir}: {', '.join(what)}")
+        if not inputs.heldout:
+            self.report.line("no held-out tasks: nothing is evaluated; give evaluation.sources or evaluation.holdout")
         for row in inputs.skipped:
             self.log.line(f"skipped {row.where}: {row.reason}")
         if inputs.skipped:
@@ -113,7 +116,7 @@ class Pipeline:
         return inputs
 
     def _stages(self, inputs: Inputs) -> None:
-        model = self.state.models[-1] if self.state.models else inputs.model_path
+        model = str(self.run_dir / self.state.models[-1]) if self.state.models else inputs.model_path
         kinds = [stage.kind for stage in self.recipe.stages]
         if "grpo" not in kinds and not self.state.models:
             self._evaluate_before(inputs, model, "before")
@@ -129,10 +132,10 @@ class Pipeline:
                 else:
                     self._grpo(name, i, stage, inputs, model, out)
             model = str(out)
-            self.state.models.append(model)
+            self.state.models.append(str(out.relative_to(self.run_dir)))
             self.state.save()
-        if kinds[-1] == "sft" and inputs.heldout:
-            self.after = self._evaluate_model(inputs, model)
+        if kinds[-1] == "sft" and inputs.heldout and self.state.after is None:
+            self.state.after = self._evaluate_model(inputs, model)
 
     def _sft(self, name: str, index: int, stage: SftStage, inputs: Inputs, model: str, out: Path) -> None:
         rendered = inputs.demonstrations_in_order(self.recipe, index)
@@ -146,12 +149,14 @@ class Pipeline:
             precision=self.recipe.learner.precision,
             threads=self.threads,
             use_gpu=self.recipe.learner.gpus > 0,
+            activation_checkpointing=self.recipe.learner.activation_checkpointing,
             deterministic=self.recipe.run.deterministic,
         )
 
         def on_step(figures: dict[str, float]) -> None:
             self.log.step({"stage": name, "policy_version": 0, **figures, "step": int(figures["step"])})
             self.report.sft_step(name, figures)
+            self.done_steps = int(figures["step"])
 
         self.log.keep_steps(name, 0)
         launch_sft(spec, on_step=on_step)
@@ -160,15 +165,17 @@ class Pipeline:
     def _grpo(self, name: str, index: int, stage: GrpoStage, inputs: Inputs, model: str, out: Path) -> None:
         with ExitStack() as actors:
             with self.report.waiting("starting the engines, the scorers and the learner"):
-                run = self._online_stage(name, stage, inputs, model, actors)
+                run = self._online_stage(name, index, stage, inputs, model, actors)
             try:
                 self._learn(index, stage, run)
             except KeyboardInterrupt:
                 self._keep(run)
                 raise
+            finally:
+                self.done_steps = run.done_step
             run.learner.save_model(out)
-        if self.after is not None:
-            self.report.evaluated("after", self.after)
+        if self.state.after is not None:
+            self.report.evaluated("after", self.state.after)
 
     def _learn(self, index: int, stage: GrpoStage, run: OnlineStage) -> None:
         """From the stage's newest checkpoint, or its start, to its end."""
@@ -182,12 +189,13 @@ class Pipeline:
             run.sync(0)
             self._note_before(run.evaluate(), f"before stage {index} ({stage.kind})")
         train(run, first_step)
-        self.done_steps = stage.steps
         run.save()
         with self.timer("evaluation"):
-            self.after = run.evaluate()
+            self.state.after = run.evaluate()
 
-    def _online_stage(self, name: str, stage: GrpoStage, inputs: Inputs, model: str, actors: ExitStack) -> OnlineStage:
+    def _online_stage(
+        self, name: str, index: int, stage: GrpoStage, inputs: Inputs, model: str, actors: ExitStack
+    ) -> OnlineStage:
         """Starts the stage's actors; they end with `actors`."""
         rollout, scoring = self._pools(model, actors)
         spec = LearnerSpec(
@@ -206,7 +214,7 @@ class Pipeline:
             keys=stage,
             recipe=self.recipe,
             run_dir=self.run_dir,
-            stream=inputs.stream(self.recipe),
+            stream=inputs.stream(self.recipe, index),
             renderer=inputs.renderer,
             heldout=inputs.heldout,
             canary=(*inputs.heldout, *inputs.train)[:CANARY_PROMPTS],
@@ -250,14 +258,13 @@ class Pipeline:
 
     def _keep(self, run: OnlineStage) -> None:
         """After Ctrl-C, while the actors are still up: a checkpoint of the last whole step, and its model."""
-        self.done_steps = run.done_step
-        if run.done_step > 0:
+        if run.done_step > 0 and not run.unfinished:
             run.save()
             run.learner.save_model(self.run_dir / "model")
         self.log.event("stopped", f"{run.name} after step {run.done_step}")
 
     def _summary(self, status: str) -> None:
-        before, after = self.state.before, self.after
+        before, after = self.state.before, self.state.after
         model = self.run_dir / "model"
         self.log.write_json(
             "summary.json",

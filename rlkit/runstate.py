@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +19,14 @@ from rlkit.errors import UsageError
 from rlkit.evaluate import Evaluated, Share
 from rlkit.recipe.load import LoadedRecipe
 
-FREE_TO_CHANGE = ("run.name", "run.dir", "checkpoint", "tracking", "cluster", "rollout.num_workers")
-"""Keys that may differ when a run is continued: they change no number of it."""
+LOCK = ".lock"
+FREE_TO_CHANGE = (
+    *("run.name", "run.dir", "checkpoint", "tracking", "cluster"),
+    *("rollout.num_workers", "rollout.timeout_s", "rollout.parity_limit", "rollout.kv_cache_gb"),
+    *("learner.timeout_s", "learner.activation_checkpointing", "stages.*.timeout_s"),
+    *("reward.runtime.num_workers", "reward.runtime.timeout_s", "reward.runtime.max_unscored"),
+)
+"""Keys that may differ when a run is continued: deadlines, limits and what changes no number of it."""
 
 
 @dataclass
@@ -25,19 +35,21 @@ class RunState:
 
     run_dir: Path
     models: list[str]
-    """Model folder of each finished stage."""
+    """Model folder of each finished stage, below the run's folder."""
     before: Evaluated | None = None
     """The evaluation that "after" is compared with."""
     before_name: str = "before"
+    after: Evaluated | None = None
+    """The last evaluation of the last stage's model."""
     seconds: float = 0.0
     """Time spent by earlier starts of this run."""
-    resumed: bool = False
 
     def save(self) -> None:
         """Writes progress.json, atomically."""
         state = {
             "models": self.models,
             "before": None if self.before is None else dataclasses.asdict(self.before),
+            "after": None if self.after is None else dataclasses.asdict(self.after),
             "before_name": self.before_name,
             "seconds": self.seconds,
         }
@@ -56,7 +68,7 @@ def begin(run_dir: Path, loaded: LoadedRecipe, resume: str) -> RunState | None:
     if not recipe_file.exists():
         if resume == "must":
             raise UsageError(f"--resume must: {run_dir} holds no run to continue; start it with --resume auto")
-        if run_dir.exists() and any(run_dir.iterdir()):
+        if run_dir.exists() and any(path.name != LOCK for path in run_dir.iterdir()):
             raise UsageError(f"{run_dir} is not empty and holds no run: give another --run-dir or run.name")
         return _start(run_dir, loaded)
     if resume == "never":
@@ -69,12 +81,12 @@ def begin(run_dir: Path, loaded: LoadedRecipe, resume: str) -> RunState | None:
         )
     if _status(run_dir) == "done":
         return None
-    return _read(run_dir)
+    return _read(run_dir, len(loaded.recipe.stages))
 
 
 def changed_keys(old: Any, new: Any, path: str = "") -> list[str]:
     """Dotted keys whose value differs and matters."""
-    if path in FREE_TO_CHANGE or old == new:
+    if old == new or any(fnmatch(path, free) for free in FREE_TO_CHANGE):
         return []
     if isinstance(old, dict) and isinstance(new, dict):
         keys = [*old, *(k for k in new if k not in old)]
@@ -84,13 +96,31 @@ def changed_keys(old: Any, new: Any, path: str = "") -> list[str]:
     return [path]
 
 
-def _start(run_dir: Path, loaded: LoadedRecipe) -> RunState:
+@contextmanager
+def locked(run_dir: Path) -> Iterator[None]:
+    """Holds the run's folder: two starts of one run would overwrite each other.
+
+    Raises:
+        UsageError: another process holds it, or the folder cannot be written.
+    """
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
-        text = yaml.safe_dump(loaded.resolved, sort_keys=False, allow_unicode=True)
-        (run_dir / "recipe.yaml").write_text(text, encoding="utf-8")
+        file = (run_dir / LOCK).open("w")
     except OSError as e:
         raise UsageError(f"the run folder {run_dir} cannot be written: {e.strerror}; set run.dir or --run-dir") from e
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UsageError(f"another process is at work in {run_dir}: wait for it, or take another folder") from None
+        yield
+
+
+def _start(run_dir: Path, loaded: LoadedRecipe) -> RunState:
+    text = yaml.safe_dump(loaded.resolved, sort_keys=False, allow_unicode=True)
+    beside = run_dir / "recipe.yaml.tmp"
+    beside.write_text(text, encoding="utf-8")
+    beside.replace(run_dir / "recipe.yaml")
     return RunState(run_dir, [])
 
 
@@ -102,15 +132,24 @@ def _status(run_dir: Path) -> str | None:
     return status
 
 
-def _read(run_dir: Path) -> RunState:
-    # A model that an earlier start kept when it was stopped is not this run's result.
-    shutil.rmtree(run_dir / "model", ignore_errors=True)
+def _read(run_dir: Path, num_stages: int) -> RunState:
     path = run_dir / "progress.json"
-    if not path.exists():
-        return RunState(run_dir, [], resumed=True)
-    raw = json.loads(path.read_text(encoding="utf-8"))
-    before = None
-    if raw["before"] is not None:
-        shares = {k: None if raw["before"][k] is None else Share(**raw["before"][k]) for k in ("sampled", "greedy")}
-        before = Evaluated(**(raw["before"] | shares))
-    return RunState(run_dir, raw["models"], before, raw["before_name"], raw["seconds"], resumed=True)
+    raw = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"models": []}
+    if len(raw["models"]) < num_stages:
+        # A model that an earlier start kept when it was stopped is not this run's result.
+        shutil.rmtree(run_dir / "model", ignore_errors=True)
+    return RunState(
+        run_dir,
+        raw["models"],
+        before=_evaluated(raw.get("before")),
+        before_name=raw.get("before_name", "before"),
+        after=_evaluated(raw.get("after")),
+        seconds=raw.get("seconds", 0.0),
+    )
+
+
+def _evaluated(raw: dict[str, Any] | None) -> Evaluated | None:
+    if raw is None:
+        return None
+    shares = {k: None if raw[k] is None else Share(**raw[k]) for k in ("sampled", "greedy")}
+    return Evaluated(**(raw | shares))

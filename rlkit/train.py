@@ -32,6 +32,7 @@ def train(run: OnlineStage, first_step: int = 1) -> None:
         timer = PhaseTimer()
         scored = run.score(run.sample(step, timer), timer)
         with run.stop.deferred():  # from here on a step is finished, so that what is kept is whole
+            run.unfinished = True
             with timer("update"):
                 update = run.learner.train_step(scored, step)
             with timer("sync"):
@@ -61,6 +62,8 @@ class OnlineStage:
     log: RunLog
     report: Report
     stop: StopSignal
+    unfinished: bool = False
+    """The learner may hold an update of a step that is not whole: nothing is saved of it."""
     done_step: int = 0
     """The last step whose update, sync and metrics are done."""
     saved_step: int = -1
@@ -74,7 +77,7 @@ class OnlineStage:
         count = self.keys.samples_per_prompt
         with timer("sample"):
             yield from self.rollout.draw(
-                make_requests(self.renderer, tasks, count, self.recipe.run.seed, "train", step)
+                make_requests(self.renderer, tasks, count, self.recipe.run.seed, self.name, step)
             )
 
     def score(self, groups: Iterator[tuple[int, Group]], timer: PhaseTimer) -> list[ScoredGroup]:
@@ -92,7 +95,7 @@ class OnlineStage:
         """Publishes the learner's weights to every engine and passes the parity gate; returns the canary's gap."""
         self.rollout.load(self.learner.publish(), version)
         requests = make_requests(self.renderer, self.canary, 1, self.recipe.run.seed, "canary", 0)
-        requests = [replace(r, max_tokens=CANARY_TOKENS) for r in requests]
+        requests = [replace(r, max_tokens=CANARY_TOKENS, truncated=False) for r in requests]
         gaps = []
         for groups in self.rollout.draw_on_each(requests):
             samples = [group.samples[0] for group in groups]
@@ -112,12 +115,14 @@ class OnlineStage:
         if every and step % every == 0:
             self.log.rollouts(self.name, step, scored, update.advantages)
         for group in scored[: self.recipe.tracking.print_samples]:
-            self.log.line(f"step {step} reward {group.rewards[0]}: {group.samples[0].response!r}")
+            parts = ", ".join(f"{name} {scores[0].value}" for name, scores in group.parts.items())
+            self.log.line(f"step {step} reward {group.rewards[0]} ({parts}): {group.samples[0].response!r}")
         self.report.step(self.name, step, self.keys.steps, metrics, list(scored[0].parts))
 
     def finish_step(self, step: int) -> None:
         """Notes that the step is whole, and saves a checkpoint where one is due."""
         self.done_step, self.stream_state = step, self.stream.state_dict()
+        self.unfinished = False
         every = self.recipe.checkpoint.every
         if every and step % every == 0:
             self.save()

@@ -18,7 +18,7 @@ from rlkit.data.mappings import Columns, Draft, mapping_for
 from rlkit.data.read import ending_of, read_path
 from rlkit.data.rows import BadRow, BadRows, OnBadRow, Row, RowError, did_you_mean, some
 from rlkit.errors import DataError
-from rlkit.recipe.schema import Filter, Rows, Source
+from rlkit.recipe.schema import Filter, Rows, Source, WeightedSource
 from rlkit.records import Task
 
 
@@ -105,7 +105,8 @@ def load_sources(sources: Sequence[Source], on_bad_row: OnBadRow, *, seed: int) 
     """Tasks of any sources, also of the evaluation's; as load_tasks."""
     bad = BadRows(on_bad_row)
     found: _Found[Task] = _load(sources, bad, seed, _task)
-    mixture = Mixture(found.source_of, tuple(s.weight for s in sources))
+    weights = tuple(s.weight if isinstance(s, WeightedSource) else 1.0 for s in sources)
+    mixture = Mixture(found.source_of, weights)
     return LoadedTasks(tuple(found.items), tuple(bad.listed), mixture, found.where)
 
 

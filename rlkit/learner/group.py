@@ -9,21 +9,18 @@ from typing import Any
 import ray
 
 from rlkit.cluster import get
-from rlkit.learner.learner import LearnerSpec, UpdateReport
+from rlkit.learner.learner import Learner, LearnerSpec, UpdateReport
 from rlkit.records import Sample, ScoredGroup
 
 
 class LearnerWorker:
     """The actor's side."""
 
-    def __init__(self, spec: LearnerSpec) -> None:
-        from rlkit.learner.learner import Learner
+    learner: Learner
 
+    def start(self, spec: LearnerSpec) -> None:
+        """Loads the model. Not in __init__: Ray hides the cause of what fails there."""
         self.learner = Learner(spec)
-
-    def ready(self) -> bool:
-        """Answers once the model is loaded."""
-        return True
 
     def train_step(self, groups: Sequence[ScoredGroup]) -> UpdateReport:
         """See Learner.train_step."""
@@ -67,8 +64,10 @@ class LearnerGroup:
         if spec.deterministic:
             env["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
         actor = ray.remote(LearnerWorker).options(num_cpus=0, num_gpus=spec.keys.gpus, runtime_env={"env_vars": env})
-        self._worker = actor.remote(spec)
-        get(self._worker.ready.remote(), timeout_s=start_timeout_s, what=f"starting the learner on {spec.model_path}")
+        self._worker = actor.remote()
+        get(
+            self._worker.start.remote(spec), timeout_s=start_timeout_s, what=f"starting the learner ({spec.model_path})"
+        )
 
     def train_step(self, groups: Sequence[ScoredGroup], step: int) -> UpdateReport:
         """One step's updates."""

@@ -83,6 +83,7 @@ class Learner:
             batch, counts = build_train_batch(part, divide_by_std=self.spec.stage.normalize_by_std)
             for key in totals:
                 totals[key] += getattr(counts, key)
+            learning_rate = float(self.schedule.get_last_lr()[0])
             if counts.samples_used:
                 reports.append(self._update(batch))
             # The schedule counts updates of the plan: a part without spread passes time too.
@@ -91,7 +92,7 @@ class Learner:
         metrics = {f"learner/{key}": float(value) for key, value in totals.items()}
         metrics["learner/updates"] = float(len(reports))
         metrics["learner/tokens_per_second"] = totals["tokens_used"] / seconds
-        metrics["learner/learning_rate"] = float(self.schedule.get_last_lr()[0])
+        metrics["learner/learning_rate"] = learning_rate
         for key in LOSS_METRICS:
             values = [r[key] for r in reports]
             extreme = key.endswith(("_max", "_max_abs"))

@@ -73,7 +73,9 @@ def _follow(
         if time.monotonic() > deadline:
             raise ClusterError(f"{what} took longer than its timeout_s")
         finished, _ = ray.wait([work], timeout=POLL_S)
-        for figures in get(worker.steps_since.remote(seen), timeout_s=max(60.0, POLL_S), what=what):
+        # The first answer waits for the actor's own start.
+        left = max(POLL_S, deadline - time.monotonic())
+        for figures in get(worker.steps_since.remote(seen), timeout_s=left, what=what):
             seen += 1
             on_step(figures)
     result: dict[str, float] = get(work, timeout_s=60.0, what=what)

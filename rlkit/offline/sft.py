@@ -33,6 +33,8 @@ class SftSpec:
     """CPU threads."""
     use_gpu: bool
     """Whether a GPU is given to it."""
+    activation_checkpointing: bool
+    """Recompute activations in the backward pass."""
     deterministic: bool
     """Refuse torch operations whose result depends on timing."""
 
@@ -111,7 +113,7 @@ def _config(spec: SftSpec) -> dict[str, Any]:
         "data_seed": spec.seed,
         "use_cpu": not spec.use_gpu,
         "bf16": spec.precision == "bfloat16",
-        "gradient_checkpointing": False,
+        "gradient_checkpointing": spec.activation_checkpointing,
         "dataloader_num_workers": 0,
         "max_length": None,
         "train_sampling_strategy": "sequential",

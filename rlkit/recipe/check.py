@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -94,6 +94,6 @@ def _section_paths(key: KeyPath, data: Data) -> Iterator[tuple[KeyPath, str]]:
     yield from _source_paths((*key, "sources"), data.sources)
 
 
-def _source_paths(key: KeyPath, sources: list[Source] | None) -> Iterator[tuple[KeyPath, str]]:
+def _source_paths(key: KeyPath, sources: Sequence[Source] | None) -> Iterator[tuple[KeyPath, str]]:
     for i, source in enumerate(sources or ()):
         yield (*key, i, "path"), source.path

@@ -85,6 +85,9 @@ def engine_arguments(spec: EngineSpec) -> dict[str, Any]:
     }
     if spec.on_gpu:
         args["tensor_parallel_size"] = max(1, int(spec.keys.gpus))
+        if spec.keys.gpus < 1:
+            # vLLM would take most of a GPU that it shares with others here.
+            args["gpu_memory_utilization"] = round(0.9 * spec.keys.gpus, 3)
     else:
         args |= {
             "enforce_eager": True,
@@ -159,9 +162,9 @@ class Engine:
         }
         if request.greedy:
             return SamplingParams(temperature=0.0, **common)
-        return SamplingParams(
-            temperature=keys.temperature, top_p=keys.top_p, top_k=keys.top_k, min_p=keys.min_p, seed=seed, **common
-        )
+        if request.truncated:
+            common |= {"top_p": keys.top_p, "top_k": keys.top_k, "min_p": keys.min_p}
+        return SamplingParams(temperature=keys.temperature, seed=seed, **common)
 
     def _sample(self, request: DrawRequest, number: int, output: CompletionOutput) -> Sample:
         token_ids = tuple(output.token_ids)

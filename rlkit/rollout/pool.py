@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import RayError, RayTaskError
 
 from rlkit.cluster import get, remote_error
-from rlkit.errors import ClusterError
+from rlkit.errors import ActorLost, ClusterError
 from rlkit.records import Group
 from rlkit.rollout.engine import EngineSpec, engine_env
 from rlkit.rollout.request import DrawRequest
+
+if TYPE_CHECKING:
+    from rlkit.rollout.engine import Engine
 
 
 class RolloutWorker:
     """The actor's side: one engine."""
 
-    def __init__(self, spec: EngineSpec) -> None:
+    engine: Engine
+
+    def start(self, spec: EngineSpec) -> None:
+        """Builds the engine. Not in __init__: Ray hides the cause of what fails there."""
         import torch
 
         from rlkit.rollout.engine import Engine
@@ -27,13 +33,13 @@ class RolloutWorker:
             torch.set_num_threads(spec.keys.threads)
         self.engine = Engine(spec)
 
-    def ready(self) -> bool:
-        """Answers once the engine is up."""
-        return True
-
     def draw(self, requests: Sequence[DrawRequest]) -> Iterator[tuple[int, Group]]:
         """Streams (index, group) as groups finish."""
         yield from self.engine.draw(requests)
+
+    def draw_all(self, requests: Sequence[DrawRequest]) -> list[Group]:
+        """All groups at once, in the requests' order."""
+        return [group for _, group in sorted(self.engine.draw(requests), key=lambda pair: pair[0])]
 
     def load(self, weights: Any, version: int) -> int:
         """Takes new weights; answers with the version it now holds."""
@@ -91,7 +97,7 @@ class RolloutPool:
                 continue
             except RayTaskError as e:
                 raise remote_error(e, f"sampling on rollout-{worker}") from e
-            except RayActorError:
+            except RayError:
                 self._replace(worker, "died")
                 streams[worker] = self._stream(worker, waiting[worker])
                 continue
@@ -100,16 +106,27 @@ class RolloutPool:
 
     def draw_on_each(self, requests: Sequence[DrawRequest]) -> list[list[Group]]:
         """Every worker draws all requests (the parity canary); one list a worker, in the requests' order."""
-        what = "the canary of the parity gate"
-        refs = [list(w.draw.options(num_returns="streaming").remote(requests)) for w in self._workers]
-        found = [get(row, timeout_s=self._spec.keys.timeout_s, what=what) for row in refs]
-        return [[group for _, group in sorted(row, key=lambda pair: pair[0])] for row in found]
+        found: list[list[Group]] = self._on_each("draw_all", "the canary of the parity gate", requests)
+        return found
 
     def load(self, weights: Any, version: int) -> None:
         """Gives every worker the weights (a Ray reference) and keeps them for replacements."""
         self._weights = (weights, version)
-        what = f"loading policy version {version} into the engines"
-        get([w.load.remote(weights, version) for w in self._workers], timeout_s=self._spec.keys.timeout_s, what=what)
+        self._on_each("load", f"loading policy version {version} into the engines", weights, version)
+
+    def _on_each(self, method: str, what: str, *args: Any) -> list[Any]:
+        """One call on every worker, all at once; a worker that is lost is replaced and asked again."""
+        refs = [getattr(worker, method).remote(*args) for worker in self._workers]
+        results = []
+        for worker, ref in enumerate(refs):
+            while True:
+                try:
+                    results.append(get(ref, timeout_s=self._spec.keys.timeout_s, what=what))
+                    break
+                except ActorLost as e:
+                    self._replace(worker, f"was lost ({e})")
+                    ref = getattr(self._workers[worker], method).remote(*args)
+        return results
 
     def close(self) -> None:
         """Ends the workers."""
@@ -126,11 +143,11 @@ class RolloutPool:
             num_gpus=self._spec.keys.gpus,
             runtime_env={"env_vars": engine_env(self._spec.keys)},
         )
-        return actor.remote(self._spec)
+        return actor.remote()
 
     def _await_start(self, workers: Sequence[Any]) -> None:
         what = f"starting {len(workers)} rollout worker(s) on {self._spec.model_path}"
-        get([w.ready.remote() for w in workers], timeout_s=self._start_timeout_s, what=what)
+        get([w.start.remote(self._spec) for w in workers], timeout_s=self._start_timeout_s, what=what)
 
     def _replace(self, worker: int, why: str) -> None:
         if self._restarts_left == 0:

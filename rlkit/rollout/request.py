@@ -22,6 +22,8 @@ class DrawRequest:
     """One seed a sample."""
     greedy: bool = False
     """Take the likeliest token each time (evaluation); training never does."""
+    truncated: bool = True
+    """Sample with the recipe's top_p, top_k and min_p; the parity canary does without them."""
     max_tokens: int | None = None
     """Most tokens of a reply, where it is not the recipe's."""
 

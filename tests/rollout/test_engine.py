@@ -73,6 +73,13 @@ out["greedy_agrees"] = generated == list(rows([request(0, (0,), greedy=True)])[1
 next(iter(engine.draw(wanted)))
 out["abandoned_draw_is_dropped"] = rows(wanted[:3])[0] == {i: whole[i] for i in range(3)}
 
+# Truncated sampling moves the log-probs; the canary does without it.
+import dataclasses
+engine.spec = dataclasses.replace(engine.spec, keys=keys.model_copy(update={"top_k": 5}))
+out["gap_truncated"] = gap(model, rows(wanted)[1])
+out["gap_canary"] = gap(model, rows([dataclasses.replace(w, truncated=False) for w in wanted])[1])
+engine.spec = dataclasses.replace(engine.spec, keys=keys)
+
 # New weights, and an output layer whose packed copy went stale: what AMX kernels do to a tied lm_head.
 torch.manual_seed(1)
 for p in model.parameters():
@@ -120,6 +127,11 @@ def test_engine_and_transformers_agree_on_logprobs_and_greedy_text(found):
 
 def test_an_abandoned_draw_leaves_nothing_behind(found):
     assert found["abandoned_draw_is_dropped"]
+
+
+def test_the_canary_is_drawn_without_truncation(found):
+    assert found["gap_truncated"] > 0.1
+    assert found["gap_canary"] < 1e-4
 
 
 def test_without_the_output_layers_repair_the_gate_stops_the_run_and_with_it_passes(found):

@@ -4,7 +4,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from rlkit.recipe.schema.data import Data, Evaluation, Fields, Filter, Prompt, Rows, Source
+from rlkit.recipe.schema.data import Data, Evaluation, Fields, Filter, Prompt, Rows, Source, WeightedSource
 from rlkit.recipe.schema.model import Model, ModelInit
 from rlkit.recipe.schema.reward import Combine, Reward, RewardPart, Runtime
 from rlkit.recipe.schema.rollout import PARITY_LIMIT, Learner, Rollout
@@ -48,6 +48,15 @@ class Recipe(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _truncation_fits(self) -> Self:
+        for i, stage in enumerate(self.stages):
+            if self.rollout.truncation_correction and isinstance(stage, GrpoStage) and stage.updates_per_step > 1:
+                raise ValueError(
+                    f"rollout.truncation_correction corrects one update a step: set stages.{i}.updates_per_step to 1"
+                )
+        return self
+
     @property
     def parity_limit(self) -> float:
         """The recipe's limit or the precision's default, in nats."""
@@ -81,4 +90,5 @@ __all__ = [
     "Source",
     "Stage",
     "Tracking",
+    "WeightedSource",
 ]

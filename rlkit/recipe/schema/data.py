@@ -55,14 +55,19 @@ class Source(Section):
     """Rows to keep."""
     max_rows: int | None = Field(None, ge=1)
     """Read at most this many rows, from the start."""
-    weight: float = Field(1.0, gt=0)
-    """Share of this source in the mixture, against the other sources' weights."""
 
     @model_validator(mode="after")
     def _one_mapping(self) -> Self:
         if self.mapping is not None and self.fields is not None:
             raise ValueError("give one of mapping and fields, not both")
         return self
+
+
+class WeightedSource(Source):
+    """A source of a mixture."""
+
+    weight: float = Field(1.0, gt=0)
+    """Share of this source in the mixture, against the other sources' weights."""
 
 
 class Prompt(Section):
@@ -107,7 +112,7 @@ class Rows(Section):
     """As in sources."""
     max_rows: int | None = Field(None, ge=1)
     """Read at most this many rows of each source."""
-    sources: list[Source] | None = None
+    sources: list[WeightedSource] | None = None
     """Several sources instead of `path`."""
     domain_shares: dict[str, float] = Field(default_factory=dict)
     """Least share of the drawn tasks by domain, such as {algebra: 0.3}; the rest is drawn as it comes."""
@@ -130,7 +135,7 @@ class Rows(Section):
             raise ValueError("each of data.domain_shares lies in (0, 1] and together they are at most 1")
         return self
 
-    def all_sources(self) -> list[Source]:
+    def all_sources(self) -> list[WeightedSource]:
         """The sources, whichever way they were written."""
         if self.sources is not None:
             if self.max_rows is None:
@@ -140,7 +145,7 @@ class Rows(Section):
             ]
         assert self.path is not None
         return [
-            Source(
+            WeightedSource(
                 path=self.path,
                 split=self.split,
                 mapping=self.mapping,

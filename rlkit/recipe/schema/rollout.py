@@ -30,7 +30,7 @@ class Rollout(Section):
     """Drop tokens below this share of the likeliest; above 0 it needs truncation_correction."""
     truncation_correction: Literal["importance"] | None = None
     """How the bias of truncated sampling is corrected: `importance` recomputes the learner's own log-probs before the
-    update and weighs each token by learner / sampler probability, at most 2."""
+    update (one a step) and weighs each token by learner / sampler probability, at most 2."""
     max_tokens: int = Field(256, ge=1)
     """Most tokens of a reply."""
     stop: list[str] = Field(default_factory=list)
@@ -83,7 +83,7 @@ class Learner(Section):
     precision: Precision = "float32"
     """float32, or bfloat16 autocast over float32 weights; the engine's dtype follows it."""
     tokens_per_microbatch: int = Field(4096, ge=1)
-    """Tokens packed into one forward pass; memory grows with it, the result does not change."""
+    """Tokens packed into one forward pass of an RL update; memory grows with it, the result does not change."""
     activation_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
     timeout_s: float = Field(1800, gt=0)

@@ -22,7 +22,8 @@ class Cluster(Section):
     """Ray: which cluster, and how long to wait for it."""
 
     address: str | None = None
-    """Address of a Ray cluster (`auto`, `ray://host:10001`); without it a local one starts and ends with the run."""
+    """Address of a Ray cluster, seen from one of its nodes (`auto`, `host:6379`); without it a local one starts and
+    ends with the run."""
     object_store_mb: int = Field(256, ge=80, le=1_000_000)
     """Shared memory of the local object store, in MiB; it must hold the weights about three times."""
     start_timeout_s: float = Field(300, gt=0)
@@ -46,4 +47,4 @@ class Tracking(Section):
     rollouts_every: int = Field(1, ge=0)
     """Steps between two Parquet files of samples with their scores; 0: none."""
     print_samples: int = Field(0, ge=0, le=100)
-    """Samples of each step written to run.log with their scores."""
+    """How many samples of each step, one a group, are written to run.log with their scores."""

@@ -41,7 +41,7 @@ class SftStage(Optimizer):
     epochs: float | None = Field(None, gt=0)
     """Passes over the data; by default 1 where steps is not given."""
     batch_size: int = Field(64, ge=1)
-    """Demonstrations an optimizer step."""
+    """Demonstrations an optimizer step, all in one forward pass."""
     max_length: int | None = Field(None, ge=8)
     """Longest demonstration in tokens, by default the model's context; a longer one is a bad row."""
     timeout_s: float = Field(86_400, gt=0)
