@@ -17,7 +17,9 @@ def tiny_model(tmp_path_factory) -> Path:
         for a in range(40)
         for b in range(20)
     )
-    init = ModelInit(hidden_size=64, intermediate_size=128, num_layers=2, num_heads=2, num_kv_heads=1)
+    init = ModelInit(
+        hidden_size=64, intermediate_size=128, num_layers=2, num_heads=2, num_kv_heads=1, max_position_embeddings=2048
+    )
     init_model(init, texts, seed=3, out=out)
     return out
 

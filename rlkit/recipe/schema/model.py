@@ -24,7 +24,7 @@ class ModelInit(Section):
     """Attention heads; hidden_size / num_heads is the head size, a multiple of 32."""
     num_kv_heads: int = Field(2, ge=1, le=256)
     """Key-value heads; divides num_heads."""
-    max_position_embeddings: int = Field(2048, ge=32, le=1_000_000)
+    max_position_embeddings: int = Field(512, ge=32, le=1_000_000)
     """Longest context, in tokens."""
     tie_word_embeddings: bool = True
     """Whether the output layer shares the input embedding's weights."""
