@@ -190,6 +190,8 @@ def _walk_mapping(
     children: dict[KeyPath, yaml.Node] = {}
     for key, value in node.value:
         if isinstance(key, yaml.ScalarNode):
+            if key.tag == "tag:yaml.org,2002:float":  # a key is a word: 1e5 as much as name
+                key.tag = "tag:yaml.org,2002:str"
             positions.lines[(*path, key.value)] = key.start_mark.line + 1
             children[(*path, key.value)] = value
     return [(value, child) for child, value in children.items()]
