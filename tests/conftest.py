@@ -1,8 +1,15 @@
 """What several stages' tests share: a small real model, made once a session."""
 
+import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# A change is judged on the same examples each time; at a desk hypothesis looks for new ones.
+settings.register_profile("ci", derandomize=True, deadline=None)
+settings.register_profile("desk", deadline=None)
+settings.load_profile("ci" if os.environ.get("CI") else "desk")
 
 
 @pytest.fixture(scope="session")
