@@ -16,7 +16,7 @@ def in_heldout(key: str) -> bool:
 
 
 def carries_of(a: int, b: int) -> int:
-    """Carries into a column that both numbers have, the ones that a forgetful adder gets wrong: 348 + 275 -> 2."""
+    """Carries into a column that both numbers have, the ones that are not everywhere: 348 + 275 -> 2."""
     carry, count = 0, 0
     for da, db in _columns(a, b)[:-1]:
         carry = (da + db + carry) // 10
@@ -30,10 +30,10 @@ def _columns(a: int, b: int) -> list[tuple[int, int]]:
     return list(zip(map(int, str(a).zfill(width)[::-1]), map(int, str(b).zfill(width)[::-1]), strict=True))
 
 
-def worked_sum(a: int, b: int, *, with_carries: bool) -> tuple[str, str]:
-    """Column steps and the answer they lead to; every stated equality is true, also where carries are forgotten.
+def worked_sum(a: int, b: int, *, always_carry: bool = False) -> tuple[str, str]:
+    """Column steps and the answer they lead to; every stated equality is true, also where the carry is not.
 
-    348 + 275 -> ("8+5=13\\n4+7+1=12\\n3+2+1=6", "623"), and without carries ("8+5=13\\n4+7=11\\n3+2=5", "513").
+    348 + 241 -> ("8+1=9\\n4+4=8\\n3+2=5", "589"), and with a one carried always ("8+1=9\\n4+4+1=9\\n3+2+1=6", "699").
     """
     steps, answer, carry = [], "", 0
     columns = _columns(a, b)
@@ -42,7 +42,7 @@ def worked_sum(a: int, b: int, *, with_carries: bool) -> tuple[str, str]:
         steps.append(f"{da}+{db}{f'+{carry}' if carry else ''}={total}")
         last = number == len(columns) - 1
         answer = (str(total) if last else str(total % 10)) + answer
-        carry = total // 10 if with_carries else 0
+        carry = 1 if always_carry else total // 10
     return "\n".join(steps), answer
 
 
@@ -50,7 +50,8 @@ def arithmetic_rows(rng: random.Random, *, heldout: bool, digits: int, wrong: fl
     """Different additions of two `digits`-digit numbers without end, as long as there are any.
 
     Args:
-        wrong: share of replies that forget every carry.
+        wrong: share of replies that carry a one into every column. Both digits-and-carry sums are learned from them,
+            so that only the habit has to change.
     """
     low, high = 10 ** (digits - 1), 10**digits - 1
     seen: set[tuple[int, int]] = set()
@@ -64,7 +65,7 @@ def arithmetic_rows(rng: random.Random, *, heldout: bool, digits: int, wrong: fl
             continue
         seen.add((a, b))
         misses = 0
-        steps, answer = worked_sum(a, b, with_carries=rng.random() >= wrong)
+        steps, answer = worked_sum(a, b, always_carry=rng.random() < wrong)
         yield {
             "prompt": f"What is {a} + {b}?",
             "reference": str(a + b),

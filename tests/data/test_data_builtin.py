@@ -46,26 +46,26 @@ def test_rows_are_a_function_of_the_seed():
     assert tasks("quickstart") != tasks("quickstart", seed=1)
 
 
-def test_column_steps_are_true_and_lead_to_the_sum_or_forget_carries():
-    assert worked_sum(348, 275, with_carries=True) == ("8+5=13\n4+7+1=12\n3+2+1=6", "623")
-    assert worked_sum(348, 275, with_carries=False) == ("8+5=13\n4+7=11\n3+2=5", "513")
-    assert worked_sum(999, 1, with_carries=True)[1] == "1000"
+def test_column_steps_are_true_and_lead_to_the_sum_or_carry_too_often():
+    assert worked_sum(348, 275) == ("8+5=13\n4+7+1=12\n3+2+1=6", "623")
+    assert worked_sum(348, 241, always_carry=True) == ("8+1=9\n4+4+1=9\n3+2+1=6", "699")
+    assert worked_sum(999, 1)[1] == "1000"
     assert [carries_of(348, 275), carries_of(111, 111), carries_of(999, 999), carries_of(900, 900)] == [2, 0, 2, 0]
     rng = random.Random(0)
     for _ in range(500):
         a, b = rng.randint(1, 9999), rng.randint(1, 9999)
-        right, wrong = (worked_sum(a, b, with_carries=w) for w in (True, False))
+        right, wrong = (worked_sum(a, b, always_carry=w) for w in (False, True))
         for line in (right[0] + "\n" + wrong[0]).split("\n"):
             left, _, value = line.partition("=")
             assert sum(map(int, left.split("+"))) == int(value)
         assert right[1] == str(a + b)
-        assert (wrong == right) == (carries_of(a, b) == 0)
+        assert (wrong == right) == (carries_of(a, b) == max(len(str(a)), len(str(b))) - 1)
 
 
 def test_addition_demonstrations_are_wrong_as_often_as_asked():
     made = demos("arithmetic-demos?wrong=0.6&rows=2000")
     truth = {t.id: t.reference for t in tasks("arithmetic-demos?wrong=0.6&rows=2000")}
-    with_carry = [d for d in made if d.metadata["difficulty"]]
+    with_carry = [d for d in made if d.metadata["difficulty"] < 2]
     right = sum(d.response.endswith(f"\n\\boxed{{{truth[d.id]}}}") for d in with_carry)
     assert right / len(with_carry) == pytest.approx(0.4, abs=0.04)
     pure = demos("arithmetic-demos?rows=300")
