@@ -80,6 +80,13 @@ def reward_metrics(groups: Sequence[ScoredGroup]) -> dict[str, float]:
     return metrics
 
 
+def write_whole(path: Path, text: str) -> None:
+    """Writes a file that is at any moment either the old one or the new one."""
+    beside = path.with_name(path.name + ".tmp")
+    beside.write_text(text, encoding="utf-8")
+    os.replace(beside, path)
+
+
 class RunLog:
     """Writes metrics.jsonl, events.jsonl, run.log, rollouts and summary.json of one run folder."""
 
@@ -104,10 +111,7 @@ class RunLog:
 
     def write_json(self, name: str, value: Any) -> None:
         """Writes a whole JSON file, atomically."""
-        path = self.run_dir / name
-        beside = path.with_name(path.name + ".tmp")
-        beside.write_text(json.dumps(_finite(value), indent=2) + "\n", encoding="utf-8")
-        os.replace(beside, path)
+        write_whole(self.run_dir / name, json.dumps(_finite(value), indent=2) + "\n")
 
     def keep_steps(self, stage: str, last_step: int) -> None:
         """Drops what a resumed stage is about to do again: its rows and rollouts after `last_step`."""
@@ -115,9 +119,7 @@ class RunLog:
         if path.exists():
             rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
             kept = [row for row in rows if row["stage"] != stage or row["step"] <= last_step]
-            beside = path.with_name("metrics.jsonl.tmp")
-            beside.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
-            os.replace(beside, path)
+            write_whole(path, "".join(json.dumps(row) + "\n" for row in kept))
         for rollouts in (self.run_dir / stage / "rollouts").glob("step-*.parquet"):
             if int(rollouts.stem.removeprefix("step-")) > last_step:
                 rollouts.unlink()

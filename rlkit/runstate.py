@@ -17,6 +17,7 @@ import yaml
 
 from rlkit.errors import UsageError
 from rlkit.evaluate import Evaluated, Share
+from rlkit.metrics import write_whole
 from rlkit.recipe.load import LoadedRecipe
 
 LOCK = ".lock"
@@ -53,9 +54,7 @@ class RunState:
             "before_name": self.before_name,
             "seconds": self.seconds,
         }
-        beside = self.run_dir / "progress.json.tmp"
-        beside.write_text(json.dumps(state, indent=2), encoding="utf-8")
-        beside.replace(self.run_dir / "progress.json")
+        write_whole(self.run_dir / "progress.json", json.dumps(state, indent=2))
 
 
 def begin(run_dir: Path, loaded: LoadedRecipe, resume: str) -> RunState | None:
@@ -118,9 +117,7 @@ def locked(run_dir: Path) -> Iterator[None]:
 
 def _start(run_dir: Path, loaded: LoadedRecipe) -> RunState:
     text = yaml.safe_dump(loaded.resolved, sort_keys=False, allow_unicode=True)
-    beside = run_dir / "recipe.yaml.tmp"
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(run_dir / "recipe.yaml")
+    write_whole(run_dir / "recipe.yaml", text)
     return RunState(run_dir, [])
 
 
