@@ -2,7 +2,6 @@ import time
 from pathlib import Path
 
 import pytest
-import ray
 
 from rlkit import Group, Sample, Task
 from rlkit.errors import PluginError
@@ -13,15 +12,11 @@ HERE = Path(__file__).parent
 ONLY = dict.fromkeys(("accuracy", "reasoning", "format", "efficiency"))
 
 
-@pytest.fixture(scope="module", autouse=True)
-def cluster():
-    ray.init(num_cpus=2, include_dashboard=False, object_store_memory=100 * 2**20, log_to_driver=False)
-    yield
-    ray.shutdown()
+pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 
 @pytest.fixture(scope="module")
-def pool(cluster):
+def pool(ray_cluster):
     reward = {
         **ONLY,
         "bad": {"plugin": "./plugins.py:OnPrompt", "weight": 1},
