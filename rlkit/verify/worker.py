@@ -1,7 +1,7 @@
 """The judging process: one row in, one verdict out, over its own stdin and stdout; `math.py` starts and kills it.
 
-Messages are a 4-byte length and JSON. In: {"gold", "answer", "cpu_s"}. Out: {"phase": "ready"}, then for each row
-{"phase": "answer"} once the gold is read, and {"verdict", "detail"}. Only text that passed `checks.refusal` is parsed.
+Messages are a 4-byte length and JSON. In: {"gold", "answer", "options", "cpu_s"}. Out: {"phase": "ready"}, then for each
+row {"phase": "answer"} once the gold is read, and {"verdict", "detail"}.
 """
 
 from __future__ import annotations
@@ -9,17 +9,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import resource
 import select
 import struct
 import sys
 import threading
-from functools import lru_cache
 from typing import Any
 
 MAX_MESSAGE = 1 << 20
-_TEXT = re.compile(r"[A-Za-z][A-Za-z .,'\-]*")
 
 
 def send(fd: int, message: dict[str, Any]) -> None:
@@ -63,58 +60,32 @@ def _die_with_parent(fd: int) -> None:
     os._exit(0)
 
 
-def plain_text(text: str) -> str | None:
-    r"""The words of a text answer such as \text{Alice}, "odd" or (B), in one spelling; None for mathematics."""
-    wrapped = re.fullmatch(r"\\(?:text|textbf|mathrm|textit) ?\{([^{}]*)\}", text)
-    words = (wrapped[1] if wrapped else text).strip().strip(".")
-    if lone := re.fullmatch(r"\(([A-Za-z])\)", words):
-        words = lone[1]
-    if not _TEXT.fullmatch(words) and not wrapped:
-        return None
-    if not wrapped and len(words) > 1 and not re.search("[A-Za-z]{3}", words):
-        return None
-    return " ".join(words.casefold().split())
-
-
-@lru_cache(maxsize=4096)
-def _gold(text: str) -> Any:
-    from rlkit.verify.parse import parse
-
-    return parse(text)
-
-
-def judge(gold: str, answer: str, fd: int) -> tuple[str, str]:
-    """(verdict, detail) of two normalised texts; says on `fd` when it has read the gold.
+def judge(row: dict[str, Any], fd: int) -> tuple[str, str]:
+    """(verdict, detail) of a row; says on `fd` when it has read the gold.
 
     Raises:
         MemoryError: the limit was reached; this process should be replaced.
     """
-    from rlkit.verify.equal import equal
-    from rlkit.verify.parse import Unparsable, parse
+    from rlkit.verify.answers.verdict import Options, judge_texts
 
-    words, other = plain_text(gold), plain_text(answer)
-    # Words are never multiplied out: "listen" and "silent" are not the same product.
-    if words is not None and other is not None:
-        return ("correct", "same text") if words == other else ("wrong", "other text")
+    read = [False]
+
+    def gold_is_read() -> None:
+        if not read[0]:
+            send(fd, {"phase": "answer"})
+        read[0] = True
+
     try:
-        tree = _gold(gold)
-    except (Unparsable, RecursionError) as e:
-        if words is None:
-            return "unscored", f"the gold cannot be read: {e}"
-        return "wrong", "other text"
-    send(fd, {"phase": "answer"})
-    try:
-        prediction = parse(answer)
-    except (Unparsable, RecursionError):
-        return "wrong", "unparsable" if other is None else "other text"
-    try:
-        same = equal(tree, prediction)
+        return judge_texts(row["gold"], row["answer"], Options(**row["options"]), gold_is_read)
     except MemoryError:
         raise
-    # sympy raises many things on odd expressions; none of them shows that the two are equal.
+    # A model's text reaches mpmath and sympy here; whatever they raise shows no equality.
     except Exception as e:
-        return "wrong", f"not shown equal ({type(e).__name__})"
-    return ("correct", "equal") if same else ("wrong", "not equal")
+        return (
+            ("wrong", f"not shown equal ({type(e).__name__})")
+            if read[0]
+            else ("unscored", f"the gold cannot be read: {type(e).__name__}")
+        )
 
 
 def main(memory_mb: int) -> None:
@@ -127,7 +98,9 @@ def main(memory_mb: int) -> None:
     # The imports come before the limit on time and inside the limit on memory.
     resource.setrlimit(resource.RLIMIT_AS, (memory_mb << 20, memory_mb << 20))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    import rlkit.verify.equal  # noqa: F401
+    import sympy  # noqa: F401
+
+    import rlkit.verify.answers.verdict  # noqa: F401
 
     send(out, {"phase": "ready"})
     with contextlib.suppress(EOFError, BrokenPipeError):
@@ -138,7 +111,7 @@ def main(memory_mb: int) -> None:
             hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
             resource.setrlimit(resource.RLIMIT_CPU, (seconds, hard))
             try:
-                verdict, detail = judge(row["gold"], row["answer"], out)
+                verdict, detail = judge(row, out)
             except MemoryError:
                 send(out, {"memory": True})
                 os._exit(1)

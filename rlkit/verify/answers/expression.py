@@ -1,0 +1,363 @@
+"""Expressions by recursive descent: sums, products written side by side, powers, functions, big operators."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NoReturn
+
+from rlkit.verify.answers.lexer import Token
+from rlkit.verify.answers.nodes import INFINITY, MINUS_ONE, Node, Unreadable, add, divide, mul, negate, number
+
+TRIGONOMETRY = frozenset("sin cos tan cot sec csc sinh cosh tanh coth sech csch".split())
+_INVERSE = {"asin", "acos", "atan", "acot", "asec", "acsc", "asinh", "acosh", "atanh"}
+FUNCTIONS = (
+    TRIGONOMETRY
+    | _INVERSE
+    | frozenset("ln log lg exp sqrt cbrt abs max min gcd lcm arg sgn sign det floor ceil Re Im".split())
+)
+RENAMED = {"arcsin": "asin", "arccos": "acos", "arctan": "atan", "arccot": "acot", "arcsec": "asec", "arccsc": "acsc",
+            "arcsinh": "asinh", "arccosh": "acosh", "arctanh": "atanh", "arsinh": "asinh", "arcosh": "acosh", "artanh": "atanh",
+            "tg": "tan", "ctg": "cot", "cosec": "csc", "arctg": "atan", "ceiling": "ceil", "sign": "sgn"}  # fmt: skip
+CONSTANTS = {"pi": Node("const", ("pi",)), "infty": INFINITY, "infinity": INFINITY, "oo": INFINITY, "inf": INFINITY}
+LETTERS = frozenset("alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi rho sigma tau upsilon phi chi psi omega "
+                     "Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega hbar ell".split())  # fmt: skip
+ACCENTS = frozenset("bar overline hat vec tilde overrightarrow widehat underline".split())
+BIG = ("sum", "prod", "int", "lim")
+_STARTERS = frozenset(
+    (*FUNCTIONS, *RENAMED, *BIG, "frac", "sqrt", "binom", "lfloor", "lceil", "begin", "lbrace", "mathbb")
+)
+_MAX_DEPTH = 60
+
+
+class ExpressionParser:
+    """Reads tokens from left to right; `AnswerParser` adds the containers."""
+
+    def __init__(self, tokens: list[Token], *, imaginary: bool) -> None:
+        self._tokens = tokens
+        self._at = 0
+        self._depth = 0
+        self._bars = 0
+        self._imaginary = imaginary
+
+    @property
+    def _token(self) -> Token:
+        return self._tokens[self._at]
+
+    def _next(self) -> Token:
+        token = self._tokens[self._at]
+        self._at += token.kind != "end"
+        return token
+
+    def _is(self, *texts: str) -> bool:
+        token = self._token
+        return token.kind in ("op", "cmd", "word") and token.text in texts
+
+    def _take(self, *texts: str) -> bool:
+        found = self._is(*texts)
+        self._at += found
+        return found
+
+    def _expect(self, text: str) -> None:
+        if not self._take(text):
+            self._fail(f"no {text}")
+
+    def _fail(self, why: str) -> NoReturn:
+        raise Unreadable(why)
+
+    def _nested(self, read: Callable[[], Node]) -> Node:
+        """`read`, one level deeper: what stands between bars outside is closed off."""
+        self._depth += 1
+        if self._depth > _MAX_DEPTH:
+            self._fail("nested too deep")
+        bars, self._bars = self._bars, 0
+        node = read()
+        self._bars = bars
+        self._depth -= 1
+        return node
+
+    def answer(self) -> Node:
+        """What stands between brackets; the subclass reads lists there."""
+        raise NotImplementedError
+
+    def primary_container(self) -> Node | None:
+        """A container at this place, if there is one; the subclass knows them."""
+        raise NotImplementedError
+
+    def sum(self) -> Node:
+        """Terms with + - and plus-minus between them."""
+        self._depth += 1
+        if self._depth > _MAX_DEPTH:
+            self._fail("nested too deep")
+        terms = (
+            [Node("pm", (number(0), self.product(), 1 if self._took == "pm" else -1))]
+            if self._take_pm()
+            else [self.product()]
+        )
+        while True:
+            if self._take("+"):
+                terms.append(self.product())
+            elif self._is("-"):
+                self._next()
+                terms.append(negate(self.product()))
+            elif self._take_pm():
+                sign = 1 if self._took == "pm" else -1
+                left = terms[0] if len(terms) == 1 else add(*terms)
+                terms = [Node("pm", (left, self.product(), sign))]
+            else:
+                break
+        self._depth -= 1
+        return terms[0] if len(terms) == 1 else add(*terms)
+
+    def _take_pm(self) -> bool:
+        if self._is("pm", "mp") and self._token.kind == "cmd":
+            self._took = self._next().text
+            return True
+        return False
+
+    def product(self) -> Node:
+        """Factors joined by signs or standing side by side; a leading minus covers the whole product."""
+        if self._take("-"):
+            return negate(self.product())
+        if self._take("+"):
+            return self.product()
+        node = self.factor()
+        while True:
+            if self._take("*", "cdot", "times"):
+                node = self._times(node, self._signed_factor())
+            elif self._take("/"):
+                node = divide(node, self._signed_factor())
+            elif self._starts_factor():
+                if self._token.kind == "num" and self._tokens[self._at - 1].kind == "num":
+                    self._fail("two numbers side by side")
+                node = self._times(node, self.factor())
+            else:
+                return node
+
+    def _signed_factor(self) -> Node:
+        if self._take("-"):
+            return negate(self._signed_factor())
+        return self._signed_factor() if self._take("+") else self.factor()
+
+    def _times(self, left: Node, right: Node) -> Node:
+        if left.op == "mul" and left.args[0] is not MINUS_ONE:
+            return Node("mul", (*left.args, right))
+        return mul(left, right)
+
+    def _mixed(self) -> Node | None:
+        r"""2\frac{1}{2} and 2 1/2: a whole number and a proper fraction side by side are added."""
+        first, second = self._token, self._tokens[min(self._at + 1, len(self._tokens) - 1)]
+        if first.kind != "num" or first.value.denominator != 1 or "." in first.text:
+            return None
+        start = self._at
+        if second.kind == "cmd" and second.text == "frac":
+            self._at += 1
+            self._at += 1
+            top, bottom = self.argument(), self.argument()
+            if _is_count(top) and _is_count(bottom) and top.args[0] < bottom.args[0]:
+                return number(first.value + top.args[0] / bottom.args[0])
+        elif (
+            second.kind == "num"
+            and second.spaced
+            and [t.text for t in self._tokens[self._at + 2 : self._at + 3]] == ["/"]
+        ):
+            third = self._tokens[self._at + 3]
+            whole = second.value.denominator == third.value.denominator == 1
+            if third.kind == "num" and 0 < second.value < third.value and whole:
+                self._at += 4
+                return number(first.value + second.value / third.value)
+        self._at = start
+        return None
+
+    def _starts_factor(self) -> bool:
+        token = self._token
+        if token.kind in ("num", "text"):
+            return token.kind == "num"
+        if token.kind == "word":
+            return token.text not in ("or", "and", "mod", "if", "where", "for", "to", "in")
+        if token.kind == "cmd":
+            return token.text in LETTERS or token.text in ACCENTS or token.text in CONSTANTS or token.text in _STARTERS
+        if token.text == "|":
+            return self._bars == 0
+        return token.kind == "op" and token.text in "([{"
+
+    def factor(self) -> Node:
+        """A primary with its powers, factorials, percent signs."""
+        node = self._mixed() or self._primary()
+        while True:
+            if self._take("^"):
+                node = self._power(node)
+            elif self._take("!"):
+                node = Node("fn", ("fact2" if self._take("!") else "fact", node))
+            elif self._take("%"):
+                node = divide(node, number(100))
+            elif self._take("°"):
+                node = Node("fn", ("degrees", node))
+            elif self._is("'") and node.op == "sym":
+                self._next()
+                node = Node("sym", (node.args[0] + "'",))
+            else:
+                return node
+
+    def _power(self, base: Node) -> Node:
+        if self._is("'", "prime"):
+            self._fail("a prime")
+        if self._is("-") or self._is("+"):
+            minus = self._next().text == "-"
+            exponent = self._primary()
+            exponent = negate(exponent) if minus else exponent
+        else:
+            exponent = self._primary()
+        if self._take("^"):
+            exponent = self._power(exponent)
+        return Node("pow", (base, exponent))
+
+    def argument(self) -> Node:
+        r"""What a command takes: a group in braces, or one sign: \frac12, \sqrt2."""
+        token = self._token
+        if token.kind == "op" and token.text == "{":
+            return self._primary()
+        if token.kind == "num" and len(token.text) > 1 and token.text.isdigit():
+            # \frac12: a command takes one digit; the rest stays where it is.
+            rest = token.text[1:]
+            self._tokens[self._at] = Token("num", rest, False, type(token.value)(int(rest)))
+            return number(int(token.text[0]))
+        return self._primary()
+
+    def _primary(self) -> Node:
+        token = self._token
+        if token.kind == "num":
+            self._next()
+            return self._based(token) if self._is("_") else Node("num", (token.value,))
+        if token.kind == "word":
+            return self._word()
+        if token.kind == "cmd":
+            return self.command(self._next().text)
+        if token.text == "|":
+            return self._absolute()
+        container = self.primary_container()
+        if container is None:
+            self._fail(f"an unexpected {token.text or 'end'}")
+        return container
+
+    def _based(self, token: Token) -> Node:
+        raise NotImplementedError
+
+    def _absolute(self) -> Node:
+        self._expect("|")
+        self._bars += 1
+        bars = self._bars
+        inside = self.sum()
+        if self._bars != bars:
+            self._fail("unbalanced bars")
+        self._bars -= 1
+        self._expect("|")
+        return Node("fn", ("abs", inside))
+
+    def _word(self) -> Node:
+        """Letters: a function, a constant, or variables side by side."""
+        token = self._next()
+        name = RENAMED.get(token.text, token.text)
+        if name in FUNCTIONS:
+            return self._function(name)
+        if name.lower() in CONSTANTS:
+            return CONSTANTS[name.lower()]
+        if name in LETTERS and len(name) > 2:
+            return self._subscripted(name)
+        if len(name) == 1 or name.startswith("bold "):
+            return self._letter(name)
+        for size in (len(name) - 1, len(name) - 2):
+            head = RENAMED.get(name[:size], name[:size])
+            if size >= 2 and head in FUNCTIONS:
+                # sinx, lnx
+                self._at -= 1
+                self._tokens[self._at] = Token("word", name[size:])
+                return self._function(head)
+        if name.endswith("pi") and len(name) == 3:
+            return mul(self._letter_at(name[0]), CONSTANTS["pi"])
+        if len(name) > 4:
+            self._fail("a word")
+        first = [self._letter_at(letter) for letter in name[:-1]]
+        return mul(*first, self._letter(name[-1]))
+
+    def _letter_at(self, name: str) -> Node:
+        if name == "e":
+            return Node("const", ("e",))
+        return Node("const", ("i",)) if name == "i" and self._imaginary else Node("sym", (name,))
+
+    def _letter(self, name: str) -> Node:
+        return self._subscripted(name) if self._is("_") else self._letter_at(name)
+
+    def _subscripted(self, name: str) -> Node:
+        if self._take("_"):
+            lower = self._raw_group()
+            if name in ("C", "A", "P") and lower.isdigit() and self._is("^"):
+                # C_{10}^{3}: combinations and arrangements as they are written in China.
+                self._next()
+                return Node("fn", ("binom" if name == "C" else "perm", number(int(lower[:9])), self._primary()))
+            name += "_" + lower
+        return Node("sym", (name,))
+
+    def _raw_group(self) -> str:
+        """A subscript as text."""
+        if not self._take("{"):
+            return self._next().text
+        words, depth = "", 1
+        while True:
+            token = self._next()
+            if token.kind == "end":
+                self._fail("an unfinished brace")
+            depth += (token.text == "{") - (token.text == "}")
+            if depth == 0:
+                return words
+            words += token.text
+
+    def command(self, name: str) -> Node:
+        """What a LaTeX command says; the subclass knows them."""
+        raise NotImplementedError
+
+    def _function(self, name: str) -> Node:
+        """A function with its base, its power and its argument: \\sin^2 x, \\log_2 8, \\ln(x+1)."""
+        base: Node | None = None
+        power: Node | None = None
+        while self._is("_", "^") and (power is None or base is None):
+            if self._take("_"):
+                base = self._primary()
+            elif self._take("^"):
+                minus = self._take("-")
+                power = self._primary()
+                power = negate(power) if minus else power
+        argument = self._function_argument()
+        if power == MINUS_ONE and name in TRIGONOMETRY:
+            return Node("fn", ("a" + name, *argument))
+        if name == "log" and base is not None:
+            argument = (*argument, base)
+        if name == "lg":
+            name, argument = "log", (*argument, number(10))
+        node = Node("fn", (name, *argument))
+        return node if power is None else Node("pow", (node, power))
+
+    def _function_argument(self) -> tuple[Node, ...]:
+        if self._is("(", "{", "["):
+            inside = self._primary()
+            if inside.op in ("list", "seq"):
+                return tuple(arg for arg in inside.args if isinstance(arg, Node))
+            # sin(x)^2 is (sin x)^2: the power is left for `factor`.
+            return (inside,)
+        factors = [negate(self.factor())] if self._take("-") else [self.factor()]
+        while self._starts_factor() and not self._starts_function():
+            factors.append(self.factor())
+        if self._is("/") and len(factors) == 1 and self._tokens[self._at + 1].kind == "num":
+            self._next()
+            factors = [divide(factors[0], self.factor())]
+        return (factors[0] if len(factors) == 1 else mul(*factors),)
+
+    def _starts_function(self) -> bool:
+        token = self._token
+        name = RENAMED.get(token.text, token.text)
+        return (
+            token.kind in ("cmd", "word") and (name in FUNCTIONS or token.text in BIG) and name not in ("sqrt", "cbrt")
+        )
+
+
+def _is_count(node: Node) -> bool:
+    return node.op == "num" and node.args[0].denominator == 1 and node.args[0] > 0

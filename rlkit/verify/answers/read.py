@@ -1,0 +1,170 @@
+"""A text as an answer: its normal form, its words, its tree and its unit."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+from rlkit.verify.answers.lexer import MAX_CHARS
+from rlkit.verify.answers.nodes import Node, Unreadable, mul, number
+from rlkit.verify.answers.normal import normalize
+from rlkit.verify.answers.parser import parse
+from rlkit.verify.answers.units import split_magnitude, split_unit
+from rlkit.verify.answers.words import plain_words, without_commands
+
+_TREES = {"reals": Node("reals"), "no solution": Node("set", ())}
+_MAGNITUDE = re.compile(r"illion|thousand|hundred|[万亿千]", re.IGNORECASE)
+_HEX = re.compile(r"[(]? ?([0-9A-Za-z]*\d[0-9A-Za-z]*) ?[)]? ?_ ?\{? ?\(?(?:base )?(\d{1,2}|[a-z]+)\)? ?\}?")
+_BASE_WORDS = re.compile(r"[(]?([0-9A-Za-z]*\d[0-9A-Za-z]*)[)]? ?\(?(?:in )?base[ -]?(\d{1,2}|[a-z]+)\)?")
+_BASES = {
+    "two": 2,
+    "three": 3,
+    "four": 4,
+    "five": 5,
+    "six": 6,
+    "seven": 7,
+    "eight": 8,
+    "nine": 9,
+    "ten": 10,
+    "twelve": 12,
+    "sixteen": 16,
+}
+_TIME = re.compile(
+    r"(\d{1,2}):(\d{2})(?::(\d{2}))?(?: ?(?:\\(?:text|mathrm) ?\{ ?)?([ap])\.? ?m\.?\}?)?", re.IGNORECASE
+)
+_CLOCK = re.compile(r"(\d{1,2}) ?(?:\\(?:text|mathrm) ?\{ ?)?([ap])\.? ?m\.?\}?", re.IGNORECASE)
+_MINUTES = re.compile(r"(-?\d+) ?° ?(\d+(?:\.\d+)?) ?'(?: ?(\d+(?:\.\d+)?) ?'')?")
+_APPROXIMATELY = re.compile(r"(?:\\approx|≈|about |approximately |exactly )\s*")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What was read."""
+
+    text: str
+    """The normal form."""
+    words: str | None
+    """Of a text answer."""
+    tree: Node | None
+    """Of mathematics; None where it is none."""
+    unit: str
+    ambiguous: bool
+    """Whether the unit may be a variable: 5m."""
+    problem: str
+    """Why there is no tree."""
+
+
+def _based(text: str) -> Node | None:
+    plain = without_commands(text)
+    match = _HEX.fullmatch(plain) or _BASE_WORDS.fullmatch(plain)
+    if match is None:
+        return None
+    base = _BASES.get(match[2]) or (int(match[2]) if match[2].isdigit() else 0)
+    try:
+        int(match[1], base if 2 <= base <= 36 else 1)
+    except ValueError:
+        return None
+    return Node("based", (match[1].lstrip("0").upper() or "0", base))
+
+
+def _time(text: str) -> Node | None:
+    if match := _CLOCK.fullmatch(text):
+        return Node("time", (int(match[1]), 0, 0, match[2].lower()))
+    match = _TIME.fullmatch(text)
+    if match is None or int(match[2]) > 59 or int(match[3] or 0) > 59 or int(match[1]) > 24:
+        return None
+    return Node("time", (int(match[1]), int(match[2]), int(match[3] or 0), (match[4] or "").lower()))
+
+
+def _special(text: str) -> Node | None:
+    """Bases, times, degrees with minutes."""
+    if "_" in text or "base" in text:
+        return _based(text)
+    if ":" in text or text[-1:] in "mM.}":
+        return _time(text)
+    if "°" in text and (match := _MINUTES.fullmatch(text)):
+        degrees, minutes, seconds = int(match[1]), match[2], match[3] or "0"
+        size = parse(minutes).args[0] / 60 + parse(seconds).args[0] / 3600
+        return number(degrees + (size if degrees >= 0 else -size))
+    return None
+
+
+def _scaled(text: str, imaginary: bool, grouped: bool) -> tuple[Node, str, bool]:
+    """(tree, unit, whether the unit may be a variable).
+
+    Raises:
+        Unreadable: it is no mathematics.
+    """
+    power = 0
+    if _MAGNITUDE.search(text):
+        head, power, tail = split_magnitude(text)
+        text = f"{head} {tail}".strip() if power else text
+    body, unit, ambiguous = split_unit(text)
+    try:
+        tree = parse(body, imaginary=imaginary, grouped=grouped)
+    except Unreadable:
+        if not unit:
+            raise
+        tree, unit, ambiguous = parse(text, imaginary=imaginary, grouped=grouped), "", False
+    return (mul(number(10**power), tree) if power else tree), unit, ambiguous
+
+
+def _listed(text: str, imaginary: bool) -> tuple[Node, str, bool]:
+    r"""Items that each carry a unit or words: "5 cm and 6 cm", "\$3, \$4"."""
+    plain = re.sub(r"\\text ?\{ ?,? ?(and|or) ?\}", r" \1 ", text)
+    parts = re.split(r",\s+(?:and |or )?|;\s*| and | or ", plain)
+    if not 1 < len(parts) <= 20 or any(not part.strip() for part in parts):
+        raise Unreadable("no mathematics")
+    readings = [_scaled(part.strip(), imaginary, True) for part in parts]
+    units = {unit for _, unit, _ in readings if unit}
+    if len(units) > 1:
+        raise Unreadable("several units")
+    op = "or" if " or " in plain else "and" if " and " in plain else "list"
+    return Node(op, tuple(tree for tree, _, _ in readings)), next(iter(units), ""), False
+
+
+@lru_cache(maxsize=4000)
+def read(text: str, imaginary: bool = True, grouped: bool = True) -> Reading:
+    """Reads an answer; never raises on any text.
+
+    Args:
+        text: As it was given, of any kind.
+        imaginary: Whether i is the imaginary unit.
+        grouped: Whether 1,000 is one number.
+    """
+    normal = normalize(text)
+    if len(normal) > MAX_CHARS:
+        return Reading(normal[:MAX_CHARS], None, None, "", False, "too long")
+    normal = _APPROXIMATELY.sub("", normal, count=1) if _APPROXIMATELY.match(normal) else normal
+    words = plain_words(normal)
+    if words in _TREES:
+        return Reading(normal, None, _TREES[words], "", False, "")
+    if (
+        words is not None
+        and len(words) > 4
+        and "\\" not in normal
+        and not re.search(r"pi|sin|cos|tan|ln|log|sqrt|inf", words)
+    ):
+        return Reading(normal, words, None, "", False, "words")
+    if grouped and _separates(normal):
+        grouped = False
+    problem = "no mathematics"
+    try:
+        tree = _special(normal)
+        found = (tree, "", False) if tree is not None else _scaled(normal, imaginary, grouped)
+        return Reading(normal, words, *found, "")
+    except Unreadable as e:
+        problem = str(e)
+    except RecursionError:
+        return Reading(normal, words, None, "", False, "nested too deep")
+    try:
+        return Reading(normal, words, *_listed(normal, imaginary), "")
+    except (Unreadable, RecursionError):
+        return Reading(normal, words, None, "", False, problem)
+
+
+def _separates(text: str) -> bool:
+    r"""Whether the commas in brackets part items: (100,200) and \{1,234\}, but not (1,000, 2,000)."""
+    inner = re.search(r"[(\[{].*,.*[)\]}]", text)
+    return inner is not None and re.search(r",\s", inner[0]) is None

@@ -1,0 +1,241 @@
+r"""What stands behind a number: units, currencies, the degree sign and counted nouns, taken off before parsing.
+
+"5 \text{ cm}^2" -> ("5", "cm^2");  "\$5" -> ("5", "$");  "90°" -> ("90", "°");  "12 apples" -> ("12", "apple")
+"""
+
+from __future__ import annotations
+
+import re
+
+_FAMILIES = """
+m: m meter metre meters metres 米
+km: km kilometer kilometre kilometers kilometres kms 千米 公里
+cm: cm centimeter centimetre centimeters centimetres cms 厘米
+mm: mm millimeter millimetre millimeters millimetres 毫米
+nm: nm nanometer nanometers
+in: in inch inches
+ft: ft foot feet
+yd: yd yard yards
+mi: mi mile miles
+g: g gram grams gramme grammes 克
+kg: kg kilogram kilograms kilo kilos kgs 千克 公斤
+mg: mg milligram milligrams
+lb: lb lbs pound pounds
+oz: oz ounce ounces
+t: ton tons tonne tonnes 吨
+s: s sec secs second seconds 秒
+min: min mins minute minutes 分钟
+h: h hr hrs hour hours 小时
+day: day days d 天
+week: week weeks
+month: month months
+year: year years yr yrs 年 岁
+ms: ms millisecond milliseconds
+L: l liter litre liters litres 升
+mL: ml milliliter millilitre milliliters millilitres 毫升
+gal: gal gallon gallons
+qt: quart quarts
+pt: pint pints
+cup: cup cups
+N: newton newtons
+J: j joule joules
+kJ: kj kilojoule kilojoules
+W: watt watts
+kW: kw kilowatt kilowatts
+V: volt volts
+A: amp amps ampere amperes
+ohm: ohm ohms Ω
+Hz: hz hertz
+kHz: khz
+MHz: mhz
+Pa: pa pascal pascals
+kPa: kpa
+K: kelvin kelvins
+C: celsius
+F: fahrenheit
+mol: mol mole moles
+rad: rad radian radians
+°: degree degrees deg ° 度
+$: dollar dollars usd bucks $ 美元
+€: euro euros eur €
+£: gbp £
+¥: yen yuan rmb jpy cny ¥ 元 人民币
+cent: cent cents ¢
+unit: unit units
+acre: acre acres
+hectare: hectare hectares
+people: person people persons 人 个 只 本 名 种
+time: time times 次
+"""
+_COMPOUND = {"mph": "mi/h", "kph": "km/h", "kmh": "km/h", "kmph": "km/h", "mps": "m/s", "bpm": "1/min"}
+_NAMES = {name: line.split(":")[0] for line in _FAMILIES.strip().splitlines() for name in line.split(":")[1].split()}
+_EXACT = {"N": "N", "J": "J", "W": "W", "V": "V", "A": "A", "K": "K", "C": "C", "F": "F", "L": "L", "Hz": "Hz", "Pa": "Pa",
+          "ohm": "ohm", "MB": "MB", "GB": "GB", "kWh": "kWh", "eV": "eV", "T": "T"}  # fmt: skip
+_NOUNS = frozenset("""
+    apple orange book cookie egg page point boy girl man men woman women student child children box boxe ball marble card
+    coin car dog cat bird tree flower way number digit side triangle square circle game match ticket bottle candy candie
+    cake slice piece team player worker employee house room chair table toy bag pencil pen pizza song step round trip gram
+    percent item integer solution root pair value element term vertice edge face diagonal subset combination permutation
+    arrangement outcome possibilitie choice sheet stamp sticker brownie cupcake muffin donut shirt shoe dozen hat ring
+    kilowatt customer passenger kid friend crayon fish row column seat class school store letter word bead pie mango
+    pear banana grape lemon peach carrot potato potatoe tomato tomatoe""".split())  # fmt: skip
+_JOINERS = {"per": "/", "/": "/", "*": "·", "·": "·", "square": "", "squared": "^2", "cubic": "", "cubed": "^3", "sq": "", "cu": "",
+            "of": " "}  # fmt: skip
+_SUPERSCRIPT = r"(?: ?\^ ?(?:\{ ?-?\d ?\}|-?\d))?"
+_TEXTUAL = re.compile(
+    r"(?P<head>.*[^\\\s])?[ ]*\\(?:text|textbf|textit|textrm|mathrm|mbox|operatorname|mathsf|textnormal|hbox) ?"
+    r"\{(?P<words>[^{}]*)\}(?P<power>" + _SUPERSCRIPT + r")[ .]*"
+)
+_BARE = re.compile(r"(?P<head>.*[\d})\].°%!])(?P<gap> *)(?P<words>(?:[A-Za-zΩμ]+|(?<=[A-Za-z]) ?/ ?(?=[A-Za-z])|[一-鿿]+)"
+                   r"(?: ?(?:/|\\cdot) ?[A-Za-zΩ]+| [A-Za-zΩ]+)*)(?P<power>" + _SUPERSCRIPT + r")[ .]*")  # fmt: skip
+_SIGN_BEHIND = re.compile(r"(?P<head>.*\S) ?(?P<sign>°|\\\$|[$€£¥¢])[ .]*")
+_CELSIUS = re.compile(
+    r"(?P<head>.*\S) ?° ?(?:\\(?:text|mathrm|rm|textrm|mbox) ?\{ ?(?P<letter>[CF]) ?\}|(?P<bare>[CF]))[ .]*"
+)
+_SIGN_BEFORE = re.compile(r"(?P<minus>-? ?)(?P<sign>\\\$|US\$|[$€£¥]|(?:USD|EUR|GBP|Rs\.?) ?)(?P<head>[ ]*[-\d.(\\].*)")
+_MAGNITUDES = {
+    "hundred": 2,
+    "thousand": 3,
+    "million": 6,
+    "billion": 9,
+    "trillion": 12,
+    "万": 4,
+    "亿": 8,
+    "百万": 6,
+    "千": 3,
+}
+_MAGNITUDE = re.compile(
+    r"(?P<head>.*?[\d}]) ?(?:\\(?:text|mathrm|mbox|textrm) ?\{ ?)?(?P<word>hundred|thousand|million|billion|trillion|百万|万|亿|千) ?(?:(?P<more>[A-Za-z][A-Za-z ]*)?\})?",
+    re.IGNORECASE,
+)
+_HALF_WORDS = re.compile(r"[A-Za-zΩμ°$€£¥¢]+|[一-鿿]+|/|·|\*|\^ ?\{? ?-?\d ?\}?")
+_TRIGONOMETRY = re.compile(r"sin|cos|tan|cot|sec|csc")
+_LONGEST_TAIL = 120
+
+
+def _singular(word: str) -> str:
+    return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word
+
+
+def _canonical(words: str, power: str, *, any_noun: bool) -> str | None:
+    r"""One spelling of a unit: "square meters" -> "m^2", "km / h" -> "km/h"; None where it is none."""
+    spelled = _spelled(words, power, any_noun=any_noun)
+    if spelled is None or not re.search(r"[/·^ ]", spelled):
+        return spelled
+    powers: dict[str, int] = {}
+    sign = 1
+    for piece in re.findall(r"/|[^/·^ ]+(?:\^-?\d+)?", spelled):
+        if piece == "/":
+            sign = -1
+            continue
+        name, _, size = piece.partition("^")
+        powers[name] = powers.get(name, 0) + sign * int(size or 1)
+    return " ".join(f"{name}^{size}" if size != 1 else name for name, size in sorted(powers.items()))
+
+
+def _spelled(words: str, power: str, *, any_noun: bool) -> str | None:
+    out, pending = [], ""
+    for compound, parts in _COMPOUND.items():
+        words = re.sub(rf"\b{compound}\b", parts, words, flags=re.IGNORECASE)
+    pieces = _HALF_WORDS.findall(words.replace(r"\cdot", "·"))
+    for piece in pieces:
+        low = piece.lower()
+        if low in ("square", "sq"):
+            pending = "^2"
+        elif low in ("cubic", "cu"):
+            pending = "^3"
+        elif low in _JOINERS:
+            out.append(_JOINERS[low])
+        elif piece.startswith("^"):
+            out.append("^" + re.sub(r"[^\d-]", "", piece))
+        else:
+            name = _EXACT.get(piece) or _NAMES.get(low)
+            if name is None and ((any_noun and len(low) > 2) or _singular(low) in _NOUNS):
+                name = _singular(low)
+            if name is None:
+                return None
+            out.append(
+                ("·" if out and out[-1] not in "/·" and not any_noun else " " if out and out[-1] != "/" else "")
+                + name
+                + pending
+            )
+            pending = ""
+    if not out and pending:
+        out.append("square" if pending == "^2" else "cubic")
+    power = re.sub(r"[^\d-]", "", power)
+    return ("".join(out) + (f"^{power}" if power else "")) if out else None
+
+
+def _take_sign(text: str) -> tuple[str, str] | None:
+    if "°" in text and _TRIGONOMETRY.search(text):
+        return None
+    if match := _SIGN_BEHIND.fullmatch(text):
+        sign = match["sign"].replace("\\", "")
+        return match["head"], _NAMES.get(sign, sign)
+    return None
+
+
+def _take_words(text: str) -> tuple[str, str, bool] | None:
+    """(head, unit, whether the letters may as well be a variable)."""
+    if len(text) > _LONGEST_TAIL * 8:
+        return None
+    if (match := _TEXTUAL.fullmatch(text)) and match["head"]:
+        words = match["words"].strip()
+        head = match["head"].rstrip()
+        if (
+            re.search(r"(?<!\^)(?<!\^-)\d|,|;|\bor\b|\band\b|[=<>]", words)
+            or not words
+            or not re.search(r"[\d})\]°!%A-Za-z]$", head)
+        ):
+            return None
+        unit = _canonical(words, match["power"], any_noun=True)
+        return (head, unit, False) if unit else None
+    if match := _BARE.fullmatch(text):
+        words = match["words"]
+        unit = _canonical(words, match["power"], any_noun=False)
+        if unit is None:
+            return None
+        ambiguous = len(re.findall("[A-Za-z]", words)) == 1
+        return (
+            match["head"],
+            unit,
+            ambiguous and not (match["gap"] and words in ("m", "s", "g", "h", "L", "N", "J", "W", "V")),
+        )
+    return None
+
+
+def split_unit(text: str) -> tuple[str, str, bool]:
+    """(text without its unit, the unit in one spelling or "", whether the unit may as well be a variable).
+
+    Args:
+        text: A normalised answer.
+    """
+    unit, ambiguous = "", False
+    if match := _CELSIUS.fullmatch(text):
+        return match["head"].strip(), "°" + (match["letter"] or match["bare"]), False
+    if match := _SIGN_BEFORE.fullmatch(text):
+        sign = match["sign"].strip().replace("\\", "").replace("US$", "$").lower().rstrip(".")
+        text, unit = match["minus"].strip() + match["head"].strip(), _NAMES.get(sign, sign)
+    found = _take_sign(text)
+    if found is not None:
+        text, behind = found
+        unit = unit or behind
+    elif (words := _take_words(text)) is not None:
+        text, behind, ambiguous = words
+        unit = f"{unit}{behind}" if behind.startswith("/") else unit or behind
+        again = _take_sign(text)
+        if again is not None:
+            text, unit = again[0], again[1] + unit
+    return text.strip(), unit, ambiguous
+
+
+def split_magnitude(text: str) -> tuple[str, int, str]:
+    """(text without "million", power of ten, what follows it): "2 million dollars" -> ("2", 6, "dollars")."""
+    match = _MAGNITUDE.match(text)
+    if match is None:
+        return text, 0, ""
+    rest = text[match.end() :].strip()
+    if rest and not re.fullmatch(r"[A-Za-z ]+|\\(?:text|mathrm) ?\{[A-Za-z ]+\}|[$€£¥元人个]+", rest):
+        return text, 0, ""
+    tail = (match["more"] or "") + rest
+    return match["head"], _MAGNITUDES[match["word"].lower()], tail

@@ -1,0 +1,181 @@
+"""The judge of two texts: words, choices, units and then mathematics. Pure; `worker` runs it where it can be killed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from rlkit.verify.answers.compare import same_answer
+from rlkit.verify.answers.equality import same_expression
+from rlkit.verify.answers.exact import NotExact, Undefined
+from rlkit.verify.answers.nodes import EXPRESSIONS, Node, contains, mul, subtract, symbols
+from rlkit.verify.answers.normal import normalize
+from rlkit.verify.answers.read import Reading, read
+from rlkit.verify.answers.symbolic import evaluate
+from rlkit.verify.answers.words import choice_letter, several_letters, without_commands
+
+_BIG = frozenset(("big",))
+_COLLECTIONS = frozenset(("list", "set", "seq", "and", "or"))
+_SHORT_WORDS = frozenset(("no", "on", "up", "am", "pm", "in", "to", "so", "if", "or"))
+_INDEX_I = re.compile(r"(?<![A-Za-z\\])i ?(?:=|<|>|\\le|\\ge|\\in)|_\{? ?i ?=")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a recipe or a task may ask for."""
+
+    tolerance: float = 0.0
+    """Largest relative difference of two numbers that counts as equal; 0: exact."""
+    unevaluated: bool = True
+    """Whether an answer may leave a sum, product, integral or limit to be worked out."""
+    choices: Mapping[str, str] = field(default_factory=dict)
+    """The texts of a multiple-choice task by letter."""
+
+
+def judge_texts(gold: str, answer: str, options: Options, gold_is_read: Callable[[], None]) -> tuple[str, str]:
+    """("correct" | "wrong" | "unscored", why).
+
+    Args:
+        gold: The reference.
+        answer: The bare answer.
+        options: See `Options`.
+        gold_is_read: Called once the gold has been read: what goes wrong later is the answer's doing.
+    """
+    chosen = _by_letter(normalize(gold), normalize(answer), options.choices)
+    if chosen is not None:
+        return chosen
+    imaginary = _INDEX_I.search(gold) is None
+    wanted = read(gold, imaginary)
+    if wanted.tree is not None and contains(wanted.tree, _BIG):
+        _worked_out(wanted.tree)
+    gold_is_read()
+    given = read(answer, imaginary)
+    if not wanted.text:
+        return "unscored", "the gold cannot be read: empty"
+    if wanted.text == given.text and (wanted.tree is not None or wanted.words is not None):
+        return ("correct", "same text") if _is_defined(wanted.tree) else ("wrong", "undefined")
+    if _only_words(wanted) or (wanted.tree is None and wanted.words is not None):
+        return ("correct", "same words") if wanted.words == given.words else ("wrong", "other text")
+    if wanted.tree is None:
+        return _by_text(wanted, given)
+    if given.tree is None or _only_words(given):
+        return "wrong", "unparsable"
+    if not options.unevaluated and contains(given.tree, _BIG) and not contains(wanted.tree, _BIG):
+        return "wrong", "unevaluated"
+    return _by_mathematics(wanted, given, answer, imaginary, options)
+
+
+def _worked_out(tree: Node) -> None:
+    try:
+        evaluate(tree)
+    except (NotExact, Undefined):
+        return
+
+
+def _is_defined(tree: Node | None) -> bool:
+    if tree is None or tree.op not in EXPRESSIONS or symbols(tree):
+        return True
+    try:
+        return same_expression(tree, tree)
+    except NotExact:
+        return True
+
+
+def _only_words(reading: Reading) -> bool:
+    """Whether letters are a word and no product: "even" is not n e v e."""
+    words = reading.words
+    if words is None or reading.tree is None:
+        return words is not None
+    if reading.tree.op not in EXPRESSIONS or any(c in reading.text for c in "^_"):
+        return False
+    return (len(words) > 2 and reading.tree.op == "mul") or words in _SHORT_WORDS
+
+
+def _by_letter(gold: str, answer: str, choices: Mapping[str, str]) -> tuple[str, str] | None:
+    """The verdict where the gold is a choice letter, or where a letter is the answer and the gold a choice's text."""
+    several = several_letters(gold)
+    if several is not None and len(several) > 1:
+        same = several == several_letters(answer)
+        return ("correct", "same choices") if same else None
+    wanted, given = choice_letter(gold), choice_letter(answer)
+    if wanted is not None and (not wanted[1] or choices):
+        letter = wanted[0]
+        if given is not None and (not given[1] or given[1] and several_letters(answer) is None):
+            return ("correct", "same choice") if given[0] == letter else ("wrong", "another choice")
+        if letter in choices and several_letters(answer) is None:
+            return _by_choice_text(letter, answer, choices)
+        if gold.strip() not in "abcdefghij":
+            return "wrong", "no choice"
+        return None
+    if given is not None and not given[1] and given[0] in choices:
+        verdict = judge_texts(gold, choices[given[0]], Options(), lambda: None)
+        return verdict if verdict[0] != "unscored" else None
+    return None
+
+
+def _by_choice_text(letter: str, answer: str, choices: Mapping[str, str]) -> tuple[str, str]:
+    """The choice's text counts as its letter where no other choice says the same."""
+    matching = [
+        key for key, text in choices.items() if judge_texts(text, answer, Options(), lambda: None)[0] == "correct"
+    ]
+    return ("correct", "the choice's text") if matching == [letter] else ("wrong", "another choice")
+
+
+def _by_text(wanted: Reading, given: Reading) -> tuple[str, str]:
+    """A gold that is neither words nor mathematics: the same characters, or, where it reads as text, another text."""
+    left, right = _letters(wanted.text), _letters(given.text)
+    if left and left == right:
+        return "correct", "same text"
+    if re.search(r"[^\W\d_]{3}|[\u4e00-\u9fff]", left) and "\\" not in left:
+        return "wrong", "other text"
+    return "unscored", f"the gold cannot be read: {wanted.problem}"
+
+
+def _letters(text: str) -> str:
+    return re.sub(r"[\s.,;:'\"!?{}$]+", "", without_commands(text).casefold())
+
+
+def _by_mathematics(wanted: Reading, given: Reading, answer: str, imaginary: bool, options: Options) -> tuple[str, str]:
+    assert wanted.tree is not None
+    assert given.tree is not None
+    gold_tree, tree = wanted.tree, given.tree
+    gold_unit, unit = wanted.unit, given.unit
+    # 5m beside 5m + 3: there m is a variable, not a unit.
+    if given.ambiguous and unit in symbols(gold_tree):
+        tree, unit = mul(tree, Node("sym", (unit,))), ""
+    if wanted.ambiguous and gold_unit in symbols(tree):
+        gold_tree, gold_unit = mul(gold_tree, Node("sym", (gold_unit,))), ""
+    if gold_unit and unit and gold_unit != unit and not _degrees(gold_unit, unit):
+        return "wrong", f"another unit: {unit}, not {gold_unit}"
+    try:
+        if same_answer(gold_tree, tree) or _near(gold_tree, tree, options.tolerance):
+            return "correct", "equal"
+        if gold_tree.op in _COLLECTIONS and tree.op == "num" and "," in answer:
+            # 100,200 beside {100, 200}: the commas part items.
+            parted = read(answer, imaginary, False)
+            if parted.tree is not None and same_answer(gold_tree, parted.tree):
+                return "correct", "equal"
+    except (NotExact, RecursionError):
+        return "wrong", "not shown equal"
+    except Undefined:
+        return "wrong", "undefined"
+    return "wrong", "not equal"
+
+
+def _degrees(left: str, right: str) -> bool:
+    """25° and 25°C: the scale is left out."""
+    return "°" in (left, right) and left.startswith("°") and right.startswith("°")
+
+
+def _near(gold: Node, answer: Node, tolerance: float) -> bool:
+    if not tolerance or gold.op not in EXPRESSIONS or answer.op not in EXPRESSIONS or symbols(gold) or symbols(answer):
+        return False
+    from rlkit.verify.answers.numeric import Evaluator
+
+    try:
+        evaluator = Evaluator(30, {})
+        size = abs(evaluator.value(gold))
+        return bool(abs(evaluator.value(subtract(gold, answer))) <= tolerance * size)
+    except (NotExact, Undefined):
+        return False
