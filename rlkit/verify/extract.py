@@ -10,11 +10,26 @@ from dataclasses import dataclass
 
 OPEN, CLOSE = "<think>", "</think>"
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
-_ANSWER_TAGS = re.compile(r"<answer>([^<]*)</answer>")
+_SHORT_BOX = re.compile(r"\\(?:boxed|fbox)[ \t]+(-?[\w.,/]*\w)|\\(?:boxed|fbox)(-?\d[\d.,/]*)")
+_OPEN_BOX = re.compile(r"\\(?:boxed|fbox)\s*\{(?:(?!\\(?:boxed|fbox)).)*$", re.DOTALL)
+_ANSWER_TAGS = re.compile(r"<answer>((?:(?!</?answer>).)*)</answer>", re.DOTALL | re.IGNORECASE)
 _HASHES = re.compile(r"####[ \t]*(\S[^\n]*)")
-_ANSWER_IS = re.compile(r"\banswer\s*(?:is|:|=)[ \t:]*([^\n]+)", re.IGNORECASE)
-_NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:/\d+)?%?")
-_PYTHON = ("", "python", "python3", "py")
+_LABEL = re.compile(r"^[ \t>*#]*(?:A|Ans|Answer)[ \t*]*:[ \t*]*(\S[^\n]*)", re.MULTILINE)
+_ANSWER_IS = re.compile(
+    r"\b(?:answer|result|solution|value|option|choice)\b[^.\n:=]{0,60}?(?:\bis\b|\bequals\b|:|=)[ \t:*]*"
+    r"(?:(?:therefore|thus|hence|simply|just|indeed|then|equal to|given by)\b[ \t,:]*)*\n?\s*(?=\S)"
+    r"|答案(?:应该是|应为|是|为|选|：|:)+[：:\s]*|(?:故选|应选|选择)[：:\s]*",
+    re.IGNORECASE,
+)
+_DISPLAY = re.compile(r"\$\$(.+?)\$\$|\\\[(.+?)\\\]", re.DOTALL)
+_INLINE_OR_NUMBER = re.compile(
+    r"\$([^$\n]*\d[^$\n]*)\$|\\\(([^\n]*?\d[^\n]*?)\\\)"
+    r"|((?<![\w.])[-−–]?\d[\d,]*(?:\.\d+)?(?:/\d+)?%?)"
+)
+_SENTENCE_END = re.compile(
+    r"[.!](?:\s|$)|。|；|，|,\s+(?:since|because|which|so|as|where|when|therefore|hence|thus)\b|\s+(?:because|since)\b"
+)
+_PYTHON = ("python", "python3", "py")
 
 
 @dataclass(frozen=True)
@@ -64,6 +79,9 @@ def find_boxes(text: str) -> list[tuple[int, int, str]]:
 
 def _last_box(text: str) -> str | None:
     boxes = find_boxes(text)
+    short = max(_SHORT_BOX.finditer(text), key=lambda match: match.start(), default=None)
+    if short is not None and (not boxes or short.start() > boxes[-1][0]):
+        return short[1] or short[2]
     if not boxes:
         return None
     start, end, content = boxes[-1]
@@ -74,24 +92,43 @@ def _last_box(text: str) -> str | None:
 def _last(pattern: re.Pattern[str], text: str) -> str | None:
     found = None
     for match in pattern.finditer(text):
-        found = match.group(match.lastindex or 0)
+        found = next(group for group in match.groups() if group is not None)
     return found
 
 
-def _last_sentence(text: str) -> str | None:
-    found = _last(_ANSWER_IS, text)
-    if found is None:
+def _after_last(pattern: re.Pattern[str], text: str) -> str | None:
+    """The rest of the line behind the pattern's last place."""
+    end = max((match.end() for match in pattern.finditer(text)), default=None)
+    return None if end is None else text[end:].split("\n", 1)[0]
+
+
+def _clause(text: str | None) -> str | None:
+    """The answer at the start of the rest of a line: a formula, bold text, or words up to the end of the sentence."""
+    if text is None:
         return None
-    return re.split(r"\.(?:\s|$)", found.strip(), maxsplit=1)[0].strip(" *")
+    text = text.strip().lstrip("*").strip()
+    for start, end in (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]")):
+        close = text.find(end, len(start))
+        if text.startswith(start) and close > 0:
+            rest = text[close + len(end) :].strip(" *.")
+            # "$5$ or $6$" and "$5$ cm" say more than their first formula.
+            if not rest or not re.match(r"or\b|and\b|,|[a-zA-Z°%]+$", rest):
+                return text[len(start) : close].strip()
+    return _SENTENCE_END.split(text, maxsplit=1)[0].strip(" *")
 
 
-def extract_answer(response: str) -> str | None:
+def extract_answer(response: str, *, last_number: bool = True) -> str | None:
     r"""The final answer of a math reply, or None.
 
     Tried in order: the last finished \boxed{} or \fbox{}, the last <answer></answer>, the last `#### 72`, the last "the
-    answer is ...", the last number. Only the text after the thought is looked at.
+    answer is ..." (in English or Chinese) or "A: ...", the last display formula, the last number or formula with one.
+    Only the text after the thought is looked at.
 
     "<think>1</think> so \\boxed{\\frac{1}{2}}" -> "\\frac{1}{2}";  "<think>\\boxed{5}" -> None
+
+    Args:
+        response: The whole reply.
+        last_number: Whether the last number counts where nothing is marked as the answer.
     """
     text = split_reply(response).answer
     if text is None:
@@ -99,36 +136,57 @@ def extract_answer(response: str) -> str | None:
     boxed = _last_box(text)
     if boxed is not None:
         return boxed
-    for found in (_last(_ANSWER_TAGS, text), _last(_HASHES, text), _last_sentence(text)):
+    # What stands in a box that never ends is no answer.
+    text = _OPEN_BOX.sub("", text)
+    marked = (
+        _last(_ANSWER_TAGS, text),
+        _clause(_last(_HASHES, text)),
+        _clause(_last(_LABEL, text)),
+        _clause(_after_last(_ANSWER_IS, text)),
+        _last(_DISPLAY, text),
+    )
+    for found in marked:
         if found is not None and found.strip():
             return found.strip()
-    number = _last(_NUMBER, text)
-    return number.rstrip(",") if number else None
+    number = _last(_INLINE_OR_NUMBER, text) if last_number else None
+    return number.rstrip(",").strip() if number else None
 
 
 def find_code_blocks(text: str) -> list[tuple[str, str, int]]:
-    """(language, code, offset just past the closing fence) of every finished ``` block, in order."""
+    """(language, code, offset just past the closing fence) of every finished ``` block, in order.
+
+    A fence of more backticks ends at one that is no shorter; what follows the language on its line does not count; the
+    indentation of the opening fence is taken off every line, so that a block in a list item is a program too.
+    """
     blocks: list[tuple[str, str, int]] = []
-    language: str | None = None
+    fence, language, indent = "", "", 0
     lines: list[str] = []
     position = 0
     for line in text.splitlines(keepends=True):
         position += len(line)
         bare = line.strip()
-        if language is None and bare.startswith("```") and "`" not in bare[3:]:
-            language, lines = bare[3:].strip().lower(), []
-        elif language is not None and bare == "```":
+        ticks = bare[: len(bare) - len(bare.lstrip("`"))]
+        if not fence and len(ticks) >= 3 and "`" not in bare[len(ticks) :]:
+            fence, lines = ticks, []
+            language = next(iter(bare[len(ticks) :].lower().split()), "")
+            indent = len(line) - len(line.lstrip(" "))
+        elif fence and bare == ticks and len(ticks) >= len(fence):
             blocks.append((language, "".join(lines), position))
-            language = None
-        elif language is not None:
-            lines.append(line)
+            fence = ""
+        elif fence:
+            lines.append(line[min(indent, len(line) - len(line.lstrip(" "))) :])
     return blocks
 
 
 def extract_code(response: str) -> str | None:
-    """The program of a code reply: its last finished ```python (or bare ```) block after the thought, or None."""
+    """The program of a code reply: its last finished ```python block after the thought, or None.
+
+    A block without a language counts where none is marked as Python: after a program it is what the program prints.
+    """
     text = split_reply(response).answer
     if text is None:
         return None
-    programs = [code for language, code, _ in find_code_blocks(text) if language in _PYTHON]
+    blocks = find_code_blocks(text)
+    programs = [code for language, code, _ in blocks if language in _PYTHON]
+    programs = programs or [code for language, code, _ in blocks if not language]
     return programs[-1] if programs else None

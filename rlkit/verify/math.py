@@ -169,7 +169,7 @@ class MathJudge:
             tolerance: This task's own, in place of the judge's.
         """
         start = time.perf_counter()
-        options = dict(self._options)
+        options: dict[str, Any] = dict(self._options)
         if choices:
             options["choices"] = {str(letter): str(text) for letter, text in choices.items()}
         if tolerance is not None:

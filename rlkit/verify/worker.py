@@ -1,7 +1,7 @@
 """The judging process: one row in, one verdict out, over its own stdin and stdout; `math.py` starts and kills it.
 
-Messages are a 4-byte length and JSON. In: {"gold", "answer", "options", "cpu_s"}. Out: {"phase": "ready"}, then for each
-row {"phase": "answer"} once the gold is read, and {"verdict", "detail"}.
+Messages are a 4-byte length and JSON. In: {"gold", "answer", "options", "cpu_s"}. Out: {"phase": "ready"}, then for
+each row {"phase": "answer"} once the gold is read, and {"verdict", "detail"}.
 """
 
 from __future__ import annotations

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from itertools import pairwise
 
 from rlkit.verify.answers.equality import infinite, same_expression
+from rlkit.verify.answers.equations import as_equation, same_equation, same_inequality
 from rlkit.verify.answers.exact import NotExact, Undefined
 from rlkit.verify.answers.nodes import EXPRESSIONS, Node, contains, divide, mul, number, subtract, symbols
 from rlkit.verify.answers.regions import same_region
 from rlkit.verify.answers.shapes import REGIONS, shape
-from rlkit.verify.answers.symbolic import same_zero_set
 
 _NUMBER = frozenset(("num",))
 _MAX_PAIRS = 2500
@@ -50,10 +50,10 @@ def _without_names(gold: Node, answer: Node) -> bool | None:
     ops = gold.op, answer.op
     if ops == ("assign", "assign"):
         if not _same_name(gold.args[0], answer.args[0]):
-            return _same_equation(_as_equation(gold), _as_equation(answer))
+            return same_equation(as_equation(gold), as_equation(answer))
         return _same(gold.args[1], answer.args[1])
     if "equation" in ops and set(ops) <= {"equation", "assign"}:
-        return _same_equation(_as_equation(gold), _as_equation(answer))
+        return same_equation(as_equation(gold), as_equation(answer))
     for mine, other, given in ((gold, answer, False), (answer, gold, True)):
         if mine.op == "assign" and not _is_region(other) and other.op != "system":
             value = mine.args[1]
@@ -74,7 +74,7 @@ def _same_name(left: str, right: str) -> bool:
 
 
 def _stated_value(node: Node) -> Node | None:
-    """5 of `a + b = 5`, `AB = 5` and `2 + 3 = 5`; None where the statement is false or would have to be solved first."""
+    """5 of `a + b = 5`, `AB = 5` and `2 + 3 = 5`; None where that is false or is still to be solved."""
     sides = node.args
     if node.op == "equation":
         left, right = sides
@@ -82,7 +82,7 @@ def _stated_value(node: Node) -> Node | None:
             return right if same_expression(left, right) else None
         return right if not symbols(right) and not contains(_without_calls(left), _NUMBER) else None
     known = [side for side in sides if not symbols(side)] or list(sides)
-    if all(_same(shape(a), shape(b)) for a, b in zip(known, known[1:], strict=False)):
+    if all(_same(shape(a), shape(b)) for a, b in pairwise(known)):
         return shape(sides[-1])
     return None
 
@@ -90,37 +90,9 @@ def _stated_value(node: Node) -> Node | None:
 def _without_calls(node: Node) -> Node:
     """f(3) as f: a number that a function takes is part of its name."""
     if node.op == "mul" and len(node.args) == 2 and node.args[0].op == "sym" and node.args[1].op == "num":
-        return node.args[0]
+        name: Node = node.args[0]
+        return name
     return node
-
-
-def _as_equation(node: Node) -> Node:
-    if node.op == "equation":
-        return node
-    name, value = node.args
-    left = Node("sym", (name.removesuffix("()"),))
-    if value.op == "many":
-        # x = 1 or x = 2 is (x - 1)(x - 2) = 0.
-        return Node("equation", (mul(*(subtract(left, item) for item in value.args)), number(0)))
-    return Node("equation", (left, value))
-
-
-def _same_equation(gold: Node, answer: Node) -> bool:
-    """The same line or curve: one is the other times a constant, or both have the same irreducible factors."""
-    if any(side.op not in EXPRESSIONS for node in (gold, answer) for side in node.args):
-        return all(_same(a, b) for a, b in zip(gold.args, answer.args, strict=True))
-    left, right = subtract(*gold.args), subtract(*answer.args)
-    if symbols(left) != symbols(right):
-        return False
-    try:
-        if same_expression(left, right) or same_expression(left, mul(number(-1), right)):
-            return True
-    except NotExact:
-        pass
-    try:
-        return same_zero_set(left, right)
-    except (NotExact, Undefined):
-        return False
 
 
 def _unwrap(node: Node) -> Node:
@@ -137,7 +109,7 @@ def _is_region(node: Node) -> bool:
 
 def _same_regions(gold: Node, answer: Node) -> bool:
     if gold.op == "rel" and answer.op == "rel" and len(symbols(gold)) > 1:
-        return _same_inequality(gold, answer)
+        return same_inequality(gold, answer)
     for left in _as_regions(gold):
         for right in _as_regions(answer):
             try:
@@ -146,7 +118,7 @@ def _same_regions(gold: Node, answer: Node) -> bool:
             except (NotExact, Undefined):
                 continue
     if gold.op == answer.op == "rel":
-        return _same_inequality(gold, answer)
+        return same_inequality(gold, answer)
     return gold.op == answer.op == "union" and _same_collection(gold, answer)
 
 
@@ -155,45 +127,6 @@ def _as_regions(node: Node) -> list[Node]:
     if node.op in EXPRESSIONS:
         return [Node("set", (node,))]
     return [Node("inter", node.args), Node("union", node.args)] if node.op == "rels" else [node]
-
-
-def _same_inequality(gold: Node, answer: Node) -> bool:
-    """y > 2x + 1 and 2x - y < -1: one difference is a positive multiple of the other, the sign as strict."""
-    (left, sign), (right, other) = _as_greater(gold), _as_greater(answer)
-    if left is None or right is None or sign != other:
-        return False
-    quotient = divide(left, right)
-    for scale in (number(1), *_scales(left, right)):
-        if same_expression(quotient, scale):
-            return True
-    return False
-
-
-def _scales(left: Node, right: Node) -> Iterable[Node]:
-    """The constant that one side would be of the other, if it is one: their quotient at a point."""
-    from fractions import Fraction
-
-    from rlkit.verify.answers.exact import rational
-
-    values = {name: Fraction(17 + 5 * i, 3) for i, name in enumerate(sorted(symbols(left) | symbols(right)))}
-    try:
-        scale = rational(left, values) / rational(right, values)
-    except (NotExact, Undefined, ZeroDivisionError):
-        return
-    if scale > 0:
-        yield number(scale)
-
-
-def _as_greater(node: Node) -> tuple[Node | None, str]:
-    """(d, ">" or ">=") of an inequality d > 0."""
-    sides, signs = node.args
-    if len(sides) != 2 or signs[0] not in ("<", ">", "<=", ">="):
-        return None, ""
-    if any(side.op not in EXPRESSIONS for side in sides):
-        return None, ""
-    if signs[0].startswith(">"):
-        return subtract(sides[0], sides[1]), signs[0]
-    return subtract(sides[1], sides[0]), ">" + signs[0][1:]
 
 
 def _same_collection(gold: Node, answer: Node) -> bool:

@@ -1,7 +1,7 @@
 """Whether two expressions are the same: exactly where they are rational, else to more digits than they carry.
 
-    same tree -> both rational constants -> both rational functions (modulo a prime) -> 40 digits at points (settles what
-    differs) -> as many digits as the two texts could hide a difference in (settles what agrees)
+    both rational constants -> both rational functions (modulo a prime) -> 40 digits at points (settles what differs)
+    -> as many digits as the two texts could hide a difference in (settles what agrees)
 
 No tolerance: 3.14 is not pi. Agreement is asked for far beyond the smallest number that either side mentions, at every
 point where both are real.
@@ -61,7 +61,7 @@ def _same(left: Node, right: Node) -> bool:
     if not names:
         exact = [_rational_or_none(node) for node in (left, right)]
         if exact[0] is not None and exact[1] is not None:
-            return exact[0] == exact[1]
+            return bool(exact[0] == exact[1])
     try:
         return _same_rational_function(left, right, names)
     except NotExact:

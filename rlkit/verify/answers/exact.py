@@ -1,4 +1,7 @@
-"""Exact values: rational constants, and rational functions modulo a prime. Sizes are bounded before anything is computed."""
+"""Exact values: rational constants, and rational functions modulo a prime.
+
+Sizes are bounded before anything is computed.
+"""
 
 from __future__ import annotations
 

@@ -2,78 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NoReturn
-
+from rlkit.verify.answers.cursor import Cursor
 from rlkit.verify.answers.lexer import Token
-from rlkit.verify.answers.nodes import INFINITY, MINUS_ONE, Node, Unreadable, add, divide, mul, negate, number
-
-TRIGONOMETRY = frozenset("sin cos tan cot sec csc sinh cosh tanh coth sech csch".split())
-_INVERSE = {"asin", "acos", "atan", "acot", "asec", "acsc", "asinh", "acosh", "atanh"}
-FUNCTIONS = (
-    TRIGONOMETRY
-    | _INVERSE
-    | frozenset("ln log lg exp sqrt cbrt abs max min gcd lcm arg sgn sign det floor ceil Re Im".split())
-)
-RENAMED = {"arcsin": "asin", "arccos": "acos", "arctan": "atan", "arccot": "acot", "arcsec": "asec", "arccsc": "acsc",
-            "arcsinh": "asinh", "arccosh": "acosh", "arctanh": "atanh", "arsinh": "asinh", "arcosh": "acosh", "artanh": "atanh",
-            "tg": "tan", "ctg": "cot", "cosec": "csc", "arctg": "atan", "ceiling": "ceil", "sign": "sgn"}  # fmt: skip
-CONSTANTS = {"pi": Node("const", ("pi",)), "infty": INFINITY, "infinity": INFINITY, "oo": INFINITY, "inf": INFINITY}
-LETTERS = frozenset("alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi rho sigma tau upsilon phi chi psi omega "
-                     "Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega hbar ell".split())  # fmt: skip
-ACCENTS = frozenset("bar overline hat vec tilde overrightarrow widehat underline".split())
-BIG = ("sum", "prod", "int", "lim")
-_STARTERS = frozenset(
-    (*FUNCTIONS, *RENAMED, *BIG, "frac", "sqrt", "binom", "lfloor", "lceil", "begin", "lbrace", "mathbb")
-)
-_MAX_DEPTH = 60
+from rlkit.verify.answers.names import ACCENTS, BIG, CONSTANTS, FUNCTIONS, LETTERS, RENAMED, STARTERS, TRIGONOMETRY
+from rlkit.verify.answers.nodes import MINUS_ONE, Node, add, divide, mul, negate, number
 
 
-class ExpressionParser:
-    """Reads tokens from left to right; `AnswerParser` adds the containers."""
-
-    def __init__(self, tokens: list[Token], *, imaginary: bool) -> None:
-        self._tokens = tokens
-        self._at = 0
-        self._depth = 0
-        self._bars = 0
-        self._imaginary = imaginary
-
-    @property
-    def _token(self) -> Token:
-        return self._tokens[self._at]
-
-    def _next(self) -> Token:
-        token = self._tokens[self._at]
-        self._at += token.kind != "end"
-        return token
-
-    def _is(self, *texts: str) -> bool:
-        token = self._token
-        return token.kind in ("op", "cmd", "word") and token.text in texts
-
-    def _take(self, *texts: str) -> bool:
-        found = self._is(*texts)
-        self._at += found
-        return found
-
-    def _expect(self, text: str) -> None:
-        if not self._take(text):
-            self._fail(f"no {text}")
-
-    def _fail(self, why: str) -> NoReturn:
-        raise Unreadable(why)
-
-    def _nested(self, read: Callable[[], Node]) -> Node:
-        """`read`, one level deeper: what stands between bars outside is closed off."""
-        self._depth += 1
-        if self._depth > _MAX_DEPTH:
-            self._fail("nested too deep")
-        bars, self._bars = self._bars, 0
-        node = read()
-        self._bars = bars
-        self._depth -= 1
-        return node
+class ExpressionParser(Cursor):
+    """Reads tokens from left to right; the subclasses add commands and containers."""
 
     def answer(self) -> Node:
         """What stands between brackets; the subclass reads lists there."""
@@ -85,34 +21,27 @@ class ExpressionParser:
 
     def sum(self) -> Node:
         """Terms with + - and plus-minus between them."""
-        self._depth += 1
-        if self._depth > _MAX_DEPTH:
-            self._fail("nested too deep")
-        terms = (
-            [Node("pm", (number(0), self.product(), 1 if self._took == "pm" else -1))]
-            if self._take_pm()
-            else [self.product()]
-        )
+        self._deeper()
+        terms = [self._plus_minus(number(0)) if self._is_pm() else self.product()]
         while True:
             if self._take("+"):
                 terms.append(self.product())
             elif self._is("-"):
                 self._next()
                 terms.append(negate(self.product()))
-            elif self._take_pm():
-                sign = 1 if self._took == "pm" else -1
-                left = terms[0] if len(terms) == 1 else add(*terms)
-                terms = [Node("pm", (left, self.product(), sign))]
+            elif self._is_pm():
+                terms = [self._plus_minus(terms[0] if len(terms) == 1 else add(*terms))]
             else:
                 break
         self._depth -= 1
         return terms[0] if len(terms) == 1 else add(*terms)
 
-    def _take_pm(self) -> bool:
-        if self._is("pm", "mp") and self._token.kind == "cmd":
-            self._took = self._next().text
-            return True
-        return False
+    def _is_pm(self) -> bool:
+        return self._token.kind == "cmd" and self._is("pm", "mp")
+
+    def _plus_minus(self, left: Node) -> Node:
+        sign = 1 if self._next().text == "pm" else -1
+        return Node("pm", (left, self.product(), sign))
 
     def product(self) -> Node:
         """Factors joined by signs or standing side by side; a leading minus covers the whole product."""
@@ -175,7 +104,7 @@ class ExpressionParser:
         if token.kind == "word":
             return token.text not in ("or", "and", "mod", "if", "where", "for", "to", "in")
         if token.kind == "cmd":
-            return token.text in LETTERS or token.text in ACCENTS or token.text in CONSTANTS or token.text in _STARTERS
+            return token.text in LETTERS or token.text in ACCENTS or token.text in CONSTANTS or token.text in STARTERS
         if token.text == "|":
             return self._bars == 0
         return token.kind == "op" and token.text in "([{"

@@ -18,13 +18,13 @@ _MAX_TOKENS = 600
 _MAX_DIGITS = 400
 _MAX_NESTING = 24
 _MAX_POWER_OF_TEN = 5000
-_TEXT_COMMANDS = frozenset(
-    "text textbf textit textrm textsf texttt mathrm mbox hbox operatorname mathsf mathit mathbf boldsymbol bm textnormal "
-    "emph mathcal mathtt".split()
-)
-_FUNCTION_WORDS = frozenset(
-    "sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh ln log lg exp min max gcd lcm abs Re Im or and mod".split()
-)
+_TEXT_NAMES = """
+    text textbf textit textrm textsf texttt mathrm mbox hbox operatorname mathsf mathit mathbf boldsymbol bm textnormal
+    emph mathcal mathtt"""
+_FUNCTION_NAMES = """
+    sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh ln log lg exp min max gcd lcm abs Re Im or and mod"""
+_TEXT_COMMANDS = frozenset(_TEXT_NAMES.split())
+_FUNCTION_WORDS = frozenset(_FUNCTION_NAMES.split())
 _REPEATING = re.compile(
     r"(\d*)\.(\d*?)(?:"
     r"\\(?:overline|bar) ?(?:\{ ?(\d+) ?\}|(\d))"  # 0.1\overline{6}

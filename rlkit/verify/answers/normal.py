@@ -18,15 +18,19 @@ _SIGNS = {
     "∛": r"\sqrt[3]", "∜": r"\sqrt[4]", "π": r"\pi ", "∞": r"\infty ", "≤": r"\le ", "≥": r"\ge ", "≦": r"\le ",
     "≧": r"\ge ", "⩽": r"\le ", "⩾": r"\ge ", "≠": r"\ne ", "≈": r"\approx ", "≡": r"\equiv ", "∪": r"\cup ",
     "∩": r"\cap ", "∈": r"\in ", "∅": r"\emptyset ", "∖": r"\setminus ", "±": r"\pm ", "∓": r"\mp ",
-    "º": "°", "˚": "°", "′": "'", "″": "''", "ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}", "ℕ": r"\mathbb{N}", "ℚ": r"\mathbb{Q}",
-    "ℂ": r"\mathbb{C}", "∑": r"\sum ", "∏": r"\prod ", "∫": r"\int ", "∧": r"\land ", "∨": r"\lor ", "¬": " not ",
+    "º": "°", "˚": "°", "′": "'", "″": "''", "ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}", "ℕ": r"\mathbb{N}", 
+    "ℚ": r"\mathbb{Q}", "ℂ": r"\mathbb{C}", "∑": r"\sum ", "∏": r"\prod ", "∫": r"\int ", "∧": r"\land ",
+    "∨": r"\lor ", "¬": " not ",
     "⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil ", "⟨": "(", "⟩": ")", "〈": "(", "〉": ")",
     "、": ",", "。": ".", "「": "", "」": "", "【": "[", "】": "]", "『": "", "』": "", "“": "", "”": "",
-    "’": "'", "‘": "'", "\u200b": "", "\ufeff": "", "\u2061": "", "\u2062": " ", "∶": ":", "∣": "|", "ⅇ": "e", "ⅈ": "i",
+    "’": "'", "‘": "'", "\u200b": "", "\ufeff": "", "\u2061": "", "\u2062": " ", "∶": ":", "∣": "|", "ⅇ": "e",
+    "ⅈ": "i",
 }  # fmt: skip
-_GREEK = dict(zip("αβγδεζηθικλμνξρστυφχψωΓΔΘΛΞΠΣΦΨΩ", (rf"\{name} " for name in (
-    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi rho sigma tau upsilon phi chi psi omega "
-    "Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega").split()), strict=True))  # fmt: skip
+_GREEK_LETTERS = "αβγδεζηθικλμνξρστυφχψωΓΔΘΛΞΠΣΦΨΩ"
+_GREEK_NAMES = """
+    alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi rho sigma tau upsilon phi chi psi omega
+    Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega"""
+_GREEK = {letter: rf"\{name} " for letter, name in zip(_GREEK_LETTERS, _GREEK_NAMES.split(), strict=True)}
 _WORDS = (
     ("或者", " or "),
     ("或", " or "),
@@ -38,27 +42,32 @@ _WORDS = (
 )
 _UNICODE = str.maketrans(_SIGNS | _GREEK)
 _ALIASES = {
-    "dfrac": "frac", "tfrac": "frac", "cfrac": "frac", "dbinom": "binom", "tbinom": "binom", "leq": "le", "leqslant": "le",
-    "leqq": "le", "geq": "ge", "geqslant": "ge", "geqq": "ge", "neq": "ne", "lt": "<", "gt": ">", "cdotp": "cdot",
-    "ast": "cdot", "vert": "|", "mid": "|", "lvert": "|", "rvert": "|", "lbrace": r"\{", "rbrace": r"\}", "langle": "(",
-    "rangle": ")", "lbrack": "[", "rbrack": "]", "varnothing": "emptyset", "infin": "infty", "dots": "ldots",
-    "cdots": "ldots", "wedge": "land", "vee": "lor", "colon": ":", "degree": "°", "div": "/", "bmod": "mod", "textdegree": "°",
-    "R": "mathbb{R}", "nthroot": "sqrt", "reals": "mathbb{R}", "backslash": "setminus", "varphi": "phi", "varepsilon": "epsilon", "dot": "dot",
-    "bigcup": "cup", "bigcap": "cap", "measuredangle": "angle", "textdollar": "$", "euro": "€", "pounds": "£", "yen": "¥", "lg": "lg", "lparen": "(", "rparen": ")", "percent": "%",
+    "dfrac": "frac", "tfrac": "frac", "cfrac": "frac", "dbinom": "binom", "tbinom": "binom", "nthroot": "sqrt",
+    "leq": "le", "leqslant": "le", "leqq": "le", "geq": "ge", "geqslant": "ge", "geqq": "ge", "neq": "ne", "lt": "<",
+    "gt": ">", "cdotp": "cdot", "ast": "cdot", "div": "/", "bmod": "mod", "vert": "|", "mid": "|", "lvert": "|",
+    "rvert": "|", "lbrace": r"\{", "rbrace": r"\}", "langle": "(", "rangle": ")", "lbrack": "[", "rbrack": "]",
+    "lparen": "(", "rparen": ")", "varnothing": "emptyset", "infin": "infty", "dots": "ldots", "cdots": "ldots",
+    "wedge": "land", "vee": "lor", "colon": ":", "degree": "°", "textdegree": "°", "R": "mathbb{R}",
+    "reals": "mathbb{R}", "backslash": "setminus", "varphi": "phi", "varepsilon": "epsilon", "bigcup": "cup",
+    "bigcap": "cap", "measuredangle": "angle", "textdollar": "$", "euro": "€", "pounds": "£", "yen": "¥",
+    "percent": "%",
 }  # fmt: skip
 _SYMBOLS = frozenset("<>|()[]:°/€£¥%")
-_DROPPED = frozenset(
-    "displaystyle textstyle scriptstyle limits nolimits left right middle big Big bigg Bigg bigl bigr Bigl Bigr biggl "
-    "biggr Biggl Biggr qquad quad enspace thinspace enskip hfill rm bf it thickspace medspace negthinspace tiny small "
-    "footnotesize normalsize large Large LARGE huge Huge boldmath centering mathopen mathclose mathrel mathbin mathord".split()
-)
+_LOOKS = """
+    displaystyle textstyle scriptstyle limits nolimits left right middle big Big bigg Bigg bigl bigr Bigl Bigr biggl
+    biggr Biggl Biggr qquad quad enspace thinspace enskip hfill rm bf it thickspace medspace negthinspace tiny small
+    footnotesize normalsize large Large LARGE huge Huge boldmath centering mathopen mathclose mathrel mathbin mathord"""
+_DROPPED = frozenset(_LOOKS.split())
 _COMMAND = re.compile(r"\\([A-Za-z]+)")
 _EMPTY_DELIMITER = re.compile(r"\\(?:left|right) ?\.")
 _SPACING = re.compile(r"(?<!\\)\\[,;:> ]|~|\\hspace\*? ?\{[^{}]*\}|\\[hv]?phantom ?\{[^{}]*\}")
 _TEXT_SPACES = re.compile(r"[\s\u00a0\u2000-\u200a\u202f\u205f\u3000]+")
 _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:(?:\{,\}|,?\\[!,;] ?)\s*\d{3})+(?!\d)")
 _SPACED_THOUSANDS = re.compile(r"(?<![\d.,/^_] )(?<![\d.,/^_])\d{1,3}(?:[ ']\d{3})+(?![\d/])")
-_TEXT = r"\\(?:text|textbf|textit|textrm|textsf|texttt|mathrm|mbox|hbox|operatorname\*?|mathsf|mathit|mathbf|boldsymbol|bm|textnormal|emph)"
+_TEXT = (
+    r"\\(?:text|textbf|textit|textrm|textsf|texttt|mathrm|mbox|hbox|operatorname\*?|mathsf|mathit|mathbf|boldsymbol|bm"
+    r"|textnormal|emph)"
+)
 _NO_LETTERS = re.compile(_TEXT + r" ?\{([^{}A-Za-z一-鿿]*)\}")
 _MATH_IN_TEXT = re.compile(_TEXT + r" ?\{ ?(?:\$([^${}]*(?:\{[^{}]*\}[^${}]*)*)\$|(\d[^{}]*)) ?\}")
 _BOLD_FORMULA = re.compile(
@@ -91,7 +100,8 @@ _WRAPPERS = (
     ("__", "__"),
 )
 _LEAD = re.compile(
-    r"(?:so |thus,? |therefore,? |hence,? )?(?:the )?(?:final |correct )?(?:answer|result|value)(?: is|:|=)+ *(?:equal to )?",
+    r"(?:so |thus,? |therefore,? |hence,? )?(?:the )?(?:final |correct )?(?:answer|result|value)(?: is|:|=)+ *"
+    r"(?:equal to )?",
     re.IGNORECASE,
 )
 

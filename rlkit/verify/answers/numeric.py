@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mpmath import MPContext
+from mpmath import MPContext  # type: ignore[import-untyped]
+
 from rlkit.verify.answers.exact import MAX_BITS, NotExact, Undefined, rational
 from rlkit.verify.answers.nodes import Node
 
 _MAX_LOG = 1e6
 _MP = MPContext()
 _NAMES = {"ln": "log", "fact": "factorial", "fact2": "fac2", "binom": "binomial", "sgn": "sign", "Re": "re", "Im": "im"}
-_PLAIN = frozenset(
-    """log exp sqrt sin cos tan cot sec csc sinh cosh tanh coth sech csch asin acos atan acot asec acsc asinh
-    acosh atanh arg""".split()
-)
+_PLAIN_NAMES = """
+    log exp sqrt sin cos tan cot sec csc sinh cosh tanh coth sech csch asin acos atan acot asec acsc asinh acosh
+    atanh arg"""
+_PLAIN = frozenset(_PLAIN_NAMES.split())
 _GROWING = frozenset(("exp", "sinh", "cosh", "tanh", "coth", "sech", "csch"))
 _MAX_TERMS = 2000
 
@@ -125,8 +126,16 @@ class Evaluator:
             raise Undefined
         if (name in ("tan", "sec") and self.is_zero(mp.cos(x))) or (name in ("cot", "csc") and self.is_zero(mp.sin(x))):
             raise Undefined
-        own = {"floor": self._floor, "ceil": self._ceil, "root": self._root, "cbrt": self._cube_root, "abs": abs, "max": max, "min": min,
-               "degrees": self._degrees}  # fmt: skip
+        own: dict[str, Any] = {
+            "floor": self._floor,
+            "ceil": self._ceil,
+            "root": self._root,
+            "cbrt": self._cube_root,
+            "degrees": self._degrees,
+            "abs": abs,
+            "max": max,
+            "min": min,
+        }
         if name not in own and name not in _NAMES and name not in _PLAIN:
             raise NotExact
         try:

@@ -55,7 +55,7 @@ def _name(node: Node, value: Node) -> str | None:
         return None if node.args[0] in symbols(value) else str(node.args[0])
     if node.op == "mul" and len(node.args) == 2 and node.args[0].op == "sym":
         head = node.args[0].args[0]
-        if head[0] in "fghFGHPQ" and not node.args[1].op == "num" and head not in symbols(value):
+        if head[0] in "fghFGHPQ" and node.args[1].op != "num" and head not in symbols(value):
             return f"{head}()"
     if node.op == "seq" and all(isinstance(arg, Node) and arg.op == "sym" for arg in node.args[2:]):
         return "(" + ",".join(arg.args[0] for arg in node.args[2:]) + ")"
@@ -84,7 +84,7 @@ def _equalities(sides: tuple[Node, ...]) -> Node:
 def _items(op: str, args: tuple[Node, ...]) -> Node:
     """A list, an "or", an "and"."""
     items = [shape(arg) for arg in args]
-    if any(item.op in REGIONS or item.op == "seq" and op == "or" for item in items) and all(
+    if any(item.op in REGIONS or (item.op == "seq" and op == "or") for item in items) and all(
         item.op in REGIONS | {"seq", "set"} or (item.op == "assign" and op == "or") for item in items
     ):
         return Node({"or": "union", "and": "inter", "list": "rels"}[op], tuple(items))
@@ -160,7 +160,8 @@ def shape(node: Node) -> Node:
         inside = many(tuple(shape(arg) for arg in args)) if args else Node("many", ())
         items = inside.args if inside.op == "many" else (inside,)
         if len(items) == 1 and items[0].op in REGIONS:
-            return items[0]
+            region: Node = items[0]
+            return region
         return Node("set", tuple(items))
     if op == "seq" and len(args) > 2 and all(arg.op == "seq" and arg.args[:2] == ("[", "]") for arg in args[2:]):
         rows = tuple(arg.args[2:] for arg in args[2:])

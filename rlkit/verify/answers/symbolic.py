@@ -10,11 +10,10 @@ from functools import lru_cache
 from typing import Any
 
 from rlkit.verify.answers.exact import NotExact, Undefined, rational
-from rlkit.verify.answers.nodes import Node, add, divide, mul, negate, subtract
+from rlkit.verify.answers.nodes import Node, add, mul, negate
 
-_SAME_NAMES = frozenset(
-    "sin cos tan cot sec csc asin acos atan acot asec acsc sinh cosh tanh coth asinh acosh atanh exp sqrt".split()
-)
+_SAME = "sin cos tan cot sec csc asin acos atan acot asec acsc sinh cosh tanh coth asinh acosh atanh exp sqrt"
+_SAME_NAMES = frozenset(_SAME.split())
 _RENAMED = {
     "ln": "log",
     "log": "log",
@@ -130,7 +129,7 @@ def evaluate(node: Node) -> Node:
 
 
 def same_zero_set(left: Node, right: Node) -> bool:
-    """Whether two polynomials (or quotients of such) vanish at the same points: the same irreducible factors above the line."""
+    """Whether two polynomials (or quotients of such) vanish at the same points, by their irreducible factors."""
     factors = [_factors(node) for node in (left, right)]
     return factors[0] == factors[1]
 
@@ -141,8 +140,3 @@ def _factors(node: Node) -> frozenset[Any]:
     numerator = sp.fraction(sp.together(to_sympy(node)))[0]
     found = sp.factor_list(sp.expand(numerator))[1]
     return frozenset(sp.Poly(factor).monic().as_expr() if factor.free_symbols else factor for factor, _ in found)
-
-
-def difference_quotient(left: tuple[Node, Node], right: tuple[Node, Node]) -> Node:
-    """(l0 - l1) / (r0 - r1) of two equations: a constant where they are multiples of each other."""
-    return divide(subtract(*left), subtract(*right))

@@ -69,25 +69,30 @@ time: time times 次
 """
 _COMPOUND = {"mph": "mi/h", "kph": "km/h", "kmh": "km/h", "kmph": "km/h", "mps": "m/s", "bpm": "1/min"}
 _NAMES = {name: line.split(":")[0] for line in _FAMILIES.strip().splitlines() for name in line.split(":")[1].split()}
-_EXACT = {"N": "N", "J": "J", "W": "W", "V": "V", "A": "A", "K": "K", "C": "C", "F": "F", "L": "L", "Hz": "Hz", "Pa": "Pa",
-          "ohm": "ohm", "MB": "MB", "GB": "GB", "kWh": "kWh", "eV": "eV", "T": "T"}  # fmt: skip
-_NOUNS = frozenset("""
-    apple orange book cookie egg page point boy girl man men woman women student child children box boxe ball marble card
-    coin car dog cat bird tree flower way number digit side triangle square circle game match ticket bottle candy candie
-    cake slice piece team player worker employee house room chair table toy bag pencil pen pizza song step round trip gram
-    percent item integer solution root pair value element term vertice edge face diagonal subset combination permutation
-    arrangement outcome possibilitie choice sheet stamp sticker brownie cupcake muffin donut shirt shoe dozen hat ring
-    kilowatt customer passenger kid friend crayon fish row column seat class school store letter word bead pie mango
-    pear banana grape lemon peach carrot potato potatoe tomato tomatoe""".split())  # fmt: skip
-_JOINERS = {"per": "/", "/": "/", "*": "·", "·": "·", "square": "", "squared": "^2", "cubic": "", "cubed": "^3", "sq": "", "cu": "",
-            "of": " "}  # fmt: skip
+_EXACT = {
+    name: name for name in ("N", "J", "W", "V", "A", "K", "C", "F", "L", "Hz", "Pa", "MB", "GB", "kWh", "eV", "T")
+}
+_NOUN_TEXT = """
+    apple orange book cookie egg page point boy girl man men woman women student child children box boxe ball
+    marble card coin car dog cat bird tree flower way number digit side triangle square circle game match ticket
+    bottle candy candie cake slice piece team player worker employee house room chair table toy bag pencil pen
+    pizza song step round trip gram percent item integer solution root pair value element term vertice edge face
+    diagonal subset combination permutation arrangement outcome possibilitie choice sheet stamp sticker brownie
+    cupcake muffin donut shirt shoe dozen hat ring kilowatt customer passenger kid friend crayon fish row column
+    seat class school store letter word bead pie mango pear banana grape lemon peach carrot potato potatoe tomato
+    tomatoe"""
+_NOUNS = frozenset(_NOUN_TEXT.split())
+_JOINERS = {"per": "/", "/": "/", "*": "·", "·": "·", "squared": "^2", "cubed": "^3", "of": " "}
 _SUPERSCRIPT = r"(?: ?\^ ?(?:\{ ?-?\d ?\}|-?\d))?"
 _TEXTUAL = re.compile(
     r"(?P<head>.*[^\\\s])?[ ]*\\(?:text|textbf|textit|textrm|mathrm|mbox|operatorname|mathsf|textnormal|hbox) ?"
     r"\{(?P<words>[^{}]*)\}(?P<power>" + _SUPERSCRIPT + r")[ .]*"
 )
-_BARE = re.compile(r"(?P<head>.*[\d})\].°%!])(?P<gap> *)(?P<words>(?:[A-Za-zΩμ]+|(?<=[A-Za-z]) ?/ ?(?=[A-Za-z])|[一-鿿]+)"
-                   r"(?: ?(?:/|\\cdot) ?[A-Za-zΩ]+| [A-Za-zΩ]+)*)(?P<power>" + _SUPERSCRIPT + r")[ .]*")  # fmt: skip
+_BARE = re.compile(
+    r"(?P<head>.*[\d})\].°%!])(?P<gap> *)"
+    r"(?P<words>(?:[A-Za-zΩμ]+|(?<=[A-Za-z]) ?/ ?(?=[A-Za-z])|[一-鿿]+)(?: ?(?:/|\\cdot) ?[A-Za-zΩ]+| [A-Za-zΩ]+)*)"
+    r"(?P<power>" + _SUPERSCRIPT + r")[ .]*"
+)
 _SIGN_BEHIND = re.compile(r"(?P<head>.*\S) ?(?P<sign>°|\\\$|[$€£¥¢])[ .]*")
 _CELSIUS = re.compile(
     r"(?P<head>.*\S) ?° ?(?:\\(?:text|mathrm|rm|textrm|mbox) ?\{ ?(?P<letter>[CF]) ?\}|(?P<bare>[CF]))[ .]*"
@@ -105,7 +110,8 @@ _MAGNITUDES = {
     "千": 3,
 }
 _MAGNITUDE = re.compile(
-    r"(?P<head>.*?[\d}]) ?(?:\\(?:text|mathrm|mbox|textrm) ?\{ ?)?(?P<word>hundred|thousand|million|billion|trillion|百万|万|亿|千) ?(?:(?P<more>[A-Za-z][A-Za-z ]*)?\})?",
+    r"(?P<head>.*?[\d}]) ?(?:\\(?:text|mathrm|mbox|textrm) ?\{ ?)?"
+    r"(?P<word>hundred|thousand|million|billion|trillion|百万|万|亿|千) ?(?:(?P<more>[A-Za-z][A-Za-z ]*)?\})?",
     re.IGNORECASE,
 )
 _HALF_WORDS = re.compile(r"[A-Za-zΩμ°$€£¥¢]+|[一-鿿]+|/|·|\*|\^ ?\{? ?-?\d ?\}?")

@@ -14,15 +14,18 @@ _CHOICE = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _SEVERAL = re.compile(r"[(\[]?[A-J][)\]]?(?:(?:\s*[,;&/]\s*|\s+and\s+|\s+or\s+|\s*)[(\[]?[A-J][)\]]?)+")
-_MEANINGS = {
-    "undefined": "undefined", "not defined": "undefined", "dne": "does not exist", "does not exist": "does not exist",
-    "doesn't exist": "does not exist", "nonexistent": "does not exist", "no limit": "does not exist",
-    "no solution": "no solution", "no solutions": "no solution", "no real solution": "no solution", "无解": "no solution",
-    "no real solutions": "no solution", "empty set": "no solution", "none exist": "no solution", "infinitely many": "infinitely many",
-    "infinitely many solutions": "infinitely many", "infinite": "infinitely many", "infinite number of solutions": "infinitely many",
-    "all real numbers": "reals", "all reals": "reals", "any real number": "reals", "every real number": "reals", "real numbers": "reals",
-    "全体实数": "reals", "是": "yes", "否": "no", "对": "true", "错": "false", "正确": "true", "错误": "false", "不存在": "does not exist",
-}  # fmt: skip
+_SYNONYMS = {
+    "undefined": ("not defined", "无意义"),
+    "does not exist": ("dne", "doesn't exist", "nonexistent", "no limit", "不存在"),
+    "no solution": ("no solutions", "no real solution", "no real solutions", "empty set", "none exist", "无解"),
+    "infinitely many": ("infinitely many solutions", "infinite", "infinite number of solutions", "无数"),
+    "reals": ("all real numbers", "all reals", "any real number", "every real number", "real numbers", "全体实数"),
+    "yes": ("是",),
+    "no": ("否",),
+    "true": ("对", "正确"),
+    "false": ("错", "错误"),
+}
+_MEANINGS = {other: meaning for meaning, others in _SYNONYMS.items() for other in others}
 
 
 def without_commands(text: str) -> str:

@@ -1,0 +1,37 @@
+"""What letters and commands name: functions, constants, Greek letters, accents, big operators."""
+
+from __future__ import annotations
+
+from rlkit.verify.answers.nodes import INFINITY, Node
+
+_TRIGONOMETRY = "sin cos tan cot sec csc sinh cosh tanh coth sech csch"
+_OTHERS = "ln log lg exp sqrt cbrt abs max min gcd lcm arg sgn sign det floor ceil Re Im"
+_GREEK = """
+    alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi rho sigma tau upsilon phi chi psi omega
+    Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega hbar ell"""
+_ACCENTS = "bar overline hat vec tilde overrightarrow widehat underline"
+_INVERSE = "asin acos atan acot asec acsc asinh acosh atanh"
+
+TRIGONOMETRY = frozenset(_TRIGONOMETRY.split())
+FUNCTIONS = TRIGONOMETRY | frozenset(_INVERSE.split()) | frozenset(_OTHERS.split())
+RENAMED = {f"arc{name}": f"a{name}" for name in ("sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh")} | {
+    "arsinh": "asinh",
+    "arcosh": "acosh",
+    "artanh": "atanh",
+    "tg": "tan",
+    "ctg": "cot",
+    "arctg": "atan",
+    "cosec": "csc",
+    "ceiling": "ceil",
+    "sign": "sgn",
+}
+"""Other spellings of functions."""
+CONSTANTS = {"pi": Node("const", ("pi",)), "infty": INFINITY, "infinity": INFINITY, "oo": INFINITY, "inf": INFINITY}
+LETTERS = frozenset(_GREEK.split())
+"""Greek and other letters that LaTeX has a command for."""
+ACCENTS = frozenset(_ACCENTS.split())
+BIG = ("sum", "prod", "int", "lim")
+STARTERS = frozenset(
+    (*FUNCTIONS, *RENAMED, *BIG, "frac", "sqrt", "binom", "lfloor", "lceil", "begin", "lbrace", "mathbb", "angle")
+)
+"""Commands that begin a factor, besides letters, accents and constants."""
