@@ -102,7 +102,7 @@ class CommandParser(ExpressionParser):
 
     def _nested_in_set(self) -> Node:
         start = self._at
-        texts = [t.text for t in self._tokens[start : start + 6]]
+        texts = [t.text for t in self._tokens[start : start + 8]]
         if ("|" in texts or ":" in texts) and "in" not in texts[:1]:
             # The variable of a set builder, with "\in \mathbb{R}" after it or not.
             cut = min(texts.index(t) for t in ("|", ":") if t in texts)

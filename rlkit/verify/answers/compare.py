@@ -218,8 +218,8 @@ def _same_notation(gold: Node, answer: Node) -> bool:
             continue
         if mine.op == "ratio" and len(mine.args) == 2:
             return same_expression(divide(*mine.args), other)
-        if mine.op == "based" and mine.args[0].isdigit():
-            # A base that one side leaves out: the digits as they stand.
+        if mine.op == "based" and mine is gold and mine.args[0].isdigit():
+            # An answer that leaves the base out: the digits as they stand.
             return same_expression(number(int(mine.args[0])), other)
         if mine.op == "mod":
             return same_expression(mine.args[0], other)

@@ -266,9 +266,9 @@ class ExpressionParser(Cursor):
         return node if power is None else Node("pow", (node, power))
 
     def _function_argument(self) -> tuple[Node, ...]:
-        if self._is("(", "{", "["):
+        if self._is("(", "{", "[", "lbrace"):
             inside = self._primary()
-            if inside.op in ("list", "seq"):
+            if inside.op in ("list", "seq", "set"):
                 return tuple(arg for arg in inside.args if isinstance(arg, Node))
             # sin(x)^2 is (sin x)^2: the power is left for `factor`.
             return (inside,)

@@ -59,6 +59,7 @@ _LOOKS = """
     footnotesize normalsize large Large LARGE huge Huge boldmath centering mathopen mathclose mathrel mathbin mathord"""
 _DROPPED = frozenset(_LOOKS.split())
 _COMMAND = re.compile(r"\\([A-Za-z]+)")
+_OUTER_SPACES = re.compile(r"^(?:\\[,;:! ]\s*)+|(?:(?<!\\)\\[,;:!]\s*)+$")
 _EMPTY_DELIMITER = re.compile(r"\\(?:left|right) ?\.")
 _SPACING = re.compile(r"(?<!\\)\\[,;:> ]|~|\\hspace\*? ?\{[^{}]*\}|\\[hv]?phantom ?\{[^{}]*\}")
 _TEXT_SPACES = re.compile(r"[\s\u00a0\u2000-\u200a\u202f\u205f\u3000]+")
@@ -144,7 +145,12 @@ def strip_wrappers(text: str) -> str:
         text = text.strip()
         for start, end in _WRAPPERS:
             inner = text[len(start) : -len(end)]
-            if text.startswith(start) and text.endswith(end) and len(text) > len(start + end) and start not in inner:
+            if (
+                text.startswith(start)
+                and text.endswith(end)
+                and len(text) > len(start + end)
+                and start not in inner.replace("\\$", "")
+            ):
                 text = inner
                 break
         if (match := _BOXED.fullmatch(text)) and _balanced(match[1]):
@@ -187,7 +193,7 @@ def normalize(text: str) -> str:
     text = strip_wrappers(_TEXT_SPACES.sub(" ", text).replace("~", " "))
     if "\\" in text:
         text = _plain_commands(text)
-        text = _EMPTY_DELIMITER.sub(" ", text)
+        text = _OUTER_SPACES.sub("", _EMPTY_DELIMITER.sub(" ", text))
         text = _THOUSANDS.sub(lambda m: re.sub(r"\D", "", m[0]), text)
         text = _SPACING.sub(" ", text).replace(r"\!", "").replace(r"\%", "%")
         text = _COMMAND.sub(_command, text)

@@ -36,6 +36,7 @@ _TIME = re.compile(
 _CLOCK = re.compile(r"(\d{1,2}) ?(?:\\(?:text|mathrm) ?\{ ?)?([ap])\.? ?m\.?\}?", re.IGNORECASE)
 _MINUTES = re.compile(r"(-?\d+) ?° ?(\d+(?:\.\d+)?) ?'(?: ?(\d+(?:\.\d+)?) ?'')?")
 _APPROXIMATELY = re.compile(r"(?:\\approx|≈|about |approximately |exactly )\s*")
+_BRACKETED = re.compile(r"(?:[(\[]|\\\{)[^()\[\]{}\\]*(?:[)\]]|\\\})")
 
 
 @dataclass(frozen=True)
@@ -147,8 +148,7 @@ def read(text: str, imaginary: bool = True, grouped: bool = True) -> Reading:
         and not re.search(r"pi|sin|cos|tan|ln|log|sqrt|inf", words)
     ):
         return Reading(normal, words, None, "", False, "words")
-    if grouped and _separates(normal):
-        grouped = False
+    normal = _BRACKETED.sub(_part_items, normal)
     problem = "no mathematics"
     try:
         tree = _special(normal)
@@ -164,7 +164,6 @@ def read(text: str, imaginary: bool = True, grouped: bool = True) -> Reading:
         return Reading(normal, words, None, "", False, problem)
 
 
-def _separates(text: str) -> bool:
-    r"""Whether the commas in brackets part items: (100,200) and \{1,234\}, but not (1,000, 2,000)."""
-    inner = re.search(r"[(\[{].*,.*[)\]}]", text)
-    return inner is not None and re.search(r",\s", inner[0]) is None
+def _part_items(match: re.Match[str]) -> str:
+    r"""The commas in brackets part items: (100,200) and \{1,234\}; but not where others stand apart: (1,000, 2,000)."""
+    return match[0] if ", " in match[0] else match[0].replace(",", ", ")

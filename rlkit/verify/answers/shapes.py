@@ -53,13 +53,20 @@ def _name(node: Node, value: Node) -> str | None:
     """What the left side of `name = value` names: x, f(x), (x, y); None where it is an expression."""
     if node.op == "sym":
         return None if node.args[0] in symbols(value) else str(node.args[0])
-    if node.op == "mul" and len(node.args) == 2 and node.args[0].op == "sym":
-        head = node.args[0].args[0]
+    if node.op == "mul" and len(node.args) == 2 and _head(node.args[0]) is not None:
+        head = str(_head(node.args[0]))
         if head[0] in "fghFGHPQ" and node.args[1].op != "num" and head not in symbols(value):
             return f"{head}()"
     if node.op == "seq" and all(isinstance(arg, Node) and arg.op == "sym" for arg in node.args[2:]):
         return "(" + ",".join(arg.args[0] for arg in node.args[2:]) + ")"
     return None
+
+
+def _head(node: Node) -> str | None:
+    """f of f and f^{-1}."""
+    inverse = node.op == "pow" and node.args[0].op == "sym" and node.args[1] == number(-1)
+    head = node.args[0] if inverse else node
+    return f"{head.args[0]}{'^-1' if inverse else ''}" if head.op == "sym" else None
 
 
 def _equalities(sides: tuple[Node, ...]) -> Node:

@@ -7,15 +7,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from rlkit.verify.answers.compare import same_answer
-from rlkit.verify.answers.equality import same_expression
-from rlkit.verify.answers.exact import NotExact, Undefined
+from rlkit.verify.answers.equality import infinite
+from rlkit.verify.answers.exact import NotExact, Undefined, rational
 from rlkit.verify.answers.nodes import EXPRESSIONS, Node, contains, mul, subtract, symbols
 from rlkit.verify.answers.normal import normalize
+from rlkit.verify.answers.numeric import Evaluator
 from rlkit.verify.answers.read import Reading, read
 from rlkit.verify.answers.symbolic import evaluate
 from rlkit.verify.answers.words import choice_letter, several_letters, without_commands
 
 _BIG = frozenset(("big",))
+_DIGITS = 30
 _COLLECTIONS = frozenset(("list", "set", "seq", "and", "or"))
 _SHORT_WORDS = frozenset(("no", "on", "up", "am", "pm", "in", "to", "so", "if", "or"))
 _INDEX_I = re.compile(r"(?<![A-Za-z\\])i ?(?:=|<|>|\\le|\\ge|\\in)|_\{? ?i ?=")
@@ -47,14 +49,15 @@ def judge_texts(gold: str, answer: str, options: Options, gold_is_read: Callable
         return chosen
     imaginary = _INDEX_I.search(gold) is None
     wanted = read(gold, imaginary)
-    if wanted.tree is not None and contains(wanted.tree, _BIG):
-        _worked_out(wanted.tree)
+    fault = _fault(wanted.tree) if wanted.tree is not None else ""
     gold_is_read()
+    if fault:
+        return "unscored", f"the gold cannot be read: {fault}"
     given = read(answer, imaginary)
     if not wanted.text:
         return "unscored", "the gold cannot be read: empty"
     if wanted.text == given.text and (wanted.tree is not None or wanted.words is not None):
-        return ("correct", "same text") if _is_defined(wanted.tree) else ("wrong", "undefined")
+        return "correct", "same text"
     if _only_words(wanted) or (wanted.tree is None and wanted.words is not None):
         return ("correct", "same words") if wanted.words == given.words else ("wrong", "other text")
     if wanted.tree is None:
@@ -66,20 +69,33 @@ def judge_texts(gold: str, answer: str, options: Options, gold_is_read: Callable
     return _by_mathematics(wanted, given, answer, imaginary, options)
 
 
-def _worked_out(tree: Node) -> None:
+def _fault(tree: Node) -> str:
+    """Why a gold tree has no value: "undefined" or "too large"; "" where it has one, or is none that has."""
+    if tree.op not in EXPRESSIONS:
+        inside = (arg for arg in tree.args if isinstance(arg, Node))
+        return next((fault for arg in inside if (fault := _fault(arg))), "")
+    if symbols(tree) or not _plain(tree) or infinite(tree):
+        return ""
     try:
-        evaluate(tree)
-    except (NotExact, Undefined):
-        return
-
-
-def _is_defined(tree: Node | None) -> bool:
-    if tree is None or tree.op not in EXPRESSIONS or symbols(tree):
-        return True
-    try:
-        return same_expression(tree, tree)
+        tree = evaluate(tree) if contains(tree, _BIG) else tree
+        rational(tree)
+        return ""
     except NotExact:
-        return True
+        pass
+    except Undefined:
+        return "undefined"
+    try:
+        Evaluator(_DIGITS, {}).value(tree)
+        return ""
+    except NotExact:
+        return "too large, or of no known value"
+    except Undefined:
+        return "undefined"
+
+
+def _plain(node: Node) -> bool:
+    """Whether there are numbers only: no matrix, no plus-minus."""
+    return node.op in EXPRESSIONS and node.op != "pm" and all(_plain(arg) for arg in node.args if isinstance(arg, Node))
 
 
 def _only_words(reading: Reading) -> bool:
@@ -171,10 +187,8 @@ def _degrees(left: str, right: str) -> bool:
 def _near(gold: Node, answer: Node, tolerance: float) -> bool:
     if not tolerance or gold.op not in EXPRESSIONS or answer.op not in EXPRESSIONS or symbols(gold) or symbols(answer):
         return False
-    from rlkit.verify.answers.numeric import Evaluator
-
     try:
-        evaluator = Evaluator(30, {})
+        evaluator = Evaluator(_DIGITS, {})
         size = abs(evaluator.value(gold))
         return bool(abs(evaluator.value(subtract(gold, answer))) <= tolerance * size)
     except (NotExact, Undefined):
