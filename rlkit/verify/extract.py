@@ -16,19 +16,22 @@ _ANSWER_TAGS = re.compile(r"<answer>((?:(?!</?answer>).)*)</answer>", re.DOTALL 
 _HASHES = re.compile(r"####[ \t]*(\S[^\n]*)")
 _LABEL = re.compile(r"^[ \t>*#]*(?:A|Ans|Answer)[ \t*]*:[ \t*]*(\S[^\n]*)", re.MULTILINE)
 _ANSWER_IS = re.compile(
-    r"\b(?:answer|result|solution|value|option|choice)\b[^.\n:=]{0,60}?(?:\bis\b|\bequals\b|:|=)[ \t:*]*"
-    r"(?:(?:therefore|thus|hence|simply|just|indeed|then|equal to|given by)\b[ \t,:]*)*\n?\s*(?=\S)"
-    r"|答案(?:应该是|应为|是|为|选|：|:)+[：:\s]*|(?:故选|应选|选择)[：:\s]*",
+    r"\b(?:answer|result|solution|value|option|choice)\b[^.\n:=]{0,60}?(?:\bis\b|\bequals\b|:|=)"
+    r"|答案(?:应该是|应为|是|为|选|：|:)|故选|应选|选择",
     re.IGNORECASE,
 )
-_DISPLAY = re.compile(r"\$\$(.+?)\$\$|\\\[(.+?)\\\]", re.DOTALL)
+_ADVERBS = re.compile(
+    r"(?:(?:therefore|thus|hence|simply|just|indeed|then|equal to|given by)\b[ \t,:：]*)+", re.IGNORECASE
+)
 _INLINE_OR_NUMBER = re.compile(
-    r"\$([^$\n]*\d[^$\n]*)\$|\\\(([^\n]*?\d[^\n]*?)\\\)"
-    r"|((?<![\w.])[-−–]?\d[\d,]*(?:\.\d+)?(?:/\d+)?%?)"
+    r"(?<!\\)\$((?:\\\$|[^$\n])*)\$|\\\(((?:(?!\\[()]).)*)\\\)|((?<![\w.])[-−–]?\d[\d,]*(?:\.\d+)?(?:/\d+)?%?)"
 )
 _SENTENCE_END = re.compile(
     r"[.!](?:\s|$)|。|；|，|,\s+(?:since|because|which|so|as|where|when|therefore|hence|thus)\b|\s+(?:because|since)\b"
 )
+_TAIL_CHARS = 20_000
+"""Where an answer that no box and no tag marks is looked for: at the end."""
+_CLAUSE_CHARS = 1000
 _PYTHON = ("python", "python3", "py")
 
 
@@ -92,29 +95,54 @@ def _last_box(text: str) -> str | None:
 def _last(pattern: re.Pattern[str], text: str) -> str | None:
     found = None
     for match in pattern.finditer(text):
-        found = next(group for group in match.groups() if group is not None)
+        found = match[1]
     return found
 
 
 def _after_last(pattern: re.Pattern[str], text: str) -> str | None:
-    """The rest of the line behind the pattern's last place."""
+    """The rest of the line behind the pattern's last place, or the line after it."""
     end = max((match.end() for match in pattern.finditer(text)), default=None)
-    return None if end is None else text[end:].split("\n", 1)[0]
+    if end is None:
+        return None
+    rest = text[end : end + _CLAUSE_CHARS].lstrip(" \t\n:*：")
+    adverbs = _ADVERBS.match(rest)
+    return rest[adverbs.end() if adverbs else 0 :].split("\n", 1)[0]
 
 
 def _clause(text: str | None) -> str | None:
     """The answer at the start of the rest of a line: a formula, bold text, or words up to the end of the sentence."""
     if text is None:
         return None
-    text = text.strip().lstrip("*").strip()
-    for start, end in (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]")):
-        close = text.find(end, len(start))
-        if text.startswith(start) and close > 0:
-            rest = text[close + len(end) :].strip(" *.")
+    text = text[:_CLAUSE_CHARS].strip().lstrip("*").strip()
+    for start, end in (("$$", r"\$\$"), ("$", r"(?<!\\)\$"), (r"\(", r"\\\)"), (r"\[", r"\\\]")):
+        close = re.compile(end).search(text, len(start)) if text.startswith(start) else None
+        if close:
+            rest = text[close.end() :].strip(" *.")
             # "$5$ or $6$" and "$5$ cm" say more than their first formula.
             if not rest or not re.match(r"or\b|and\b|,|[a-zA-Z°%]+$", rest):
-                return text[len(start) : close].strip()
+                return text[len(start) : close.start()].strip()
     return _SENTENCE_END.split(text, maxsplit=1)[0].strip(" *")
+
+
+def _last_display(text: str) -> str | None:
+    r"""The inside of the last $$...$$ or \[...\]."""
+    found: tuple[int, str] | None = None
+    for opening, closing in (("$$", "$$"), (r"\[", r"\]")):
+        end = text.rfind(closing)
+        start = text.rfind(opening, 0, end) if end > 0 else -1
+        if start >= 0 and (found is None or start > found[0]):
+            found = start, text[start + len(opening) : end]
+    return found[1] if found else None
+
+
+def _last_number(text: str) -> str | None:
+    """The last number, or formula with one in it, whichever stands later."""
+    found = None
+    for match in _INLINE_OR_NUMBER.finditer(text):
+        candidate = next(group for group in match.groups() if group is not None)
+        if any(char.isdigit() for char in candidate):
+            found = candidate
+    return found.rstrip(",").strip() if found else None
 
 
 def extract_answer(response: str, *, last_number: bool = True) -> str | None:
@@ -136,20 +164,21 @@ def extract_answer(response: str, *, last_number: bool = True) -> str | None:
     boxed = _last_box(text)
     if boxed is not None:
         return boxed
+    tagged = _last(_ANSWER_TAGS, text)
+    if tagged is not None and tagged.strip():
+        return tagged.strip()
     # What stands in a box that never ends is no answer.
-    text = _OPEN_BOX.sub("", text)
+    text = _OPEN_BOX.sub("", text)[-_TAIL_CHARS:]
     marked = (
-        _last(_ANSWER_TAGS, text),
         _clause(_last(_HASHES, text)),
         _clause(_last(_LABEL, text)),
         _clause(_after_last(_ANSWER_IS, text)),
-        _last(_DISPLAY, text),
+        _last_display(text),
     )
     for found in marked:
         if found is not None and found.strip():
             return found.strip()
-    number = _last(_INLINE_OR_NUMBER, text) if last_number else None
-    return number.rstrip(",").strip() if number else None
+    return _last_number(text) if last_number else None
 
 
 def find_code_blocks(text: str) -> list[tuple[str, str, int]]:

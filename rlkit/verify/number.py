@@ -12,7 +12,7 @@ from functools import lru_cache
 _MAX_CHARS = 60
 _NUMBER = re.compile(
     r"(?P<sign>[+-]?)\\?\$?(?:(?P<whole>\d{1,3}(?:,\d{3})+|\d+)(?:\.(?P<part>\d+))?(?:/(?P<bottom>[1-9]\d*))?"
-    r"|\\[dt]?frac\{(?P<over>\d+)\}\{(?P<under>[1-9]\d*)\})(?P<percent>\\?%)?\.?"
+    r"|\\[dt]?frac\{(?P<over>-?\d+)\}\{(?P<under>[1-9]\d*)\})(?P<percent>\\?%)?\.?"
 )
 
 
@@ -27,8 +27,8 @@ def plain_number(text: str) -> Fraction | None:
     text = text.strip()
     if len(text) > 2 and text[0] == text[-1] == "$":
         text = text[1:-1].strip()
-    match = _NUMBER.fullmatch(text)
-    if match is None or not text.isascii():
+    match = _NUMBER.fullmatch(text) if text.isascii() else None
+    if match is None:
         return None
     if match["over"] is not None:
         value = Fraction(int(match["over"]), int(match["under"]))

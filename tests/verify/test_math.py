@@ -57,7 +57,8 @@ def test_hostile_answers_are_wrong_in_time_and_never_run(judge, tmp_path, answer
     path = tmp_path / "ran"
     start = time.monotonic()
     verdict = judge.judge(r"\sqrt{7}", answer.replace("{path}", str(path)))
-    assert (verdict.verdict, verdict.detail) == ("wrong", "unparsable")
+    assert verdict.verdict == "wrong"
+    assert verdict.detail in ("unparsable", "not shown equal", "not equal")
     assert time.monotonic() - start < 10
     assert not path.exists()
 
@@ -112,8 +113,8 @@ def test_a_worker_that_died_is_replaced(judge):
 def test_what_an_answer_does_to_its_worker_is_named_and_costs_its_row_only(monkeypatch, does, detail):
     # A real worker whose comparison of y misbehaves: what checks let through stands behind the limits.
     patch = (
-        "import os; import rlkit.verify.equal as e; right = e.equal; "
-        f"e.equal = lambda g, a: {does} if 'y' in str(a) else right(g, a); from rlkit.verify.worker import main"
+        "import os; import rlkit.verify.answers.verdict as v; right = v.same_answer; "
+        f"v.same_answer = lambda g, a: {does} if 'y' in str(a) else right(g, a); from rlkit.verify.worker import main"
     )
     monkeypatch.setattr(
         math_module, "_START", math_module._START.replace("from rlkit.verify.worker import main", patch)
