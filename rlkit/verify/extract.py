@@ -17,7 +17,7 @@ _HASHES = re.compile(r"####[ \t]*(\S[^\n]*)")
 _LABEL = re.compile(r"^[ \t>*#]*(?:A|Ans|Answer)[ \t*]*:[ \t*]*(\S[^\n]*)", re.MULTILINE)
 _ANSWER_IS = re.compile(
     r"\b(?:answer|result|solution|value|option|choice)\b[^.\n:=]{0,60}?(?:\bis\b|\bequals\b|:|=)"
-    r"|答案(?:应该是|应为|是|为|选|：|:)|故选|应选|选择",
+    r"|答案(?:应该是|应为|是|为|选|：|:)|故[^。\n]{0,6}?选|应选|选择|本题选",
     re.IGNORECASE,
 )
 _ADVERBS = re.compile(

@@ -46,7 +46,7 @@ def test_honest_right_replies_earn_nearly_everything(accuracy):
         (MATH, 1.0, "correct"),
         (MATH.replace("623", "624"), 0.0, "wrong"),
         ("<think>\\boxed{623}", 0.0, "unparsable"),
-        ("\\boxed{1000000000!}", 0.0, "unparsable"),
+        ("\\boxed{1000000000!}", 0.0, "wrong"),
         ("\\boxed{623.0}", 1.0, "correct"),
     ],
 )

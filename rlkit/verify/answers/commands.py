@@ -34,6 +34,8 @@ class CommandParser(ExpressionParser):
             return self._subscripted(name)
         if name in BIG:
             return self._big(name)
+        if name in ("overline", "bar") and self._is("{") and self._tokens[self._at + 1].kind == "num":
+            return Node("fn", ("conj", self._primary()))
         if name in ACCENTS:
             return Node("sym", (f"{name} {self._raw_group()}",))
         reader = getattr(self, f"_read_{name}", None)
@@ -115,6 +117,9 @@ class CommandParser(ExpressionParser):
         environment = self._raw_group()
         if environment == "array" and self._is("{"):
             self._raw_group()
+        if environment in _SYSTEMS:
+            # x &= 1: there the signs only align.
+            self._tokens[self._at :] = [t for t in self._tokens[self._at :] if t.text != "&" or t.kind != "op"]
         rows: list[list[Node]] = [[]]
         while True:
             if self._take("newline"):
@@ -127,7 +132,7 @@ class CommandParser(ExpressionParser):
                 self._fail("too many items")
         self._raw_group()
         rows = [row for row in rows if row]
-        if environment in _SYSTEMS:
+        if environment in _SYSTEMS or all(len(row) == 1 and row[0].op == "rel" for row in rows):
             return (
                 Node("and", tuple(row[0] for row in rows))
                 if all(len(row) == 1 for row in rows)

@@ -30,6 +30,8 @@ def _same(gold: Node, answer: Node) -> bool:
     named = _without_names(gold, answer)
     if named is not None:
         return named
+    if gold.op == answer.op == "given":
+        return gold.args[1] == answer.args[1] and _same(gold.args[0], answer.args[0])
     gold, answer = _unwrap(gold), _unwrap(answer)
     if _is_region(gold) or _is_region(answer):
         return _same_regions(gold, answer)

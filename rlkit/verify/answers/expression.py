@@ -201,12 +201,12 @@ class ExpressionParser(Cursor):
                 self._at -= 1
                 self._tokens[self._at] = Token("word", name[size:])
                 return self._function(head)
-        if name.endswith("pi") and len(name) == 3:
-            return mul(self._letter_at(name[0]), CONSTANTS["pi"])
         if len(name) > 4:
             self._fail("a word")
-        first = [self._letter_at(letter) for letter in name[:-1]]
-        return mul(*first, self._letter(name[-1]))
+        # The first letter now; the others stay, so that ab^2 is a b^2.
+        self._at -= 1
+        self._tokens[self._at] = Token("word", name[1:])
+        return self._letter_at(name[0])
 
     def _letter_at(self, name: str) -> Node:
         if name == "e":

@@ -24,7 +24,7 @@ _SIGNS = {
     "⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil ", "⟨": "(", "⟩": ")", "〈": "(", "〉": ")",
     "、": ",", "。": ".", "「": "", "」": "", "【": "[", "】": "]", "『": "", "』": "", "“": "", "”": "",
     "’": "'", "‘": "'", "\u200b": "", "\ufeff": "", "\u2061": "", "\u2062": " ", "∶": ":", "∣": "|", "ⅇ": "e",
-    "ⅈ": "i",
+    "ⅈ": "i", "∠": r"\angle ",
 }  # fmt: skip
 _GREEK_LETTERS = "αβγδεζηθικλμνξρστυφχψωΓΔΘΛΞΠΣΦΨΩ"
 _GREEK_NAMES = """
@@ -86,6 +86,15 @@ _REWRITES = (
     (re.compile(r"\\\\ ?\[[^\]]*\]"), r"\\\\"),
     (re.compile(r"\\math(?:bf|rm) ?\{ ?R ?\}"), r"\\mathbb{R}"),
     (re.compile(r"\$([^$]*)\$"), r" \1 "),
+    (re.compile(r"\\\{ ?(?=\\begin ?\{ ?(?:array|aligned|cases))"), ""),
+    (re.compile(r"^(?:the )?(?:ordered )?(?:point|vector|pair|interval|equation|set)s? (?=[^a-z])", re.IGNORECASE), ""),
+    (
+        re.compile(
+            r"[,;]? ?\(? ?(?:\\text ?\{ ?(?:where|for|with)? ?\})? ?([a-z]) ?\\in ?"
+            r"(?:\\mathbb ?\{ ?)?([ZNQ])(?:\^\+)?\}? ?\)?$"
+        ),
+        r", \1 \\in \\mathbb{\2}",
+    ),
 )
 _NAMED_SIDE_BY_SIDE = re.compile(r"(=[^=]*?)\\q?quad([^=]*=)")
 _BOXED = re.compile(r"\\(?:boxed|fbox) ?\{(.*)\}", re.DOTALL)
@@ -186,6 +195,16 @@ def _plain_commands(text: str) -> str:
     return _NAMED_SIDE_BY_SIDE.sub(r"\1, \2", text)
 
 
+def _plain_brackets(text: str) -> str:
+    r"""Sets and vectors as a keyboard has them: {x | x > 2}, {}, <3, -4>."""
+    inner = text[1:-1]
+    if text[:1] == "{" and text[-1:] == "}" and _balanced(inner) and (not inner.strip() or re.search(r"[,|]|:", inner)):
+        return rf"\{{{inner}\}}"
+    if text[:1] == "<" and text[-1:] == ">" and "," in inner and not re.search("[<>]", inner):
+        return f"({inner})"
+    return text.replace("{}", " ") if "\\{" not in text else text
+
+
 def normalize(text: str) -> str:
     """The text in one spelling; reading it twice changes nothing more."""
     if not text.isascii():
@@ -200,7 +219,7 @@ def normalize(text: str) -> str:
         text = re.sub(r"\^ ?(?:\\circ(?![a-z])|\{ ?\\circ ?\}|\{ ?° ?\}|°)|\\circ(?![a-z])", "°", text)
     elif "{,}" in text:
         text = text.replace("{,}", "")
-    text = text.replace("{}", " ") if "{}" in text and "\\{" not in text else text
+    text = _plain_brackets(text)
     text = _SPACED_THOUSANDS.sub(lambda m: re.sub("[ ']", "", m[0]), text)
     for pattern, plain in _REWRITES:
         text = pattern.sub(plain, text)

@@ -133,6 +133,7 @@ class Evaluator:
             "cbrt": self._cube_root,
             "degrees": self._degrees,
             "abs": abs,
+            "conj": self.mp.conj,
             "max": max,
             "min": min,
         }

@@ -36,6 +36,7 @@ _TIME = re.compile(
 _CLOCK = re.compile(r"(\d{1,2}) ?(?:\\(?:text|mathrm) ?\{ ?)?([ap])\.? ?m\.?\}?", re.IGNORECASE)
 _MINUTES = re.compile(r"(-?\d+) ?° ?(\d+(?:\.\d+)?) ?'(?: ?(\d+(?:\.\d+)?) ?'')?")
 _APPROXIMATELY = re.compile(r"(?:\\approx|≈|about |approximately |exactly )\s*")
+_NAMED = re.compile(r"(?:\\(?:text|mathrm|textbf|mbox) ?\{[A-Za-z ]*\}|[A-Za-z][A-Za-z ]{3,40}) ?= ?")
 _BRACKETED = re.compile(r"(?:[(\[]|\\\{)[^()\[\]{}\\]*(?:[)\]]|\\\})")
 
 
@@ -158,6 +159,8 @@ def read(text: str, imaginary: bool = True, grouped: bool = True) -> Reading:
         problem = str(e)
     except RecursionError:
         return Reading(normal, words, None, "", False, "nested too deep")
+    if (named := _NAMED.match(normal)) and "=" not in normal[named.end() :]:
+        return read(normal[named.end() :], imaginary)
     try:
         return Reading(normal, words, *_listed(normal, imaginary), "")
     except (Unreadable, RecursionError):

@@ -91,6 +91,9 @@ def _solve(left: Node, sign: str, right: Node) -> Node:
     if sign not in ("<", ">", "<=", ">="):
         raise NotExact
     for inside, bound, less in ((left, right, sign[0] == "<"), (right, left, sign[0] == ">")):
+        if inside.op == "pow" and inside.args[1] == number(2) and not symbols(bound):
+            # x^2 < c is |x| < sqrt(c).
+            inside, bound = Node("fn", ("abs", inside.args[0])), Node("fn", ("sqrt", bound))
         if inside.op == "fn" and inside.args[0] == "abs" and not symbols(bound):
             bar = inside.args[1]
             low, high = ("<" if less else ">") + sign[1:], (">" if less else "<") + sign[1:]

@@ -88,8 +88,16 @@ def _equalities(sides: tuple[Node, ...]) -> Node:
     return Node("chain", sides)
 
 
+def _is_condition(node: Node) -> bool:
+    r"""k \in \mathbb{Z}, which says what a letter in the items before stands for."""
+    return node.op == "rel" and node.args[1] == ("in",) and node.args[0][1].op == "text"
+
+
 def _items(op: str, args: tuple[Node, ...]) -> Node:
     """A list, an "or", an "and"."""
+    if _is_condition(args[-1]) and len(args) > 1:
+        rest = shape(args[0]) if len(args) == 2 else _items(op, args[:-1])
+        return Node("given", (rest, args[-1].args[0][1]))
     items = [shape(arg) for arg in args]
     if any(item.op in REGIONS or (item.op == "seq" and op == "or") for item in items) and all(
         item.op in REGIONS | {"seq", "set"} or (item.op == "assign" and op == "or") for item in items

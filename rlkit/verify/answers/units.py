@@ -94,6 +94,8 @@ _BARE = re.compile(
     r"(?P<power>" + _SUPERSCRIPT + r")[ .]*"
 )
 _SIGN_BEHIND = re.compile(r"(?P<head>.*\S) ?(?P<sign>°|\\\$|[$€£¥¢])[ .]*")
+_OHM = re.compile(r"(?<=[\d}]) ?\\Omega ?$")
+_MICRO = re.compile(r"(?<=[\d}]) ?\\mu ?(?:\\(?:text|mathrm) ?\{ ?)?([A-Za-z]{1,2}) ?\}?$")
 _CELSIUS = re.compile(
     r"(?P<head>.*\S) ?° ?(?:\\(?:text|mathrm|rm|textrm|mbox) ?\{ ?(?P<letter>[CF]) ?\}|(?P<bare>[CF]))[ .]*"
 )
@@ -217,6 +219,7 @@ def split_unit(text: str) -> tuple[str, str, bool]:
         text: A normalised answer.
     """
     unit, ambiguous = "", False
+    text = _MICRO.sub(r"\\text{micro\1}", _OHM.sub(r"\\text{ohm}", text))
     if match := _CELSIUS.fullmatch(text):
         return match["head"].strip(), "°" + (match["letter"] or match["bare"]), False
     if match := _SIGN_BEFORE.fullmatch(text):

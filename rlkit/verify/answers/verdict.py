@@ -117,9 +117,9 @@ def _by_letter(gold: str, answer: str, choices: Mapping[str, str]) -> tuple[str,
     wanted, given = choice_letter(gold), choice_letter(answer)
     if wanted is not None and (not wanted[1] or choices):
         letter = wanted[0]
-        if given is not None and (not given[1] or (given[1] and several_letters(answer) is None)):
+        if given is not None and (not given[1] or (given[1] and several_letters(answer.upper()) is None)):
             return ("correct", "same choice") if given[0] == letter else ("wrong", "another choice")
-        if letter in choices and several_letters(answer) is None:
+        if letter in choices and several_letters(answer.upper()) is None:
             return _by_choice_text(letter, answer, choices)
         if gold.strip() not in "abcdefghij":
             return "wrong", "no choice"

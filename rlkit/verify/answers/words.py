@@ -13,7 +13,7 @@ _CHOICE = re.compile(
     r"(?:(?:option|choice|answer|选项|选)\s*)?[(\[]?\s*([A-Ja-j])\s*[)\]]?(?:\s*[.:)]\s*(.*)|\s+(.*))?",
     re.IGNORECASE | re.DOTALL,
 )
-_SEVERAL = re.compile(r"[(\[]?[A-J][)\]]?(?:(?:\s*[,;&/]\s*|\s+and\s+|\s+or\s+|\s*)[(\[]?[A-J][)\]]?)+")
+_SEVERAL = re.compile(r"[(\[]?[A-J][)\]]?(?:(?:\s*[,;&/]\s*|\s+(?i:and|or)\s+|\s*)[(\[]?[A-J][)\]]?)+")
 _SYNONYMS = {
     "undefined": ("not defined", "无意义"),
     "does not exist": ("dne", "doesn't exist", "nonexistent", "no limit", "不存在"),

@@ -1,112 +1,164 @@
-"""The judge's side of the sandbox: a pool of zygotes, one request each at a time, with a deadline over everything."""
+"""The judge's side of the kernel tiers: starts a zygote, hands it jobs, reads what comes back within bounds.
+
+The judge holds the other ends of a job's pipes. It never waits for an end of file: a job is over when its zygote says
+that nothing of it is left.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
-import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Literal
+
+from rlkit.verify.sandbox import kernel, seccomp
+from rlkit.verify.sandbox.job import Job, Running, Sandbox, SandboxError, Tier
+from rlkit.verify.sandbox.run import Run
 
 _ROOT = Path(__file__).resolve().parents[3]
-_START = "import sys; sys.path.insert(0, sys.argv.pop()); from rlkit.verify.sandbox.zygote import main; main()"
+_START = (
+    "import socket, sys; control = socket.socket(fileno=0); sys.path.insert(0, control.recv(4096).decode());"
+    "from rlkit.verify.sandbox.zygote import main; main(control)"
+)
 _START_TIMEOUT_S = 60.0
-_GRACE_S = 10.0
-_MAX_ANSWER = 64 << 20
+_STOP_TIMEOUT_S = 10.0
+_QUIET_LIBRARIES = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
-class SandboxError(Exception):
-    """The sandbox itself did not run."""
+class ZygoteSandbox:
+    """A `Sandbox` of one of the tiers that the kernel holds. Its zygote starts with the first job."""
 
+    def __init__(self, tier: Tier) -> None:
+        self.tier = tier
+        self._packages: tuple[str, ...] = ()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+        self._last: Run | None = None
 
-class _Zygote:
-    def __init__(self) -> None:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            self._process = subprocess.Popen(
-                # -s -P -S and an environment of one: what -I would do, with the hash seed fixed.
-                [sys.executable, "-s", "-P", "-S", "-B", "-X", "utf8", "-c", _START, str(_ROOT)],
-                stdin=theirs.fileno(),
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                env={"PYTHONHASHSEED": "0"},
-                start_new_session=True,
-                cwd="/",
-            )
-        self._socket = ours
+    def start(self, job: Job) -> Running:
+        """Starts a job; with other packages than the last, in a new zygote.
+
+        Raises:
+            SandboxError: the sandbox did not start; it must be closed then.
+        """
+        if self._last is not None:
+            # Ends it, if its caller has not.
+            self._last.finish()
+        is_warm = self._control is not None and job.packages == self._packages and not (self._last and self._last.lost)
+        if is_warm:
+            # One that the kernel ended meanwhile, to save memory, is no reason to fail.
+            with contextlib.suppress(OSError):
+                return self._hand_over(job)
+        self.close()
+        self._packages = job.packages
+        self._control = self._open()
         try:
-            self._receive(time.monotonic() + _START_TIMEOUT_S)
-        except (OSError, SandboxError) as e:
-            self.kill()
-            raise SandboxError(f"the sandbox could not start: {e}") from e
+            return self._hand_over(job)
+        except OSError as e:
+            self.close()
+            raise SandboxError(f"the sandbox did not take a job: {e}") from e
 
-    def run(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Raises SandboxError or OSError when the zygote does not answer; it must be killed then."""
-        deadline = time.monotonic() + request["limits"]["wall_s"] + _GRACE_S
-        data = json.dumps(request).encode()
-        self._socket.settimeout(_GRACE_S)
-        self._socket.sendall(len(data).to_bytes(4, "big") + data)
-        return self._receive(deadline)
+    def _hand_over(self, job: Job) -> Run:
+        assert self._control is not None
+        self._last = Run(self.tier, job, self._control)
+        return self._last
 
-    def _receive(self, deadline: float) -> dict[str, Any]:
-        size = int.from_bytes(self._read(4, deadline), "big")
-        if size > _MAX_ANSWER:
-            raise SandboxError("an answer that is too large")
-        message: dict[str, Any] = json.loads(self._read(size, deadline))
-        return message
-
-    def _read(self, size: int, deadline: float) -> bytes:
-        data = bytearray()
-        while len(data) < size:
-            self._socket.settimeout(max(0.001, deadline - time.monotonic()))
-            chunk = self._socket.recv(min(size - len(data), 1 << 20))
-            if not chunk:
-                raise SandboxError("its process ended")
-            data += chunk
-        return bytes(data)
-
-    def kill(self) -> None:
-        self._socket.close()
+    def close(self) -> None:
+        """Ends the sandbox's own processes."""
+        self._last = None
+        if self._control is not None:
+            self._control.close()
+            self._control = None
+        if self._process is None:
+            return
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.send_signal(signal.SIGTERM)
+            self._process.wait(_STOP_TIMEOUT_S)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        self._process = None
+
+    def _open(self) -> socket.socket:
+        if sys.platform != "linux" or kernel.machine() not in seccomp.MACHINES:
+            raise SandboxError(
+                f"the sandbox needs Linux on x86-64 or aarch64, not {sys.platform} on {kernel.machine()}"
+            )
+        control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._control = control
+        try:
+            with theirs:
+                self._process = subprocess.Popen(
+                    # -s -P -S and an environment of ours: what -I would do, with the hash seed fixed.
+                    [sys.executable, "-s", "-P", "-S", "-B", "-X", "utf8", "-c", _START],
+                    stdin=theirs.fileno(),
+                    stdout=subprocess.DEVNULL,
+                    stderr=None,
+                    env={"PYTHONHASHSEED": "0"} | (_QUIET_LIBRARIES if self._packages else {}),
+                    start_new_session=True,
+                    cwd="/",
+                )
+            control.settimeout(_START_TIMEOUT_S)
+            control.send(str(_ROOT).encode())
+            config = {
+                "tier": self.tier,
+                "imports": self._packages,
+                "packages": _installed(self._packages),
+                "scratch": tempfile.gettempdir(),
+            }
+            control.send(json.dumps(config).encode())
+            answer = json.loads(control.recv(65536) or '{"error": "its process ended"}')
+        except OSError as e:
+            self.close()
+            raise SandboxError(f"the sandbox could not start: {e}") from e
+        if "error" in answer:
+            self.close()
+            raise SandboxError(f"the sandbox could not start: {answer['error']}")
+        return control
 
 
-_idle: dict[int, list[_Zygote]] = {}
+def _installed(packages: tuple[str, ...]) -> dict[str, str]:
+    """Where packages stand, with the folder of shared libraries that a wheel puts beside its package."""
+    found: dict[str, str] = {}
+    for name in packages:
+        spec = importlib.util.find_spec(name) if name.isidentifier() else None
+        if spec is None or spec.origin is None:
+            raise SandboxError(f"the package {name!r} is not installed here")
+        place = Path(spec.submodule_search_locations[0] if spec.submodule_search_locations else spec.origin).resolve()
+        libraries = place.with_name(f"{name}.libs")
+        found |= {path.name: str(path) for path in (place, libraries) if path.exists()}
+    return found
+
+
+_idle: dict[tuple[int, str, tuple[str, ...]], list[Sandbox]] = {}
 _lock = threading.Lock()
 
 
-def run_in_sandbox(request: dict[str, Any]) -> dict[str, Any]:
-    """Runs one test in a zygote of its own for the time: {"status", "code", "cpu", "stdout", "frame", "seconds"}.
+@contextlib.contextmanager
+def lease(tier: Tier | Literal["auto"], packages: tuple[str, ...] = ()) -> Iterator[Sandbox]:
+    """A warm sandbox for this thread alone; kept for the next one, unless an exception shows that it is broken."""
+    from rlkit.verify.sandbox.choose import open_sandbox
 
-    A zygote that does not answer is killed: status "killed" (its candidate did it).
-
-    Raises:
-        SandboxError: no zygote starts here.
-    """
+    # By process: a forked child must not share its parent's sockets.
+    key = (os.getpid(), tier, packages)
     with _lock:
-        # By process: a forked child must not share its parent's sockets.
-        idle = _idle.setdefault(os.getpid(), [])
-        zygote = idle.pop() if idle else None
-    if zygote is None:
-        try:
-            zygote = _Zygote()
-        except OSError as e:
-            raise SandboxError(f"the sandbox could not start: {e}") from e
+        idle = _idle.setdefault(key, [])
+        sandbox = idle.pop() if idle else None
+    if sandbox is None:
+        sandbox = open_sandbox(tier)
     try:
-        answer = zygote.run(request)
-    except (OSError, SandboxError, ValueError):
-        zygote.kill()
-        return {"status": "killed", "code": 0, "cpu": 0.0, "stdout": "", "frame": "", "seconds": 0.0}
+        yield sandbox
     except BaseException:
-        zygote.kill()
+        sandbox.close()
         raise
     with _lock:
-        idle.append(zygote)
-    return answer
+        idle.append(sandbox)

@@ -1,225 +1,157 @@
-"""A small trusted process that forks a child for each test, watches it, and cleans up after it. Standard library only.
+"""A small trusted process that forks a child for each job, watches it, and cleans up after it. Standard library only.
 
-Started fresh by `client` with an empty environment and its socket on descriptor 0, so that a fork costs milliseconds
-and holds nothing of the judge: expected outputs never come here. Requests are served one at a time.
+    judge (client.py) -> keeper -> zygote -> job (job_process.py -> harness.py)
+
+Started fresh by `client` with an empty environment and its socket on descriptor 0, so that a fork costs half a
+millisecond and holds nothing of the judge. The keeper enters the tier's boundary and outlives the zygote, to clean up
+what only it can reach; both end when the judge does. Jobs are served one at a time; their requests never come here.
 """
 
 from __future__ import annotations
 
 import contextlib
 import gc
+import importlib
 import json
 import os
 import select
 import signal
 import socket
 import sys
-import time
 from typing import Any
 
-from rlkit.verify.sandbox import child
+from rlkit.verify.sandbox import job_process, kernel, python_files
+from rlkit.verify.sandbox.boundary import Boundary
+from rlkit.verify.sandbox.landlocked import FolderBoundary, LandlockBoundary
+from rlkit.verify.sandbox.namespaces import NamespaceBoundary
 
 _PRELOADED = """
     abc array bisect calendar cmath collections.abc copy dataclasses datetime decimal enum fractions functools heapq io
     itertools math numbers operator queue random re statistics string textwrap typing _strptime"""
-for _name in _PRELOADED.split():
-    __import__(_name)
-
-_PR_SET_CHILD_SUBREAPER = 36
-_GRACE_S = 5.0
+_MAX_MESSAGE = 4096
+_NUM_DESCRIPTORS = 3
+_OOM_SCORE = "900"
 
 
-def main() -> None:
-    """Serves requests until the socket closes."""
-    sock = socket.socket(fileno=os.dup(0))
-    null = os.open(os.devnull, os.O_RDWR)
-    os.dup2(null, 0)
-    child._LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    # A candidate finds the standard library and nothing of ours.
-    sys.path.pop(0)
-    for name in [name for name in sys.modules if name.split(".")[0] == "rlkit"]:
-        del sys.modules[name]
-    base_threads = 0 if os.getuid() == 0 else _threads_of(os.getuid())
-    gc.collect()
-    gc.freeze()
-    _send(sock, {"ready": True})
-    while True:
-        request = _receive(sock)
-        if request is None:
-            return
-        _send(sock, _serve(request, sock, base_threads))
-
-
-def _send(sock: socket.socket, message: dict[str, Any]) -> None:
-    data = json.dumps(message).encode()
-    sock.sendall(len(data).to_bytes(4, "big") + data)
-
-
-def _receive(sock: socket.socket) -> dict[str, Any] | None:
-    head = sock.recv(4, socket.MSG_WAITALL)
-    if len(head) < 4:
-        return None
-    body = sock.recv(int.from_bytes(head, "big"), socket.MSG_WAITALL)
-    message: dict[str, Any] = json.loads(body)
-    return message
-
-
-def _threads_of(uid: int) -> int:
-    """Threads that this user runs now: RLIMIT_NPROC counts them all, not only the candidate's."""
-    total = 0
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        with contextlib.suppress(OSError):
-            if os.stat(f"/proc/{pid}").st_uid == uid:
-                total += len(os.listdir(f"/proc/{pid}/task"))
-    return total
-
-
-def _serve(request: dict[str, Any], sock: socket.socket, base_threads: int) -> dict[str, Any]:
-    folder = _folder()
-    if os.getuid() == 0:
-        os.chown(folder, child._NOBODY, child._NOBODY)
-    stdin = os.memfd_create("stdin")
-    os.write(stdin, request.pop("stdin", "").encode("utf-8", "replace"))
-    os.lseek(stdin, 0, os.SEEK_SET)
-    out_r, out_w = os.pipe()
-    res_r, res_w = os.pipe()
-    start = time.monotonic()
-    pid = os.fork()
+def main(control: socket.socket) -> None:
+    """Serves jobs until the socket closes. The first message says which tier, with which packages."""
+    control, first = control.dup(), control.detach()
+    os.dup2(os.open(os.devnull, os.O_RDWR), first)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    kernel.save_address_space()
+    job_process.limit_descriptors()
+    config = json.loads(control.recv(_MAX_MESSAGE * 16))
+    # Without the judge's folder of sources, put there to find this module.
+    sys.path[:] = python_files.standard_library(sys.path[1:])
+    boundary = _boundary(config)
+    try:
+        judge = os.pidfd_open(os.getppid())
+        # If memory runs out on this machine, the kernel ends a job before anything else.
+        with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as f:
+            f.write(_OOM_SCORE)
+        boundary.enter()
+        pid = os.fork()
+    except OSError as e:
+        _send(control, {"error": str(e)})
+        return
     if pid == 0:
-        # High numbers first, so that no dup2 closes what a later one needs.
-        high = [os.dup2(fd, 100 + i) for i, fd in enumerate((stdin, out_w, res_w))]
-        os.dup2(os.open(os.devnull, os.O_RDWR), 2)
-        for fd, target in zip(high, (0, 1, child.RESULT_FD), strict=True):
-            os.dup2(fd, target)
-        child.run(request, folder, base_threads)
-        os._exit(1)
-    for fd in (stdin, out_w, res_w):
-        os.close(fd)
-    try:
-        answer = _watch(pid, out_r, res_r, request["limits"], sock)
-    finally:
-        os.close(out_r)
-        os.close(res_r)
-        _remove(folder)
-    answer["seconds"] = time.monotonic() - start
-    return answer
+        os.close(judge)
+        _be_zygote(control, boundary, tuple(config["imports"]))
+        os._exit(0)
+    control.close()
+    _keep(pid, judge, boundary)
 
 
-def _folder() -> str:
-    while True:
-        folder = f"/tmp/rlkit-{os.getpid()}-{time.monotonic_ns()}"
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(folder, 0o700)
-            return folder
+def _boundary(config: dict[str, Any]) -> Boundary:
+    if config["tier"] == "namespaces":
+        return NamespaceBoundary(config["packages"])
+    if config["tier"] == "landlock":
+        return LandlockBoundary(config["packages"], config["scratch"])
+    return FolderBoundary(config["packages"], config["scratch"])
 
 
-def _watch(pid: int, out_r: int, res_r: int, limits: dict[str, float], sock: socket.socket) -> dict[str, Any]:
-    """Reads both pipes within bounds until a frame, an exit, a flood or the deadline; then ends the whole session."""
-    deadline = time.monotonic() + limits["wall_s"]
-    bound = int(limits["output_kb"] * 1024)
-    pidfd = os.pidfd_open(pid)
-    texts = {out_r: bytearray(), res_r: bytearray()}
+def _keep(zygote: int, judge: int, boundary: Boundary) -> None:
+    """Until the zygote ends, or the judge, or the judge says so with SIGTERM; then removes what is left."""
     poll = select.poll()
-    for fd in (out_r, res_r, pidfd):
-        poll.register(fd, select.POLLIN)
-    poll.register(sock.fileno(), 0)
-    for fd in texts:
-        os.set_blocking(fd, False)
-    status = None
-    while status is None:
-        events = dict(poll.poll(max(0.0, deadline - time.monotonic()) * 1000))
-        if sock.fileno() in events:
-            _end(pid)
-            os._exit(0)  # the judge is gone
-        if not events and time.monotonic() >= deadline:
-            status = "timeout"
-        for fd in texts:
-            if fd in events and not _drain(fd, texts[fd], bound):
-                poll.unregister(fd)
-        if max(len(texts[out_r]), len(texts[res_r])) > bound:
-            status = "output"
-        elif _whole(texts[res_r]):
-            status = "frame"
-        elif pidfd in events:
-            status = "exit"
+    stop, stopped = os.pipe()
+    os.set_blocking(stopped, False)
+    signal.set_wakeup_fd(stopped)
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    for descriptor in (os.pidfd_open(zygote), judge, stop):
+        poll.register(descriptor, select.POLLIN)
+    poll.poll()
+    os.kill(zygote, signal.SIGKILL)
+    os.waitpid(zygote, 0)
+    boundary.leave()
+
+
+def _be_zygote(control: socket.socket, boundary: Boundary, imports: tuple[str, ...]) -> None:
+    try:
+        kernel.die_with_parent()
+        kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
+        boundary.settle()
+        for name in (*_PRELOADED.split(), *imports):
+            importlib.import_module(name)
+        # Only what the libraries of these packages needed to hear when they were loaded.
+        os.environ.clear()
+        memory = boundary.address_space()
+        gc.collect()
+        gc.freeze()
+    # A package's import may raise anything.
+    except Exception as e:
+        _send(control, {"error": f"{type(e).__name__}: {e}"})
+        return
+    _send(control, {"ready": True})
+    while True:
+        message, descriptors, _, _ = socket.recv_fds(control, _MAX_MESSAGE, _NUM_DESCRIPTORS)
+        if not message:
+            return
+        # Without descriptors it ends a job that has ended already.
+        if descriptors:
+            _serve(json.loads(message), descriptors, memory, control, boundary)
+
+
+def _send(control: socket.socket, message: dict[str, Any]) -> None:
+    with contextlib.suppress(BrokenPipeError):
+        control.send(json.dumps(message).encode())
+
+
+def _serve(
+    limits: dict[str, float], descriptors: list[int], memory: int, control: socket.socket, boundary: Boundary
+) -> None:
+    """Runs one job to its end and reports: {"status", "cpu_s", "exceeded"} or {"error"}."""
+    try:
+        boundary.open_folder(limits)
+        base = {"memory": memory, "threads": boundary.base_threads()}
+        pid = os.fork()
+    except OSError as e:
+        boundary.clean()
+        for descriptor in descriptors:
+            os.close(descriptor)
+        _send(control, {"error": str(e)})
+        return
+    if pid == 0:
+        job_process.run_job(descriptors, limits, base, boundary.seal)
+    for descriptor in descriptors:
+        os.close(descriptor)
+    exceeded = _watch(pid, limits, control, boundary)
+    # Not yet waited for, so the number is still this job's.
+    os.kill(pid, signal.SIGKILL)
+    _, status, usage = os.wait4(pid, 0)
+    boundary.clean()
+    cpu = usage.ru_utime + usage.ru_stime
+    _send(control, {"status": status, "cpu_s": cpu, "exceeded": exceeded})
+
+
+def _watch(pid: int, limits: dict[str, float], control: socket.socket, boundary: Boundary) -> str:
+    """Until the job ends, breaks a bound of the boundary's (returned), or the judge says so or is gone."""
+    pidfd = os.pidfd_open(pid)
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    poll.register(control, select.POLLIN)
+    every = boundary.check_every_s()
+    exceeded = ""
+    while not exceeded and not poll.poll(None if every is None else every * 1000):
+        exceeded = boundary.exceeded(pid, limits)
     os.close(pidfd)
-    code, cpu = _end(pid)
-    for fd in texts:
-        _drain(fd, texts[fd], bound)
-    if status == "exit" and _whole(texts[res_r]):
-        status = "frame"
-    if status == "frame" and max(len(texts[out_r]), len(texts[res_r])) > bound:
-        status = "output"
-    return {
-        "status": status,
-        "code": code,
-        "cpu": cpu,
-        "stdout": texts[out_r][:bound].decode("utf-8", "replace"),
-        "frame": texts[res_r][4:].decode("utf-8", "replace") if status == "frame" else "",
-    }
-
-
-def _drain(fd: int, text: bytearray, bound: int) -> bool:
-    """Takes what is there, at most a little above the bound; False at the end of the pipe."""
-    while len(text) <= bound:
-        try:
-            chunk = os.read(fd, 65536)
-        except BlockingIOError:
-            return True
-        if not chunk:
-            return False
-        text += chunk
-    return True
-
-
-def _whole(frame: bytearray) -> bool:
-    return len(frame) >= 4 and len(frame) >= 4 + int.from_bytes(frame[:4], "big")
-
-
-def _end(pid: int) -> tuple[int, float]:
-    """Kills the child's session and every descendant that left it, and reaps them all: (wait status, CPU seconds).
-
-    This process is their subreaper, so whoever loses its parent becomes ours and is found.
-    """
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, signal.SIGKILL)
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
-    _, code, usage = os.wait4(pid, 0)
-    deadline = time.monotonic() + _GRACE_S
-    while time.monotonic() < deadline:
-        for orphan in _children():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(orphan, signal.SIGKILL)
-        try:
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
-        except ChildProcessError:
-            return code, usage.ru_utime + usage.ru_stime
-        time.sleep(0.001)
-    os._exit(3)  # a fork bomb faster than we are: the judge ends our session and starts anew
-
-
-def _children() -> list[int]:
-    """Process ids whose parent is this process; by a scan of /proc where the kernel keeps no list."""
-    try:
-        with open("/proc/thread-self/children") as f:
-            return [int(pid) for pid in f.read().split()]
-    except OSError:
-        pass
-    found = []
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        with contextlib.suppress(OSError), open(f"/proc/{pid}/stat") as f:
-            if int(f.read().rsplit(")", 1)[1].split()[1]) == os.getpid():
-                found.append(int(pid))
-    return found
-
-
-def _remove(folder: str) -> None:
-    try:
-        os.rmdir(folder)
-    except OSError:
-        # Not empty. These two cope with folders nested deeper than Python recurses, and with ones that deny entry.
-        # By absolute path and without a shell; the modules stay out of the zygote, whose size is a fork's cost.
-        os.spawnv(os.P_WAIT, "/bin/chmod", ["chmod", "-Rf", "u+rwx", folder])
-        os.spawnv(os.P_WAIT, "/bin/rm", ["rm", "-rf", folder])
+    return exceeded
