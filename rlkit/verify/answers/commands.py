@@ -132,13 +132,11 @@ class CommandParser(ExpressionParser):
                 self._fail("too many items")
         self._raw_group()
         rows = [row for row in rows if row]
-        if environment in _SYSTEMS or all(len(row) == 1 and row[0].op == "rel" for row in rows):
-            return (
-                Node("and", tuple(row[0] for row in rows))
-                if all(len(row) == 1 for row in rows)
-                else self._fail("a system")
-            )
-        if environment not in _MATRICES or not rows or len({len(row) for row in rows}) != 1:
+        if len({len(row) for row in rows}) != 1:
+            self._fail("an environment without even rows")
+        if len(rows[0]) == 1 and (environment in _SYSTEMS or all(row[0].op == "rel" for row in rows)):
+            return Node("and", tuple(row[0] for row in rows))
+        if environment not in _MATRICES:
             self._fail("an environment")
         matrix = Node("matrix", tuple(tuple(row) for row in rows))
         return Node("fn", ("det", matrix)) if environment == "vmatrix" else matrix

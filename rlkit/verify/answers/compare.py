@@ -142,7 +142,7 @@ def _same_collection(gold: Node, answer: Node) -> bool:
 def _distinct(items: list[Node]) -> list[Node]:
     out: list[Node] = []
     for item in items:
-        if not any(_same(item, other) for other in out):
+        if not any(_same_item(item, other) for other in out):
             out.append(item)
     return out
 
@@ -152,11 +152,16 @@ def _matched(left: list[Node], right: list[Node]) -> bool:
         raise NotExact
     rest = list(right)
     for item in left:
-        found = next((k for k, other in enumerate(rest) if _same(item, other)), None)
+        found = next((k for k, other in enumerate(rest) if _same_item(item, other)), None)
         if found is None:
             return False
         rest.pop(found)
     return True
+
+
+def _same_item(left: Node, right: Node) -> bool:
+    """Within a collection {1} is not 1."""
+    return (left.op == "set") == (right.op == "set") and _same(left, right)
 
 
 def _same_system(gold: Node, answer: Node) -> bool:

@@ -164,7 +164,7 @@ def strip_wrappers(text: str) -> str:
                 break
         if (match := _BOXED.fullmatch(text)) and _balanced(match[1]):
             text = match[1]
-        text = re.sub(r"(?<![.\\])[.,;:]$", "", text)
+        text = re.sub(r"(?<![.\\])[.,;:]$|(?<!\\)\\$", "", text)
         text = _LEAD.sub("", text, count=1) if _LEAD.match(text) else text
         if text == before:
             break

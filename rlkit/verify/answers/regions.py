@@ -47,7 +47,10 @@ class _Line:
         sign = infinite(node)
         if sign:
             return self.size if sign > 0 else -1
-        return 2 * next(k for k, point in enumerate(self._points) if same_expression(node, point)) + 1
+        found = next((k for k, point in enumerate(self._points) if same_expression(node, point)), None)
+        if found is None:
+            raise NotExact
+        return 2 * found + 1
 
 
 def _order(left: Node, right: Node) -> int:
@@ -55,7 +58,7 @@ def _order(left: Node, right: Node) -> int:
     difference = evaluator.value(left) - evaluator.value(right)
     if evaluator.mp.im(difference) != 0:
         raise NotExact
-    return 1 if difference > 0 else -1
+    return 1 if evaluator.mp.re(difference) > 0 else -1
 
 
 def same_region(left: Node, right: Node) -> bool:
@@ -122,9 +125,9 @@ def _root(line: Node) -> tuple[int, Node]:
         raise NotExact
     evaluator = Evaluator(_DIGITS, {})
     value = evaluator.value(slope)
-    if evaluator.is_zero(value):
+    if evaluator.is_zero(value) or evaluator.mp.im(value) != 0:
         raise NotExact
-    return (1 if value > 0 else -1), negate(divide(start, slope))
+    return (1 if evaluator.mp.re(value) > 0 else -1), negate(divide(start, slope))
 
 
 def _names(node: Node) -> frozenset[str]:

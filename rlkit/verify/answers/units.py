@@ -64,6 +64,11 @@ cent: cent cents ¢
 unit: unit units
 acre: acre acres
 hectare: hectare hectares
+m^2: 平方米
+cm^2: 平方厘米
+km^2: 平方千米 平方公里
+m^3: 立方米
+cm^3: 立方厘米
 people: person people persons 人 个 只 本 名 种
 time: time times 次
 """
@@ -78,7 +83,7 @@ _NOUN_TEXT = """
     bottle candy candie cake slice piece team player worker employee house room chair table toy bag pencil pen
     pizza song step round trip gram percent item integer solution root pair value element term vertice edge face
     diagonal subset combination permutation arrangement outcome possibilitie choice sheet stamp sticker brownie
-    cupcake muffin donut shirt shoe dozen hat ring kilowatt customer passenger kid friend crayon fish row column
+    cupcake muffin donut shirt shoe hat ring kilowatt customer passenger kid friend crayon fish row column
     seat class school store letter word bead pie mango pear banana grape lemon peach carrot potato potatoe tomato
     tomatoe"""
 _NOUNS = frozenset(_NOUN_TEXT.split())
@@ -89,11 +94,15 @@ _TEXTUAL = re.compile(
     r"\{(?P<words>[^{}]*)\}(?P<power>" + _SUPERSCRIPT + r")[ .]*"
 )
 _BARE = re.compile(
-    r"(?P<head>.*[\d})\].°%!])(?P<gap> *)"
+    r"(?P<head>.*(?:[\d})\].°%!]|\\pi(?= [A-Za-z]{2}| m ?\^)))(?P<gap> *)"
     r"(?P<words>(?:[A-Za-zΩμ]+|(?<=[A-Za-z]) ?/ ?(?=[A-Za-z])|[一-鿿]+)(?: ?(?:/|\\cdot) ?[A-Za-zΩ]+| [A-Za-zΩ]+)*)"
     r"(?P<power>" + _SUPERSCRIPT + r")[ .]*"
 )
 _SIGN_BEHIND = re.compile(r"(?P<head>.*\S) ?(?P<sign>°|\\\$|[$€£¥¢])[ .]*")
+_JOINED = re.compile(
+    r"\\(?:text|mathrm|textrm|mbox) ?\{([^{}]*)\}(?:\^ ?\{? ?(-?\d) ?\}?)? ?(/|\\cdot) ?"
+    r"\\(?:text|mathrm|textrm|mbox) ?\{([^{}]*)\}"
+)
 _OHM = re.compile(r"(?<=[\d}]) ?\\Omega ?$")
 _MICRO = re.compile(r"(?<=[\d}]) ?\\mu ?(?:\\(?:text|mathrm) ?\{ ?)?([A-Za-z]{1,2}) ?\}?$")
 _CELSIUS = re.compile(
@@ -171,7 +180,9 @@ def _spelled(words: str, power: str, *, any_noun: bool) -> str | None:
     if not out and pending:
         out.append("square" if pending == "^2" else "cubic")
     power = re.sub(r"[^\d-]", "", power)
-    return ("".join(out) + (f"^{power}" if power else "")) if out else None
+    if not any(re.match(r"[^\^/· ]", piece) for piece in out):
+        return None
+    return "".join(out) + (f"^{power}" if power else "")
 
 
 def _take_sign(text: str) -> tuple[str, str] | None:
@@ -219,6 +230,8 @@ def split_unit(text: str) -> tuple[str, str, bool]:
         text: A normalised answer.
     """
     unit, ambiguous = "", False
+    for _ in range(3):
+        text = _JOINED.sub(lambda m: rf"\text{{{m[1]}{'^' + m[2] if m[2] else ''} {m[3]} {m[4]}}}", text)
     text = _MICRO.sub(r"\\text{micro\1}", _OHM.sub(r"\\text{ohm}", text))
     if match := _CELSIUS.fullmatch(text):
         return match["head"].strip(), "°" + (match["letter"] or match["bare"]), False

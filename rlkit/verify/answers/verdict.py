@@ -47,7 +47,7 @@ def judge_texts(gold: str, answer: str, options: Options, gold_is_read: Callable
     chosen = _by_letter(normalize(gold), normalize(answer), options.choices)
     if chosen is not None:
         return chosen
-    imaginary = _INDEX_I.search(gold) is None
+    imaginary = _INDEX_I.search(gold) is None and re.search(r"_\{? ?i ?=", answer) is None
     wanted = read(gold, imaginary)
     fault = _fault(wanted.tree) if wanted.tree is not None else ""
     gold_is_read()
