@@ -13,109 +13,19 @@ import contextlib
 import json
 import os
 import queue
-import select
-import struct
-import subprocess
-import sys
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from rlkit.records import Verdict
 from rlkit.verify.extract import extract_answer
+from rlkit.verify.math_process import START_TIMEOUT_S, UNREAD, Worker, WorkerLost
 from rlkit.verify.number import plain_number
-from rlkit.verify.worker import MAX_MESSAGE, send
 
-_START_TIMEOUT_S = 120.0
-_UNREAD = "the gold cannot be read: "
-_CRASHED_EARLY = _UNREAD + "crash"
+_CRASHED_EARLY = UNREAD + "crash"
 _MAX_CHARS = 2000
-_START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from rlkit.verify.worker import main; main(int(sys.argv[1]))"
-
-
-class _Lost(Exception):
-    """The worker gave no verdict: "timeout", "memory" or "crash"."""
-
-
-class _Worker:
-    """One judging process; ready when the constructor returns."""
-
-    def __init__(self, memory_mb: int) -> None:
-        root = str(Path(__file__).resolve().parents[2])
-        self._process = subprocess.Popen(
-            [sys.executable, "-I", "-c", _START, root, str(memory_mb)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={},
-            start_new_session=True,
-        )
-        try:
-            self._receive(time.monotonic() + _START_TIMEOUT_S)
-        except _Lost:
-            self.kill()
-            raise
-
-    def judge(self, row: Mapping[str, Any], timeout_s: float) -> tuple[str, str]:
-        """(verdict, detail); after "timeout", "memory" or "crash" as detail this worker is dead."""
-        deadline = time.monotonic() + timeout_s
-        gold_is_read = False
-        try:
-            send(self._stdin, {**row, "cpu_s": timeout_s})
-            while True:
-                message = self._receive(deadline)
-                if "verdict" in message:
-                    return message["verdict"], message["detail"]
-                if "memory" in message:
-                    raise _Lost("memory")
-                gold_is_read = True
-        except (_Lost, OSError) as e:
-            self.kill()
-            detail = str(e) if isinstance(e, _Lost) else "crash"
-            return ("wrong", detail) if gold_is_read else ("unscored", _UNREAD + detail)
-
-    @property
-    def alive(self) -> bool:
-        """Whether it can judge another row."""
-        return self._process.poll() is None
-
-    def kill(self) -> None:
-        """Ends the process at once and waits for its end."""
-        self._process.kill()
-        self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
-            with contextlib.suppress(OSError):
-                pipe.close()  # type: ignore[union-attr]
-
-    @property
-    def _stdin(self) -> int:
-        assert self._process.stdin is not None
-        return self._process.stdin.fileno()
-
-    def _receive(self, deadline: float) -> dict[str, Any]:
-        (size,) = struct.unpack("!I", self._read(4, deadline))
-        if size > MAX_MESSAGE:
-            raise _Lost("crash")
-        message: dict[str, Any] = json.loads(self._read(size, deadline))
-        return message
-
-    def _read(self, size: int, deadline: float) -> bytes:
-        assert self._process.stdout is not None
-        fd = self._process.stdout.fileno()
-        poll = select.poll()
-        poll.register(fd, select.POLLIN)
-        data = b""
-        while len(data) < size:
-            if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
-                raise _Lost("timeout")
-            chunk = os.read(fd, size - len(data))
-            if not chunk:
-                raise _Lost("timeout" if self._process.wait() == -24 else "crash")  # 24: SIGXCPU
-            data += chunk
-        return data
 
 
 class MathJudge:
@@ -150,9 +60,11 @@ class MathJudge:
         self._memory_mb = memory_mb
         self._last_number = last_number
         self._options = {"tolerance": tolerance, "unevaluated": unevaluated}
-        self._workers: queue.LifoQueue[_Worker | None] = queue.LifoQueue()
+        self._workers: queue.LifoQueue[Worker | None] = queue.LifoQueue()
         for _ in range(num_workers):
             self._workers.put(None)
+        self._spares: queue.SimpleQueue[Worker | None] = queue.SimpleQueue()
+        self._num_spares = 0
         self._cache_rows = cache_rows
         self._cache: OrderedDict[str, tuple[str, str]] = OrderedDict()
         self._lock = threading.Lock()
@@ -194,8 +106,8 @@ class MathJudge:
             for _ in range(self._workers.qsize()):
                 worker = self._workers.get()
                 try:
-                    worker = worker if worker is not None and worker.alive else _Worker(self._memory_mb)
-                except _Lost as e:
+                    worker = worker if worker is not None and worker.alive else Worker(self._memory_mb)
+                except WorkerLost as e:
                     raise OSError(f"a judging process did not start: {e}") from e
                 finally:
                     taken.callback(self._workers.put, worker)
@@ -208,10 +120,34 @@ class MathJudge:
                 if worker is not None:
                     worker.kill()
                 self._workers.put(None)
+        while (spare := self._take_spare()) is not None:
+            spare.kill()
+
+    def _prepare_spare(self) -> None:
+        """Starts a worker beside a row that is slow, so that the next one need not wait for its start."""
+        with self._lock:
+            if self._num_spares:
+                return
+            self._num_spares += 1
+        threading.Thread(target=self._start_spare, daemon=True).start()
+
+    def _start_spare(self) -> None:
+        try:
+            self._spares.put(Worker(self._memory_mb))
+        except (WorkerLost, OSError):
+            self._spares.put(None)
+
+    def _take_spare(self) -> Worker | None:
+        """The spare worker, once it has started; None where none was asked for or it did not start."""
+        with self._lock:
+            if not self._num_spares:
+                return None
+            self._num_spares -= 1
+        return self._spares.get(timeout=2 * START_TIMEOUT_S)
 
     def _judge(self, gold: str, answer: str, options: dict[str, Any]) -> tuple[str, str]:
         if len(gold) > _MAX_CHARS or not gold.strip() or "\0" in gold:
-            return "unscored", _UNREAD + "empty or too long"
+            return "unscored", UNREAD + "empty or too long"
         # An unreadable answer to an unreadable gold is unscored, so the gold comes first.
         if len(answer) > _MAX_CHARS or not answer.strip() or "\0" in answer:
             answer = ""
@@ -232,10 +168,12 @@ class MathJudge:
             if key in self._cache:
                 self._cache.move_to_end(key)
                 return self._cache[key]
-        found = self._ask(row)
-        if found == ("unscored", _CRASHED_EARLY):
+        deadline = time.monotonic() + self._timeout_s
+        found = self._ask(row, self._timeout_s)
+        left = deadline - time.monotonic()
+        if found == ("unscored", _CRASHED_EARLY) and left > self._timeout_s / 2:
             # It may have died while it was idle, by another's hand; a gold that kills it will do so again.
-            found = self._ask(row)
+            found = self._ask(row, left)
         # A deadline passed may be the machine's doing; it is judged anew.
         if found[0] == "unscored" or found[1] == "timeout" or not self._cache_rows:
             return found
@@ -245,13 +183,13 @@ class MathJudge:
                 self._cache.popitem(last=False)
         return found
 
-    def _ask(self, row: dict[str, Any]) -> tuple[str, str]:
+    def _ask(self, row: dict[str, Any], timeout_s: float) -> tuple[str, str]:
         worker = self._workers.get()
         try:
             if worker is None or not worker.alive:
-                worker = _Worker(self._memory_mb)
-            return worker.judge(row, self._timeout_s)
-        except (_Lost, OSError) as e:
+                worker = self._take_spare() or Worker(self._memory_mb)
+            return worker.judge(row, timeout_s, self._prepare_spare)
+        except (WorkerLost, OSError) as e:
             worker = None
             return "unscored", f"the judge could not start: {e}"
         finally:

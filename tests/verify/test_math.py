@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlkit.verify import math as math_module
+from rlkit.verify import math_process
 from rlkit.verify.math import MathJudge
 
 
@@ -117,7 +117,7 @@ def test_what_an_answer_does_to_its_worker_is_named_and_costs_its_row_only(monke
         f"v.same_answer = lambda g, a: {does} if 'y' in str(a) else right(g, a); from rlkit.verify.worker import main"
     )
     monkeypatch.setattr(
-        math_module, "_START", math_module._START.replace("from rlkit.verify.worker import main", patch)
+        math_process, "_START", math_process._START.replace("from rlkit.verify.worker import main", patch)
     )
     judge = MathJudge(timeout_s=1.0)
     verdict = judge.judge(r"\sqrt{7}", "y")
