@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from rlkit import __version__
+from rlkit import __version__, reward_cli, verify_cli
 from rlkit.errors import RlkitError, UsageError
 
 if TYPE_CHECKING:
@@ -205,6 +205,16 @@ def _plan(args: argparse.Namespace) -> int:
     return 2 if plan.refusals else 0
 
 
+def _doctor(args: argparse.Namespace) -> int:
+    from rlkit import doctor
+
+    return doctor.run(args)
+
+
+def _configure_doctor(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print it as JSON")
+
+
 COMMANDS = {
     "train": Command(
         "Run a recipe: fine-tune the model and leave everything of the run on disk.", _configure_train, _train
@@ -214,4 +224,9 @@ COMMANDS = {
         _configure_plan,
         _plan,
     ),
+    "verify": Command("Judge answers from a file, without a model or a recipe.", verify_cli.configure, verify_cli.run),
+    "reward": Command(
+        "Score a file with a recipe's reward, test a reward plugin, or start one.", reward_cli.configure, reward_cli.run
+    ),
+    "doctor": Command("Say what this machine can do, and what to enable where it cannot.", _configure_doctor, _doctor),
 }

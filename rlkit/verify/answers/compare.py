@@ -112,16 +112,18 @@ def _is_region(node: Node) -> bool:
 def _same_regions(gold: Node, answer: Node) -> bool:
     if gold.op == "rel" and answer.op == "rel" and len(symbols(gold)) > 1:
         return same_inequality(gold, answer)
-    for left in _as_regions(gold):
-        for right in _as_regions(answer):
-            try:
-                if same_region(left, right):
-                    return True
-            except (NotExact, Undefined):
-                continue
+    if any(_one_region(left, right) for left in _as_regions(gold) for right in _as_regions(answer)):
+        return True
     if gold.op == answer.op == "rel":
         return same_inequality(gold, answer)
     return gold.op == answer.op == "union" and _same_collection(gold, answer)
+
+
+def _one_region(gold: Node, answer: Node) -> bool:
+    try:
+        return same_region(gold, answer)
+    except (NotExact, Undefined):
+        return False
 
 
 def _as_regions(node: Node) -> list[Node]:

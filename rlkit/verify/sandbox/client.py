@@ -6,6 +6,7 @@ that nothing of it is left.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import importlib.util
 import json
@@ -31,6 +32,7 @@ _START = (
 )
 _START_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 10.0
+_MAX_ANSWER = 65536
 _QUIET_LIBRARIES = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
@@ -52,7 +54,8 @@ class ZygoteSandbox:
         """
         if self._last is not None:
             # Ends it, if its caller has not.
-            self._last.finish()
+            with contextlib.suppress(SandboxError):
+                self._last.finish()
         is_warm = self._control is not None and job.packages == self._packages and not (self._last and self._last.lost)
         if is_warm:
             # One that the kernel ended meanwhile, to save memory, is no reason to fail.
@@ -60,12 +63,12 @@ class ZygoteSandbox:
                 return self._hand_over(job)
         self.close()
         self._packages = job.packages
-        self._control = self._open()
         try:
+            self._open()
             return self._hand_over(job)
         except OSError as e:
             self.close()
-            raise SandboxError(f"the sandbox did not take a job: {e}") from e
+            raise SandboxError(f"the sandbox could not start: {e}") from e
 
     def _hand_over(self, job: Job) -> Run:
         assert self._control is not None
@@ -88,42 +91,35 @@ class ZygoteSandbox:
         self._process.wait()
         self._process = None
 
-    def _open(self) -> socket.socket:
+    def _open(self) -> None:
+        """Starts a zygote. Raises OSError, SandboxError."""
         if sys.platform != "linux" or kernel.machine() not in seccomp.MACHINES:
-            raise SandboxError(
-                f"the sandbox needs Linux on x86-64 or aarch64, not {sys.platform} on {kernel.machine()}"
+            raise SandboxError(f"it needs Linux on x86-64 or aarch64, not {sys.platform} on {kernel.machine()}")
+        config = {
+            "tier": self.tier,
+            "imports": self._packages,
+            "packages": _installed(self._packages),
+            "scratch": tempfile.gettempdir(),
+        }
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._process = subprocess.Popen(
+                # -s -P -S and an environment of ours: what -I would do, with the hash seed fixed.
+                [sys.executable, "-s", "-P", "-S", "-B", "-X", "utf8", "-c", _START],
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env={"PYTHONHASHSEED": "0"} | (_QUIET_LIBRARIES if self._packages else {}),
+                start_new_session=True,
+                cwd="/",
             )
-        control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._control = control
-        try:
-            with theirs:
-                self._process = subprocess.Popen(
-                    # -s -P -S and an environment of ours: what -I would do, with the hash seed fixed.
-                    [sys.executable, "-s", "-P", "-S", "-B", "-X", "utf8", "-c", _START],
-                    stdin=theirs.fileno(),
-                    stdout=subprocess.DEVNULL,
-                    stderr=None,
-                    env={"PYTHONHASHSEED": "0"} | (_QUIET_LIBRARIES if self._packages else {}),
-                    start_new_session=True,
-                    cwd="/",
-                )
-            control.settimeout(_START_TIMEOUT_S)
-            control.send(str(_ROOT).encode())
-            config = {
-                "tier": self.tier,
-                "imports": self._packages,
-                "packages": _installed(self._packages),
-                "scratch": tempfile.gettempdir(),
-            }
-            control.send(json.dumps(config).encode())
-            answer = json.loads(control.recv(65536) or '{"error": "its process ended"}')
-        except OSError as e:
-            self.close()
-            raise SandboxError(f"the sandbox could not start: {e}") from e
+        self._control.settimeout(_START_TIMEOUT_S)
+        self._control.send(str(_ROOT).encode())
+        self._control.send(json.dumps(config).encode())
+        answer = json.loads(self._control.recv(_MAX_ANSWER) or '{"error": "its process ended"}')
         if "error" in answer:
             self.close()
             raise SandboxError(f"the sandbox could not start: {answer['error']}")
-        return control
 
 
 def _installed(packages: tuple[str, ...]) -> dict[str, str]:
@@ -162,3 +158,13 @@ def lease(tier: Tier | Literal["auto"], packages: tuple[str, ...] = ()) -> Itera
         raise
     with _lock:
         idle.append(sandbox)
+
+
+@atexit.register
+def _close_idle() -> None:
+    """Their keepers would do it when this process has ended; so they are gone before."""
+    with _lock:
+        idle = [sandbox for key, sandboxes in _idle.items() if key[0] == os.getpid() for sandbox in sandboxes]
+        _idle.clear()
+    for sandbox in idle:
+        sandbox.close()

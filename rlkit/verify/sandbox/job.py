@@ -77,7 +77,11 @@ class Running(Protocol):
         """Until the job ends by itself or hits a limit (a job without frames: a script that reads and prints)."""
 
     def finish(self) -> Outcome:
-        """Ends whatever is left of the job, processes, files and memory, and says how it went. Safe to call twice."""
+        """Ends whatever is left of the job, processes, files and memory, and says how it went. Safe to call twice.
+
+        Raises:
+            SandboxError: the sandbox itself failed to run the job.
+        """
 
 
 class Sandbox(Protocol):

@@ -1,0 +1,87 @@
+"""Work folders of jobs on an ordinary file system: measured while a job runs, removed after it."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+
+_MAX_DEPTH = 64
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def count_files(folder: str, most: int) -> int:
+    """Files and folders below `folder`, counted to a little above `most`; nested deeper than 64 counts as above it.
+
+    The owner may change the folder meanwhile; whatever cannot be read then is left out.
+    """
+    total, queue = 0, [(folder, 0)]
+    while queue and total <= most:
+        path, depth = queue.pop()
+        if depth > _MAX_DEPTH:
+            return most + 1
+        folders, count = _entries(path, most)
+        total += count
+        queue += [(inner, depth + 1) for inner in folders]
+    return total
+
+
+def _entries(path: str, most: int) -> tuple[list[str], int]:
+    """The folders in a folder, and the number of all entries, which stops above `most`."""
+    folders, count = [], 0
+    with contextlib.suppress(OSError), os.scandir(path) as entries:
+        for entry in itertools.islice(entries, most + 1):
+            count += 1
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(entry.path)
+    return folders, count
+
+
+def bytes_written(pid: int) -> int:
+    """Bytes that a process and its threads have passed to write calls so far.
+
+    Raises:
+        OSError: the process has ended, or this kernel does not count.
+    """
+    with open(f"/proc/{pid}/io") as f:
+        return int(dict(line.split(":", 1) for line in f)["wchar"])
+
+
+def remove_folder(folder: str) -> None:
+    """Removes a folder and all below it: also folders nested deeper than a path may be long, and ones without rights.
+
+    Nobody changes it meanwhile: its job has ended. One descriptor at a time: down into the first folder found, up when
+    all is removed.
+    """
+    os.chmod(folder, 0o700)
+    current = os.open(folder, _FOLDER)
+    names: list[str] = []
+    while True:
+        os.fchmod(current, 0o700)
+        inner = _empty(current)
+        if inner is not None:
+            os.chmod(inner, 0o700, dir_fd=current)
+            below = os.open(inner, _FOLDER, dir_fd=current)
+            names.append(inner)
+        elif names:
+            below = os.open("..", _FOLDER, dir_fd=current)
+            os.rmdir(names.pop(), dir_fd=below)
+        else:
+            break
+        os.close(current)
+        current = below
+    os.close(current)
+    os.rmdir(folder)
+
+
+def _empty(current: int) -> str | None:
+    """Removes what is not a folder, and empty folders; returns the name of a folder that is not empty."""
+    for name in os.listdir(current):
+        try:
+            os.unlink(name, dir_fd=current)
+        except IsADirectoryError:
+            try:
+                os.rmdir(name, dir_fd=current)
+            except OSError:
+                return name
+    return None

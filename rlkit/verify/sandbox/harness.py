@@ -1,0 +1,213 @@
+"""What runs inside the sandbox: executes the candidate, passes it arguments, encodes what it returns.
+
+One job, one process. `request["mode"]` says what it is for:
+
+- "function": calls `entry_point` once with `args` and `kwargs` and sends one frame: its value or its error;
+- "stdin": runs the program as a script, to its end; its exit status and its output are the result;
+- "serve": runs the program, then answers calls, one frame each, until it is ended;
+- "tester": runs test code; what it calls is answered by a job in mode "serve", over the judge (see tester.py).
+
+Nothing here is a secret and nothing here is trusted: a candidate shares the process and can write any frame itself. It
+can only lie about what it returned. Standard library only, so that every tier runs the same file.
+"""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import functools
+import os
+import random
+import sys
+import types
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from rlkit.verify.sandbox import tester
+from rlkit.verify.sandbox.values import BadValue, Tree, decode, encode, read_frame, write_frame
+
+_MAX_DETAIL = 300
+
+
+class Channel(Protocol):
+    """Frames to and from the judge."""
+
+    def send(self, frame: bytes) -> None:
+        """Sends one frame."""
+
+    def receive(self) -> bytes | None:
+        """The next frame, or None when there are no more."""
+
+
+class DescriptorChannel:
+    """Frames over a file descriptor: 4 bytes of length, big end first, then the frame."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def send(self, frame: bytes) -> None:
+        """Sends one frame."""
+        data = len(frame).to_bytes(4, "big") + frame
+        while data:
+            data = data[os.write(self._descriptor, data) :]
+
+    def receive(self) -> bytes | None:
+        """The next frame, or None when the judge has closed its end."""
+        head = self._read(4)
+        return None if head is None else self._read(int.from_bytes(head, "big"))
+
+    def _read(self, size: int) -> bytes | None:
+        data = bytearray()
+        while len(data) < size:
+            chunk = os.read(self._descriptor, min(size - len(data), 1 << 16))
+            if not chunk:
+                return None
+            data += chunk
+        return bytes(data)
+
+
+def main(request: dict[str, Any], channel: int) -> None:
+    """Runs one job over a descriptor and ends this process."""
+    os._exit(serve(request, DescriptorChannel(channel)))
+
+
+def serve(request: dict[str, Any], channel: Channel) -> int:
+    """Runs one job; returns the exit status."""
+    # Same program, same arguments, same result.
+    random.seed(0)
+    if request["mode"] == "stdin":
+        return _script(request["program"], channel)
+    work = {"function": _function, "serve": _serve_calls, "tester": tester.run}[request["mode"]]
+    try:
+        work(request, channel)
+    # Whatever a candidate raises ends here, SystemExit and KeyboardInterrupt too.
+    except BaseException as e:
+        channel.send(write_frame(describe(e)))
+    return 0
+
+
+def describe(error: BaseException) -> dict[str, Any]:
+    """An error as a message; its text is the candidate's, and so is the code that makes it."""
+    if isinstance(error, MemoryError):
+        return {"status": "memory"}
+    try:
+        name = type(error).__name__
+        return {"status": "error", "type": name, "detail": f"{name}: {error}"[:_MAX_DETAIL]}
+    except BaseException:
+        return {"status": "error", "type": "", "detail": "an exception that cannot be shown"}
+
+
+def _module(name: str) -> dict[str, Any]:
+    """A new module's namespace: dataclasses, pickle and typing look theirs up in sys.modules."""
+    module = types.ModuleType(name)
+    sys.modules[name] = module
+    return module.__dict__
+
+
+def load(program: str, name: str) -> dict[str, Any]:
+    """Executes a program as the module `name`; returns its namespace."""
+    space = _module(name)
+    exec(compile(program, "program.py", "exec"), space)
+    return space
+
+
+def _function(request: dict[str, Any], channel: Channel) -> None:
+    # Not "__main__": what stands under the guard is the program's own try-out, with input() in it.
+    space = load(request["program"], "program")
+    function = find_entry(space, request["entry_point"])
+    args = [decode(arg) for arg in request["args"]]
+    kwargs = {name: decode(value) for name, value in request["kwargs"].items()}
+    channel.send(_reply(lambda: encode(function(*args, **kwargs))))
+
+
+def _reply(work: Callable[[], Tree]) -> bytes:
+    try:
+        return write_frame({"status": "value", "value": work()})
+    except BadValue as e:
+        return write_frame({"status": "error", "type": "", "detail": f"returned {e}"})
+
+
+def find_entry(space: dict[str, Any], entry_point: str) -> Any:
+    """The function behind "f", or the method behind "Solution().f" or "Solution.f", of a new instance.
+
+    Raises:
+        NameError: there is none.
+    """
+    owner, _, method = entry_point.partition(".")
+    found = space.get(owner.removesuffix("()"))
+    if method and isinstance(found, type):
+        found = getattr(found(), method, None)
+    elif method:
+        found = None
+    if not callable(found):
+        raise NameError(f"there is no function {entry_point}")
+    return found
+
+
+def _serve_calls(request: dict[str, Any], channel: Channel) -> None:
+    space = load(request["program"], "program")
+    # Objects without an encoding stay here; the tester holds their numbers.
+    kept: list[Any] = []
+    channel.send(write_frame({"status": "ready"}))
+    while (frame := channel.receive()) is not None:
+        try:
+            reply = _reply(functools.partial(_answer, read_frame(frame), space, kept))
+        # What a call raises is an answer, and the next call may be another's.
+        except BaseException as e:
+            reply = write_frame(describe(e))
+        channel.send(reply)
+
+
+def _answer(message: dict[str, Any], space: dict[str, Any], kept: list[Any]) -> Tree:
+    def find(tree: Tree) -> Any:
+        tag, which = tree
+        if tag != "@":
+            raise BadValue("not a value")
+        return getattr(builtins, which) if isinstance(which, str) else kept[which]
+
+    def keep(value: Any) -> Tree:
+        kept.append(value)
+        return ["@", len(kept) - 1]
+
+    target = message["target"]
+    owner = find_entry(space, target) if isinstance(target, str) else kept[target]
+    if message["op"] == "get":
+        return encode(getattr(owner, message["name"]), keep)
+    if message["op"] == "set":
+        setattr(owner, message["name"], decode(message["value"], find))
+        return None
+    args = [decode(arg, find) for arg in message["args"]]
+    kwargs = {name: decode(value, find) for name, value in message["kwargs"].items()}
+    return encode(owner(*args, **kwargs), keep)
+
+
+def _script(program: str, channel: Channel) -> int:
+    """Runs a program as `python program.py` would, to the end of its threads and exit handlers."""
+    sys.argv = ["program.py"]
+    # New ones over the same descriptors: the warm process opened its own before they were this job's.
+    sys.stdin = open(0, encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115
+    sys.stdout = open(1, "w", encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115
+    status = 0
+    try:
+        load(program, "__main__")
+    except SystemExit as e:
+        status = e.code if isinstance(e.code, int) else int(e.code is not None)
+    # The candidate's own: a traceback for a script is a line in the verdict here.
+    except BaseException as e:
+        channel.send(write_frame(describe(e)))
+        status = 1
+    return _shut_down() or status & 0xFF
+
+
+def _shut_down() -> int:
+    """What an interpreter does at its end: waits for threads, calls exit handlers, writes what is buffered."""
+    threading = sys.modules.get("threading")
+    atexit = sys.modules.get("atexit")
+    with contextlib.suppress(BaseException):
+        threading._shutdown() if threading else None
+        atexit._run_exitfuncs() if atexit else None
+    try:
+        sys.stdout.flush()
+    except BaseException:
+        return 120
+    return 0

@@ -1,0 +1,174 @@
+"""Tier "landlock": where no namespaces can be made, Landlock for the files and seccomp for all else.
+
+The network, signals, limits and priorities of others, ptrace and file metadata, none of which every version of Landlock
+covers, are refused by the seccomp filter. The work folder is on an ordinary file system, which has no bound of its own:
+the zygote counts while a job runs. Not covered: a program can learn whether a path exists and when it was changed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Mapping
+
+from rlkit.verify.sandbox import boundary, folder, job_process, kernel, landlock, python_files, seccomp
+
+_CHECK_EVERY_S = 0.01
+_SCRATCH = ("/tmp", "/var/tmp", "/dev/shm")
+
+
+class FolderBoundary:
+    """Tier "unsafe_none": a user id where that can be had, a folder, and limits. It contains nothing."""
+
+    def __init__(self, packages: Mapping[str, str], scratch: str) -> None:
+        """`packages`: where each entry of the packages that programs may import stands, by its name; `scratch`: the
+        judge's folder for temporary files.
+        """
+        self._packages, self._scratch = packages, scratch
+        self._base = self._work = ""
+        self._proc = -1
+        self._own_user = False
+        self._kept: list[int] = []
+
+    def enter(self) -> None:
+        """Gives up root, keeping a way to Python's files where only root may read them."""
+        uid = boundary.job_uid()
+        self._proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY)
+        opened = {path: os.open(path, os.O_PATH) for path in (*sys.path, *self._packages.values())}
+        if uid is not None:
+            self._own_user = True
+            boundary.give_up_root(uid)
+        reached = {path: self._way(path, descriptor) for path, descriptor in opened.items()}
+        _move_imports({path: way for path, way in reached.items() if path != way})
+        self._base = _new_folder(self._scratch, *_SCRATCH)
+        # One folder that can be listed, as the one where they are installed may not be.
+        links = os.path.join(self._base, "packages")
+        os.mkdir(links)
+        for name, path in self._packages.items():
+            os.symlink(reached[path], os.path.join(links, name))
+        sys.path.append(links)
+        kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
+
+    def _way(self, path: str, descriptor: int) -> str:
+        if os.access(path, os.R_OK):
+            os.close(descriptor)
+            return path
+        self._kept.append(descriptor)
+        # Through a descriptor no folder above needs to be passed.
+        return f"/proc/self/fd/{descriptor}"
+
+    def settle(self) -> None:
+        """Orphans come to this process."""
+        kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
+
+    def base_threads(self) -> int:
+        """The keeper and the zygote, or all that this user runs."""
+        return 2 if self._own_user else boundary.threads_of(os.getuid(), self._proc)
+
+    def open_folder(self, limits: Mapping[str, float]) -> None:
+        """A new folder."""
+        self._work = os.path.join(self._base, "job")
+        os.chmod(self._base, 0o700)  # which a program of the same user can change
+        os.mkdir(self._work, 0o700)
+
+    def seal(self) -> None:
+        """Enters the folder; nothing else."""
+        kernel.die_with_parent()
+        os.chdir(self._work)
+        job_process.close_the_rest(self._kept)
+
+    def check_every_s(self) -> float | None:
+        """Often, as a program writes a gigabyte a second."""
+        return _CHECK_EVERY_S
+
+    def exceeded(self, pid: int, limits: Mapping[str, float]) -> str:
+        """Bytes written in total, and files at once."""
+        with contextlib.suppress(OSError):
+            # Standard output and the channel have a bound of their own.
+            if folder.bytes_written(pid) > limits["disk_mb"] * 2**20 + 2 * limits["output_kb"] * 1024:
+                return "disk"
+        return "disk" if folder.count_files(self._work, boundary.MAX_FILES) > boundary.MAX_FILES else ""
+
+    def clean(self) -> None:
+        """Ends all children and removes the folder."""
+        boundary.end_children()
+        if self._work:
+            folder.remove_folder(self._work)
+            self._work = ""
+
+    def address_space(self) -> int:
+        """Of the zygote."""
+        return boundary.address_space(self._proc)
+
+    def leave(self) -> None:
+        """Ends whoever came from the zygote to its keeper, and removes the place of the work folders."""
+        boundary.end_children()
+        folder.remove_folder(self._base)
+
+
+def _new_folder(*places: str) -> str:
+    """A folder of this user's own in the first of the places that lets it."""
+    for place in places:
+        folder = os.path.join(place, f"rlkit-{os.getpid()}-{os.urandom(8).hex()}")
+        with contextlib.suppress(OSError):
+            os.mkdir(folder, 0o700)
+            return folder
+    raise OSError(f"no folder can be made in {', '.join(places)}")
+
+
+def _move_imports(moved: Mapping[str, str]) -> None:
+    """Lets imports find their folders by other names: later modules, and the rest of packages imported before."""
+    sys.path[:] = [moved.get(path, path) for path in sys.path]
+    for module in list(sys.modules.values()):
+        for path in getattr(module, "__path__", []):
+            folder = next((old for old in moved if path.startswith(f"{old}/")), None)
+            if folder is not None:
+                module.__path__ = [moved[folder] + path.removeprefix(folder)]
+
+
+class LandlockBoundary(FolderBoundary):
+    """The tier's `Boundary`: rules in two layers.
+
+    The first holds the zygote and says what may be read one by one, without the packages that stand among the standard
+    library; the second holds one job, in few rules, and only takes more away: /proc, and all of /tmp but its folder.
+    """
+
+    def __init__(self, packages: Mapping[str, str], scratch: str) -> None:
+        super().__init__(packages, scratch)
+        self._abi = 0
+        self._readable: list[int] = []
+
+    def enter(self) -> None:
+        """Opens what may be read while root may still see it."""
+        self._abi = landlock.version()
+        self._zygote_rules = landlock.Ruleset(self._abi)
+        paths = [*python_files.readable_paths(), *self._packages.values()]
+        for path in filter(os.path.isdir, paths):
+            self._zygote_rules.allow_listing(path)
+        for path in python_files.without_installed(paths):
+            self._zygote_rules.allow_reading(path)
+        self._readable = [os.open(path, os.O_PATH) for path in paths]
+        super().enter()
+
+    def settle(self) -> None:
+        """The first layer."""
+        super().settle()
+        for path in python_files.DEVICES:
+            self._zygote_rules.allow_writing(path)
+        self._zygote_rules.allow_reading("/proc")
+        self._zygote_rules.allow_all(self._base)
+        self._zygote_rules.enforce()
+
+    def seal(self) -> None:
+        """The second layer, no capability, no system call that is not listed."""
+        rules = landlock.Ruleset(self._abi)
+        for descriptor in self._readable:
+            rules.allow_reading(descriptor)
+        for path in python_files.DEVICES:
+            rules.allow_writing(path)
+        rules.allow_all(self._work)
+        rules.enforce()
+        super().seal()
+        kernel.drop_capabilities()
+        seccomp.install(seccomp.filter_program(os.getpid(), modes=self._own_user, mounts=False))

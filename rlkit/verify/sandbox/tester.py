@@ -1,0 +1,137 @@
+"""Runs test code whose asserts cannot be read as data; what it calls lives in another process. Standard library only.
+
+The candidate's functions stand here as `Remote`s: a call sends its arguments to the judge, which passes them on to the
+sandbox that holds the candidate and brings the value back. Values come as plain built-ins. An object without an
+encoding stays with the candidate; here it is a number that can be called, read, written and passed back, and that is
+equal to nothing but itself. So no code of the candidate is ever in the interpreter that holds an assert.
+
+The frames, each a JSON object: {"op": "call" | "get" | "set", "target", ...} asks; {"status": "done", "token"} says
+that the test code ran to its end, "failed" that it did not, "unfit" that it cannot run here whatever the candidate is.
+"""
+
+from __future__ import annotations
+
+import builtins
+import importlib
+import sys
+import types
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from rlkit.verify.sandbox.values import BadValue, Tree, decode, encode, read_frame, write_frame
+
+_FILE = "tests.py"
+_MAX_DETAIL = 300
+
+
+class _Frames(Protocol):
+    def send(self, frame: bytes) -> None: ...
+
+    def receive(self) -> bytes | None: ...
+
+
+class Unfit(BaseException):
+    """The test code needs what no candidate can give; not an Exception, so that test code does not catch it."""
+
+
+class CandidateError(Exception):
+    """The candidate raised something that is no ordinary built-in exception."""
+
+
+class Remote:
+    """A function or an object of the candidate."""
+
+    def __init__(self, ask: Callable[..., Any], target: str | int) -> None:
+        # Past our own __setattr__, which writes to the candidate's object.
+        self.__dict__["_ask"] = ask
+        self.__dict__["_target"] = target
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Calls it with copies of the arguments."""
+        given = {name: encode(value, _keep) for name, value in kwargs.items()}
+        return self._ask(op="call", target=self._target, args=[encode(arg, _keep) for arg in args], kwargs=given)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return self._ask(op="get", target=self._target, name=name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self._ask(op="set", target=self._target, name=name, value=encode(value, _keep))
+
+
+def _keep(value: Any) -> Tree:
+    """What stands for an argument without an encoding: a candidate's own object, or a built-in by its name."""
+    if type(value) is Remote and isinstance(value._target, int):
+        return ["@", value._target]
+    name = getattr(value, "__name__", None)
+    if isinstance(name, str) and getattr(builtins, name, None) is value:
+        return ["@", name]
+    raise Unfit(f"the test code passes a {type(value).__name__}, which cannot cross to the candidate")
+
+
+def run(request: dict[str, Any], channel: _Frames) -> None:
+    """Runs `request["test_code"]`, and `check(candidate)` where it leaves that call to others; sends how it ended."""
+
+    def ask(**message: Any) -> Any:
+        channel.send(write_frame(message))
+        return _value(channel.receive(), ask)
+
+    module = types.ModuleType("tests")
+    sys.modules["tests"] = module
+    space = module.__dict__
+    code = request["test_code"]
+    try:
+        space.update({name: importlib.import_module(name) for name in request["modules"]})
+        space.update({name: Remote(ask, name) for name in request["names"]})
+        exec(compile(code, _FILE, "exec"), space)
+        if request["call_check"]:
+            space["check"](Remote(ask, request["entry_point"]))
+        end = {"status": "done", "token": request["token"]}
+    except (Unfit, ImportError) as e:
+        end = {"status": "unfit", "detail": str(e)[:_MAX_DETAIL]}
+    except MemoryError:
+        end = {"status": "memory"}
+    # An assert, or whatever the test code does with a value it did not expect.
+    except BaseException as e:
+        end = {"status": "failed", "detail": _failure(e, code)}
+    channel.send(write_frame(end))
+
+
+def _value(frame: bytes | None, ask: Callable[..., Any]) -> Any:
+    """The value in the candidate's answer; its exception is raised here."""
+    if frame is None:
+        raise CandidateError("the candidate is gone")
+    reply = read_frame(frame)
+    if reply.get("status") == "value":
+        return decode(reply.get("value"), lambda tree: _remote(tree, ask))
+    raise _exception(reply.get("type"))(str(reply.get("detail"))[:_MAX_DETAIL])
+
+
+def _remote(tree: Tree, ask: Callable[..., Any]) -> Remote:
+    tag, number = tree
+    if tag != "@" or type(number) is not int:
+        raise BadValue("not a value")
+    return Remote(ask, number)
+
+
+def _exception(name: Any) -> Callable[[str], Exception]:
+    """The built-in exception of that name, so that test code can expect it."""
+    found = getattr(builtins, name, None) if isinstance(name, str) else None
+    # An ImportError here would say that the test code cannot run, and a StopIteration would end its loops early; groups
+    # and Unicode errors take more than a text.
+    odd = (ImportError, StopIteration, StopAsyncIteration, BaseExceptionGroup, UnicodeError)
+    if isinstance(found, type) and issubclass(found, Exception) and not issubclass(found, odd):
+        return found
+    return CandidateError
+
+
+def _failure(error: BaseException, code: str) -> str:
+    """The error, and the last line of the test code that it came through."""
+    line, trace = 0, error.__traceback__
+    while trace is not None:
+        line = trace.tb_lineno if trace.tb_frame.f_code.co_filename == _FILE else line
+        trace = trace.tb_next
+    source = code.split("\n")[line - 1].strip() if line else ""
+    said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return f"{said[:150]} at {source}"[:_MAX_DETAIL]
