@@ -86,6 +86,12 @@ class Verdict:
     """Code: tests run."""
     tests: tuple[Mapping[str, Any], ...] = ()
     """Code: {"verdict", "seconds", "detail"} of each test, in order."""
+    hidden_passed: int = 0
+    """Code: tests passed of those that are held back: no part of the verdict, of passed, total or tests."""
+    hidden_total: int = 0
+    """Code: tests held back."""
+    tier: str = ""
+    """Code: what isolated the program; empty where none ran."""
 
 
 @dataclass(frozen=True)

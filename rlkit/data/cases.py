@@ -8,7 +8,11 @@ from __future__ import annotations
 import ast
 import json
 import math
+import re
+from collections.abc import Mapping
 from typing import Any
+
+_ENTRY_POINT = re.compile(r"[^\W\d]\w*(?:(?:\(\))?\.[^\W\d]\w*)?")
 
 
 def is_json_value(value: Any) -> bool:
@@ -71,6 +75,26 @@ def cases_of(statements: list[ast.stmt], function: str | None) -> tuple[str, lis
     return (function, cases) if function and cases else None
 
 
+def turn_asserts(reference: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A code reference in asserts mode as one in function mode where its whole test code is cases, else as it is.
+
+    Cases are judged outside of the program's process, each by itself; test code takes a second sandbox.
+    """
+    code, entry_point = reference.get("test_code"), reference.get("entry_point")
+    if reference.get("mode") != "asserts" or not isinstance(code, str):
+        return reference
+    try:
+        tree = ast.parse(code)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return reference
+    body = check_body(tree, entry_point)
+    found = cases_of(body, "candidate") if body else cases_of(tree.body, None)
+    if found is None:
+        return reference
+    rest = {name: value for name, value in reference.items() if name != "test_code"}
+    return {**rest, "mode": "function", "entry_point": entry_point if body else found[0], "tests": found[1]}
+
+
 def _equality(statement: ast.stmt) -> tuple[ast.Call, ast.expr] | None:
     """(f(...), expected) of `assert f(...) == expected`, with f a plain name."""
     if not isinstance(statement, ast.Assert):
@@ -92,10 +116,16 @@ def _says_nothing(statement: ast.stmt) -> bool:
     )
 
 
-def check_body(tree: ast.Module) -> list[ast.stmt] | None:
-    """Body of HumanEval's `def check(candidate)`, where the module holds nothing else that runs."""
+def check_body(tree: ast.Module, entry_point: str | None = None) -> list[ast.stmt] | None:
+    """Body of HumanEval's `def check(candidate)`, where the module holds nothing else that runs.
+
+    Args:
+        entry_point: the call `check(<entry_point>)` may follow; None: no call may.
+    """
     checks = [s for s in tree.body if isinstance(s, ast.FunctionDef) and s.name == "check"]
     others = [s for s in tree.body if s not in checks and not _is_metadata(s) and not _says_nothing(s)]
+    if entry_point is not None:
+        others = [s for s in others if ast.unparse(s) != f"check({entry_point})"]
     return checks[0].body if len(checks) == 1 and not others else None
 
 
@@ -132,9 +162,12 @@ def check_code_reference(reference: dict[str, Any]) -> str | None:
     if not isinstance(tests, list) or not tests:
         return "the code reference has no tests"
     entry_point = reference.get("entry_point")
-    if mode == "function" and not (isinstance(entry_point, str) and entry_point.isidentifier()):
+    if mode == "function" and not (isinstance(entry_point, str) and _ENTRY_POINT.fullmatch(entry_point)):
         return "the code reference has no entry_point"
-    for number, test in enumerate(tests, start=1):
+    hidden = reference.get("hidden_tests") or []
+    if not isinstance(hidden, list):
+        return "the code reference's hidden_tests are no list"
+    for number, test in enumerate([*tests, *hidden], start=1):
         if not isinstance(test, dict) or not _complete(test, mode):
             wanted = "stdin and stdout" if mode == "stdin" else "args and expected (or args_py and expected_py)"
             return f"test {number} of the code reference lacks {wanted}"

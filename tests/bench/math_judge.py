@@ -29,7 +29,7 @@ from typing import NamedTuple
 DATA = Path(os.environ.get("RLKIT_DATA_DIR", "../shared/data"))
 INTEGER = re.compile(r"-?\d+")
 FRACTION = re.compile(r"(-?)\\d?frac\{(\d+)\}\{(\d+)\}")
-WARM_UP_ROWS = 10_000
+WARM_UP_ROWS = 50_000
 WITHOUT_DIGITS = {
     r"\text{Evelyn}": "Navin",
     r"\text{Navin}": "Evelyn",

@@ -3,7 +3,7 @@ import ast
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlkit.data.cases import cases_of, check_body, helpers_of, is_json_value
+from rlkit.data.cases import cases_of, check_body, check_code_reference, helpers_of, is_json_value, turn_asserts
 from rlkit.data.mappings import humaneval, mbpp
 
 ATOMS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary(max_size=5)
@@ -127,3 +127,39 @@ def test_mbpp_setup_or_computed_values_stay_code():
     sanitized = {"prompt": "p", "test_list": ["assert f(1) == (2, 3)"], "test_imports": []}
     assert mbpp(sanitized).reference["tests"] == [{"args_py": "[1]", "expected_py": "(2, 3)"}]
     assert mbpp(sanitized).prompt == "p\n\nYour code must pass this test:\nassert f(1) == (2, 3)"
+
+
+def test_a_reference_of_plain_asserts_becomes_cases():
+    code = 'METADATA = {}\n\ndef check(candidate):\n    assert candidate(1) == [2]\n    assert True, "x"\n'
+    cases = [{"args": [1], "expected": [2]}]
+    for called in ("", "\ncheck(f)"):
+        reference = {"mode": "asserts", "entry_point": "f", "test_code": code + called, "limits": {"wall_s": 1}}
+        turned = turn_asserts(reference)
+        assert turned == {"mode": "function", "entry_point": "f", "tests": cases, "limits": {"wall_s": 1}}
+    assert turn_asserts({"mode": "asserts", "test_code": "assert g(1) == [2]"}) == {
+        "mode": "function",
+        "entry_point": "g",
+        "tests": cases,
+    }
+
+
+def test_a_reference_that_says_more_stays_as_it_is():
+    for code in ("import math\nassert f(1) == 2", "def check(c):\n    assert c(1) == 2\ncheck(g)", "(", "", 7):
+        reference = {"mode": "asserts", "entry_point": "f", "test_code": code}
+        assert turn_asserts(reference) is reference
+    function = {"mode": "function", "entry_point": "f", "tests": [{"args": [], "expected": 1}]}
+    assert turn_asserts(function) is function
+
+
+def test_code_references_are_checked_with_their_hidden_tests_and_methods():
+    test = {"args": [1], "expected": 1}
+    good = {"mode": "function", "entry_point": "f", "tests": [test]}
+    for more in ({}, {"entry_point": "Solution().f"}, {"entry_point": "Solution.f"}, {"hidden_tests": [test]}):
+        assert check_code_reference(good | more) is None
+    for more, reason in (
+        ({"entry_point": "f()"}, "entry_point"),
+        ({"entry_point": "a.b.c"}, "entry_point"),
+        ({"hidden_tests": {"args": []}}, "hidden_tests"),
+        ({"hidden_tests": [{"args": [1]}]}, "test 2"),
+    ):
+        assert reason in check_code_reference(good | more)

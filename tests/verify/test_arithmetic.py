@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlkit import find_equalities
+from rlkit import find_relations
 
 
 @pytest.mark.parametrize(
@@ -25,15 +25,15 @@ from rlkit import find_equalities
     ],
 )
 def test_stated_equalities_are_found_and_checked_exactly(text, found):
-    assert [(step.text, step.holds) for step in find_equalities(text)] == found
+    assert [(step.text, step.holds) for step in find_relations(text)] == found
 
 
 @given(st.integers(0, 10**9), st.integers(0, 10**9), st.integers(0, 10**9))
 def test_an_equality_holds_exactly_when_the_numbers_do(a, b, c):
-    (step,) = find_equalities(f"{a}+{b}={c}")
+    (step,) = find_relations(f"{a}+{b}={c}")
     assert step.holds == (a + b == c)
 
 
 @given(st.text(alphabet="0123456789+-*/^()=. x", max_size=200))
 def test_no_text_breaks_the_parser(text):
-    find_equalities(text)
+    find_relations(text)

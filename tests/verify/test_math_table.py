@@ -45,7 +45,7 @@ def judge_of():
     def judge_of(**settings: Any) -> MathJudge:
         key = tuple(sorted(settings.items()))
         if key not in judges:
-            judges[key] = MathJudge(**settings)
+            judges[key] = MathJudge(timeout_s=3.0, **settings)
         return judges[key]
 
     yield judge_of

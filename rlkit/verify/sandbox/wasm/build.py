@@ -37,7 +37,7 @@ _STACK_BYTES = 2 << 20
 MAX_TABLE_ELEMENTS = 100_000
 # One instance at a time, of one component; the sizes are what CPython's takes, with room.
 _POOL = {
-    "linear_memory_keep_resident": 14 << 20,
+    "linear_memory_keep_resident": 16 << 20,
     "table_keep_resident": 1 << 20,
     "total_memories": 4,
     "max_memories_per_component": 4,

@@ -18,12 +18,13 @@ from rlkit.verify.sandbox.values import encode
 # What programs for tests use. Not the whole library: an instance's memory is made anew for each job, and every module
 # makes it larger.
 _MODULES = """
-    abc argparse array ast base64 binascii bisect builtins calendar cmath codecs collections collections.abc colorsys
-    concurrent.futures contextlib copy copyreg csv dataclasses datetime decimal difflib dis enum errno fractions functools
-    gc getopt graphlib hashlib heapq hmac html importlib inspect io itertools json keyword linecache locale logging marshal
-    math numbers operator os os.path pathlib pickle pprint queue random re reprlib sched secrets shlex signal socket
-    statistics string stringprep struct subprocess sys tempfile textwrap threading time timeit token tokenize traceback
-    types typing unicodedata uuid warnings weakref zlib zoneinfo _strptime"""
+    abc argparse array ast base64 binascii bisect builtins calendar cmath codecs collections collections.abc
+    colorsys concurrent.futures contextlib copy copyreg csv dataclasses datetime decimal difflib dis enum errno
+    fractions functools gc getopt graphlib hashlib heapq hmac html importlib inspect io itertools json keyword
+    linecache locale logging marshal math numbers operator os os.path pathlib pickle pprint queue random re
+    reprlib sched secrets shlex signal socket statistics string stringprep struct subprocess sys tempfile
+    textwrap threading time timeit token tokenize traceback types typing unicodedata uuid warnings weakref zlib
+    zoneinfo _strptime"""
 for _name in _MODULES.split():
     importlib.import_module(_name)
 
