@@ -77,7 +77,25 @@ def reward_metrics(groups: Sequence[ScoredGroup]) -> dict[str, float]:
         metrics[f"reward/{name}"] = value
         verdicts = Counter(s.verdict for g in groups for s in g.parts[name] if s.verdict)
         metrics |= {f"verdicts/{name}/{verdict}": float(n) for verdict, n in sorted(verdicts.items())}
-    return metrics
+    return metrics | _code_metrics(groups)
+
+
+def _code_metrics(groups: Sequence[ScoredGroup]) -> dict[str, float]:
+    """Hidden tests, which the reward does not see: where their share falls behind, tests are being gamed."""
+    hidden = [found["hidden"] for found in _evidence(groups) if "hidden" in found]
+    total = sum(int(counts["total"]) for counts in hidden)
+    return {"code/hidden_passed": sum(int(counts["passed"]) for counts in hidden) / total} if total else {}
+
+
+def sandbox_tiers(groups: Sequence[ScoredGroup]) -> list[str]:
+    """How the programs in these groups were isolated."""
+    return sorted({str(found["tier"]) for found in _evidence(groups) if found.get("tier")})
+
+
+def _evidence(groups: Sequence[ScoredGroup]) -> list[Mapping[str, Any]]:
+    """What the accuracy part says it rests on, a mapping for each sample that has one."""
+    scores = [score for group in groups for score in group.parts.get("accuracy", ())]
+    return [score.evidence for score in scores if isinstance(score.evidence, Mapping)]
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from rlkit.data.stream import TaskStream
 from rlkit.evaluate import Evaluated, evaluate
 from rlkit.learner.group import LearnerGroup
 from rlkit.learner.learner import UpdateReport
-from rlkit.metrics import PhaseTimer, RunLog, reward_metrics
+from rlkit.metrics import PhaseTimer, RunLog, reward_metrics, sandbox_tiers
 from rlkit.recipe.schema import GrpoStage, Recipe
 from rlkit.records import Group, ScoredGroup, Task
 from rlkit.report import Report
@@ -68,6 +68,8 @@ class OnlineStage:
     """The last step whose update, sync and metrics are done."""
     saved_step: int = -1
     """The step of the newest checkpoint."""
+    tiers: list[str] = field(default_factory=list)
+    """How programs were isolated so far, as it was logged."""
     stream_state: dict[str, Any] | None = None
     """The data position after `done_step`."""
 
@@ -108,6 +110,10 @@ class OnlineStage:
         self, step: int, scored: Sequence[ScoredGroup], update: UpdateReport, parity: float, timer: PhaseTimer
     ) -> None:
         """Writes the step's metrics, its samples and its line."""
+        tiers = sandbox_tiers(scored)
+        if tiers and tiers != self.tiers:
+            self.log.event("sandbox", f"{self.name}: programs are isolated by {', '.join(tiers)}")
+            self.tiers = tiers
         metrics = reward_metrics(scored) | update.metrics | timer.metrics()
         metrics["parity/max_abs_logprob"] = parity
         self.log.step({"stage": self.name, "step": step, "policy_version": step, **metrics})

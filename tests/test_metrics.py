@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from rlkit.evaluate import share_right, wilson_interval
-from rlkit.metrics import RunLog, reward_metrics
+from rlkit.metrics import RunLog, reward_metrics, sandbox_tiers
 from rlkit.records import Sample, Score, ScoredGroup, Task
 from rlkit.stop import StopSignal
 
@@ -68,3 +68,15 @@ def test_the_first_signal_waits_for_the_step_and_the_second_does_not():
         with pytest.raises(KeyboardInterrupt):
             step(signal.SIGINT)
     assert done == ["step"]
+
+
+def test_hidden_tests_and_the_sandbox_come_from_the_evidence():
+    def group(hidden, tier):
+        evidence = {"tests": [], "tier": tier} | ({"hidden": hidden} if hidden else {})
+        score = Score(1.0, "pass", evidence=evidence)
+        return ScoredGroup(Task("t", "code", "p", {}), (Sample("s", "r", 3),), {"accuracy": (score,)}, {}, (1.0,))
+
+    groups = [group({"passed": 1, "total": 4}, "landlock"), group({"passed": 2, "total": 2}, "namespaces")]
+    assert reward_metrics(groups)["code/hidden_passed"] == 0.5
+    assert sandbox_tiers(groups) == ["landlock", "namespaces"]
+    assert "code/hidden_passed" not in reward_metrics([group(None, "wasm")])

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from rlkit.data.cases import called_functions, cases_of, check_body, check_code_reference, helpers_of
+from rlkit.data.cases import called_functions, cases_of, check_body, check_code_reference, helpers_of, turn_asserts
 from rlkit.data.read import type_name
 from rlkit.data.rows import RowError
 from rlkit.recipe.schema import Fields, Source
@@ -279,7 +279,7 @@ def _reference(value: Any) -> Any:
     reason = check_code_reference(value)
     if reason:
         raise RowError(reason)
-    return value
+    return dict(turn_asserts(value))
 
 
 def _id(value: Any, *, required: bool = False) -> str | None:
