@@ -93,11 +93,14 @@ class CommandParser(ExpressionParser):
         if self._take("rbrace"):
             return Node("set", ())
         bars, self._bars = self._bars, 1
+        domain = "".join(token.text for token in self._tokens[self._at + 1 : self._at + 5])
         inside = self._nested_in_set()
         self._bars = bars
         if self._take("|", ":"):
-            inside = self._nested(self.answer)
+            inside, variable = self._nested(self.answer), inside
             self._expect("rbrace")
+            if domain[:8] == "inmathbb" and domain[9:10] in "ZNQ":
+                return Node("given", (inside, Node("text", (f"\\{domain[9]}",)), variable))
             return inside
         self._expect("rbrace")
         return Node("set", inside.args if inside.op in ("list", "and", "or") else (inside,))

@@ -7,12 +7,13 @@ from itertools import pairwise
 from rlkit.verify.answers.equality import infinite, same_expression
 from rlkit.verify.answers.equations import as_equation, same_equation, same_inequality
 from rlkit.verify.answers.exact import NotExact, Undefined
-from rlkit.verify.answers.nodes import EXPRESSIONS, Node, contains, divide, mul, number, subtract, symbols
+from rlkit.verify.answers.nodes import EXPRESSIONS, Node, contains, divide, mul, number, substitute, subtract, symbols
 from rlkit.verify.answers.regions import same_region
 from rlkit.verify.answers.shapes import REGIONS, shape
 
 _NUMBER = frozenset(("num",))
 _MAX_PAIRS = 2500
+_SETS = REGIONS | {"seq", "set"}
 
 
 def same_answer(gold: Node, answer: Node) -> bool:
@@ -31,7 +32,7 @@ def _same(gold: Node, answer: Node) -> bool:
     if named is not None:
         return named
     if gold.op == answer.op == "given":
-        return gold.args[1] == answer.args[1] and _same(gold.args[0], answer.args[0])
+        return gold.args[1] == answer.args[1] and _same(gold.args[0], _renamed(answer, gold))
     gold, answer = _unwrap(gold), _unwrap(answer)
     if _is_region(gold) or _is_region(answer):
         return _same_regions(gold, answer)
@@ -57,7 +58,10 @@ def _without_names(gold: Node, answer: Node) -> bool | None:
     if "equation" in ops and set(ops) <= {"equation", "assign"}:
         return same_equation(as_equation(gold), as_equation(answer))
     for mine, other, given in ((gold, answer, False), (answer, gold, True)):
-        if mine.op == "assign" and not _is_region(other) and other.op != "system":
+        value_op = mine.args[1].op if mine.op == "assign" else ""
+        if value_op and (value_op in _SETS or not _is_region(other)) and other.op != "system":
+            if _other_name(mine, other):
+                return False
             value = mine.args[1]
             return _same(value, other) if not given else _same(other, value)
         if mine.op in ("equation", "chain"):
@@ -66,6 +70,23 @@ def _without_names(gold: Node, answer: Node) -> bool | None:
                 return False
             return _same(value, other) if not given else _same(other, value)
     return None
+
+
+def _other_name(assigned: Node, other: Node) -> bool:
+    """x in (0, 1) beside y > 0: each speaks of another variable."""
+    names = symbols(other) if other.op in REGIONS else frozenset()
+    return bool(names) and assigned.args[0] not in names
+
+
+def _renamed(node: Node, other: Node) -> Node:
+    """n pi, n in Z in the letter of k pi, k in Z."""
+    mine, theirs = node.args[2], other.args[2]
+    value: Node = node.args[0]
+    if mine == theirs or mine.op != "sym" or theirs.op != "sym" or theirs.args[0] in symbols(value):
+        return value
+    if value.op == "assign":
+        return Node("assign", (value.args[0], substitute(value.args[1], mine.args[0], theirs)))
+    return substitute(value, mine.args[0], theirs)
 
 
 def _same_name(left: str, right: str) -> bool:
@@ -81,6 +102,9 @@ def _stated_value(node: Node) -> Node | None:
     if node.op == "equation":
         left, right = sides
         if not symbols(left) and not symbols(right):
+            return right if same_expression(left, right) else None
+        if symbols(left) and symbols(left) == symbols(right) and left.op in EXPRESSIONS and right.op in EXPRESSIONS:
+            # An identity states its last side.
             return right if same_expression(left, right) else None
         return right if not symbols(right) and not contains(_without_calls(left), _NUMBER) else None
     known = [side for side in sides if not symbols(side)] or list(sides)
@@ -213,6 +237,8 @@ def _same_notation(gold: Node, answer: Node) -> bool:
         return _same_time(gold, answer)
     gold, answer = _as_ratio(gold), _as_ratio(answer)
     ops = {gold.op, answer.op}
+    if ops == {"compound"}:
+        return gold.args == answer.args
     if ops == {"ratio"}:
         left, right = gold.args, answer.args
         return len(left) == len(right) and all(

@@ -13,14 +13,19 @@ import random
 from functools import lru_cache
 from typing import Any
 
-from rlkit.verify.answers.exact import PRIME, NotExact, Undefined, modular, rational
+from rlkit.verify.answers.exact import NotExact, TooLarge, Undefined, field, modular, rational
 from rlkit.verify.answers.nodes import Node, contains, symbols
 from rlkit.verify.answers.numeric import Evaluator
 from rlkit.verify.answers.symbolic import evaluate
 
 _FIRST_DIGITS = 40
 _MOST_DIGITS = 4000
-_RANGES = ((0.1, 0.9), (1.1, 3.0), (0.1, 0.9), (3.0, 9.0), (-0.9, -0.1), (-3.0, -1.1), (20.0, 40.0))
+_MOST_DIGITS_AT_A_POINT = 600
+_RANGES = ((0.1, 0.9), (1.1, 3.0), (3.0, 9.0), (0.2, 1.5))
+"""Where variables are put, each in a range of its own, with these signs in turn."""
+_SIGNS = ((1, 1), (1, 1), (1, 1), (-1, -1), (1, -1), (-1, 1), (-1, -1))
+_WHOLE = (4, 5, 2, 7, 3)
+_FAR = 60
 _PRIMES = 3
 _ENOUGH = 2
 _BIG = frozenset(("big",))
@@ -31,7 +36,8 @@ def infinite(node: Node) -> int:
     if node.op == "const" and node.args[0] == "inf":
         return 1
     if node.op == "mul" and len(node.args) == 2 and node.args[1].op == "const" and node.args[0].op == "num":
-        return infinite(node.args[1]) * (1 if node.args[0].args[0] > 0 else -1)
+        scale = node.args[0].args[0]
+        return infinite(node.args[1]) * (int(scale > 0) - int(scale < 0))
     if node.op == "add" and len(node.args) == 1:
         return infinite(node.args[0])
     return 0
@@ -83,7 +89,7 @@ def _same_rational_function(left: Node, right: Node, names: list[str]) -> bool:
     chance = random.Random(1009)
     tried = 0
     for _ in range(4 * _PRIMES):
-        values = {name: chance.randrange(2, PRIME) for name in names}
+        values = {name: chance.randrange(2, field()[0]) for name in names}
         try:
             same = modular(left, values) == modular(right, values)
         except Undefined:
@@ -98,15 +104,32 @@ def _same_rational_function(left: Node, right: Node, names: list[str]) -> bool:
     raise Undefined
 
 
-def _points(names: list[str]) -> list[dict[str, float]]:
+def _points(names: list[str], far: float) -> list[dict[str, float]]:
+    """Points near and far, with every mixture of signs, and whole numbers."""
     if not names:
         return [{}]
     chance = random.Random(4127)
-    return [{name: chance.uniform(*bounds) for name in names} for bounds in _RANGES]
+
+    def near(row: int, column: int) -> float:
+        return _SIGNS[row][column % 2] * chance.uniform(*_RANGES[(row + column) % len(_RANGES)])
+
+    rows = [[near(row, column) for column in range(len(names))] for row in range(len(_SIGNS))]
+    rows += [[sign * far * chance.uniform(1.2, 2.5) for _ in names] for sign in (1, -1)]
+    rows += [[_WHOLE[(row + 2 * column) % len(_WHOLE)] for column in range(len(names))] for row in range(2)]
+    return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def _reach(node: Any) -> float:
+    """The largest number that a tree mentions, below a million."""
+    if not isinstance(node, Node):
+        return 0.0
+    if node.op == "num":
+        return float(min(abs(node.args[0]), 10**6))
+    return max((_reach(arg) for arg in node.args), default=0.0)
 
 
 def _defined_somewhere(node: Node, names: list[str]) -> bool:
-    for point in _points(names):
+    for point in _points(names, _FAR):
         try:
             Evaluator(_FIRST_DIGITS, point).value(node)
             return True
@@ -118,41 +141,38 @@ def _defined_somewhere(node: Node, names: list[str]) -> bool:
 
 
 def _same_numerically(left: Node, right: Node, names: list[str]) -> bool:
-    """Agreement at every point where both are real; where there is none, as complex numbers."""
+    """Agreement at every point where both are real; where there are none, as complex numbers."""
     real = complex_ = 0
-    for point in _points(names):
+    for point in _points(names, max(_FAR, _reach(left), _reach(right))):
         try:
             first = Evaluator(_FIRST_DIGITS, point)
             a, b = first.value(left), first.value(right)
+            same = _same_at(left, right, point, first, a - b)
         except Undefined:
             continue
-        is_real = _real(first, a) and _real(first, b)
-        if names and not is_real and (_real(first, a) or _real(first, b)):
+        except TooLarge:
+            if not names:
+                raise
             continue
-        same = abs(a - b) <= first.largest * first.mp.mpf(10) ** (8 - _FIRST_DIGITS) and _same_to_the_end(
-            left, right, point, first
-        )
-        if is_real or not names:
-            if not same:
-                return False
-            real += 1
-        else:
+        if names and first.complex:
             complex_ += 1 if same else -100
+        elif not same:
+            return False
+        else:
+            real += 1
     if real >= (_ENOUGH if names else 1):
         return True
     return real == 0 and complex_ >= _ENOUGH
 
 
-def _real(evaluator: Evaluator, value: Any) -> bool:
-    return bool(evaluator.is_zero(evaluator.mp.im(value)))
-
-
-def _same_to_the_end(left: Node, right: Node, point: dict[str, float], first: Evaluator) -> bool:
-    """Once more, with digits enough to see the smallest number beside the largest one."""
+def _same_at(left: Node, right: Node, point: dict[str, float], first: Evaluator, difference: Any) -> bool:
+    """At one point: to 40 digits, and then with digits enough to see the smallest number beside the largest one."""
+    if abs(difference) > first.largest * first.mp.mpf(10) ** (8 - _FIRST_DIGITS):
+        return False
     span = first.mp.log10(first.largest / first.smallest)
     digits = int(2 * span) + 2 * _FIRST_DIGITS
-    if digits > _MOST_DIGITS:
-        raise NotExact
+    if digits > (_MOST_DIGITS_AT_A_POINT if point else _MOST_DIGITS):
+        raise TooLarge
     last = Evaluator(digits, point)
     difference = last.value(left) - last.value(right)
     return bool(abs(difference) <= last.largest * last.mp.mpf(10) ** (12 - digits))

@@ -6,8 +6,10 @@ Sizes are bounded before anything is computed.
 from __future__ import annotations
 
 import math
+import secrets
 from collections.abc import Mapping
 from fractions import Fraction
+from functools import lru_cache
 
 from rlkit.verify.answers.nodes import Node
 
@@ -15,8 +17,6 @@ MAX_BITS = 20_000
 """Largest numerator or denominator."""
 _MAX_FACTORIAL = 1500
 _MAX_TERMS = 10_000
-PRIME = (1 << 61) - 31
-"""A prime with 4 dividing PRIME - 1, so that -1 has a square root: the imaginary unit."""
 
 
 class NotExact(Exception):
@@ -27,16 +27,23 @@ class Undefined(Exception):
     """The value does not exist: division by zero and the like."""
 
 
-def _root_of_minus_one() -> int:
-    base = 2
+class TooLarge(NotExact):
+    """The value is too large to be held; elsewhere the expression may be smaller."""
+
+
+@lru_cache(maxsize=1)
+def field() -> tuple[int, int]:
+    """(a prime, a square root of -1 modulo it): of this process alone, so that no answer can be made to fit it."""
+    import sympy
+
     while True:
-        root = pow(base, (PRIME - 1) // 4, PRIME)
-        if root * root % PRIME == PRIME - 1:
-            return root
+        prime = int(sympy.nextprime((1 << 60) + secrets.randbelow(1 << 60)))
+        if prime % 4 == 1:
+            break
+    base = 2
+    while pow(base, (prime - 1) // 2, prime) == 1:
         base += 1
-
-
-_IMAGINARY = _root_of_minus_one()
+    return prime, pow(base, (prime - 1) // 4, prime)
 
 
 def rational(node: Node, values: Mapping[str, Fraction] | None = None) -> Fraction:
@@ -184,29 +191,30 @@ def _series(node: Node, values: Mapping[str, Fraction] | None) -> Fraction:
 
 
 def modular(node: Node, values: Mapping[str, int]) -> int:
-    """The value of a rational function, modulo PRIME, at whole-number values of its variables.
+    """The value of a rational function, modulo the prime of `field`, at whole-number values of its variables.
 
     Two rational functions (over the complex rationals) that agree at three random points are the same, but for a chance
-    of about degree / 2^61 a point (Schwartz and Zippel).
+    of about degree / 2^60 a point (Schwartz and Zippel).
 
     Raises:
         NotExact: a part is no rational function.
         Undefined: this point is a pole.
     """
     op, args = node
+    prime, imaginary = field()
     if op == "num":
         value: Fraction = args[0]
-        return value.numerator * _inverse(value.denominator) % PRIME
+        return value.numerator * _inverse(value.denominator) % prime
     if op == "sym":
         return values[args[0]]
     if op == "const" and args[0] == "i":
-        return _IMAGINARY
+        return imaginary
     if op == "add":
-        return sum(modular(arg, values) for arg in args) % PRIME
+        return sum(modular(arg, values) for arg in args) % prime
     if op == "mul":
         product = 1
         for arg in args:
-            product = product * modular(arg, values) % PRIME
+            product = product * modular(arg, values) % prime
         return product
     if op == "pow":
         exponent = rational(args[1])
@@ -214,15 +222,16 @@ def modular(node: Node, values: Mapping[str, int]) -> int:
             raise NotExact
         base = modular(args[0], values)
         if exponent < 0:
-            return pow(_inverse(base), -exponent.numerator, PRIME)
+            return pow(_inverse(base), -exponent.numerator, prime)
         if exponent == 0 and base == 0:
             raise Undefined
-        return pow(base, exponent.numerator, PRIME)
+        return pow(base, exponent.numerator, prime)
     value = rational(node)
-    return value.numerator * _inverse(value.denominator) % PRIME
+    return value.numerator * _inverse(value.denominator) % prime
 
 
 def _inverse(value: int) -> int:
-    if value % PRIME == 0:
+    prime = field()[0]
+    if value % prime == 0:
         raise Undefined
-    return pow(value, -1, PRIME)
+    return pow(value, -1, prime)

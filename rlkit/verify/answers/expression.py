@@ -4,8 +4,18 @@ from __future__ import annotations
 
 from rlkit.verify.answers.cursor import Cursor
 from rlkit.verify.answers.lexer import Token
-from rlkit.verify.answers.names import ACCENTS, BIG, CONSTANTS, FUNCTIONS, LETTERS, RENAMED, STARTERS, TRIGONOMETRY
-from rlkit.verify.answers.nodes import MINUS_ONE, Node, add, divide, mul, negate, number
+from rlkit.verify.answers.names import (
+    ACCENTS,
+    BIG,
+    CONSTANTS,
+    ENGLISH,
+    FUNCTIONS,
+    LETTERS,
+    RENAMED,
+    STARTERS,
+    TRIGONOMETRY,
+)
+from rlkit.verify.answers.nodes import MINUS_ONE, Node, add, divide, is_count, mul, negate, number
 
 
 class ExpressionParser(Cursor):
@@ -56,8 +66,9 @@ class ExpressionParser(Cursor):
             elif self._take("/"):
                 node = divide(node, self._signed_factor())
             elif self._starts_factor():
-                if self._token.kind == "num" and self._tokens[self._at - 1].kind == "num":
-                    self._fail("two numbers side by side")
+                before = self._tokens[self._at - 1].kind
+                if self._token.kind == "num" and (before == "num" or (before == "word" and self._token.spaced)):
+                    self._fail("a number behind a number or a word")
                 node = self._times(node, self.factor())
             else:
                 return node
@@ -82,7 +93,7 @@ class ExpressionParser(Cursor):
             self._at += 1
             self._at += 1
             top, bottom = self.argument(), self.argument()
-            if _is_count(top) and _is_count(bottom) and top.args[0] < bottom.args[0]:
+            if is_count(top) and is_count(bottom) and top.args[0] < bottom.args[0]:
                 return number(first.value + top.args[0] / bottom.args[0])
         elif (
             second.kind == "num"
@@ -201,7 +212,7 @@ class ExpressionParser(Cursor):
                 self._at -= 1
                 self._tokens[self._at] = Token("word", name[size:])
                 return self._function(head)
-        if len(name) > 4:
+        if len(name) > 4 or name.lower() in ENGLISH:
             self._fail("a word")
         # The first letter now; the others stay, so that ab^2 is a b^2.
         self._at -= 1
@@ -275,9 +286,10 @@ class ExpressionParser(Cursor):
         factors = [negate(self.factor())] if self._take("-") else [self.factor()]
         while self._starts_factor() and not self._starts_function():
             factors.append(self.factor())
-        if self._is("/") and len(factors) == 1 and self._tokens[self._at + 1].kind == "num":
+        if factors[-1] == CONSTANTS["pi"] and self._is("/") and self._tokens[self._at + 1].kind == "num":
+            # \sin \pi/6, but \ln 2/3 and sqrt3/2 end before the stroke.
             self._next()
-            factors = [divide(factors[0], self.factor())]
+            factors = [*factors[:-1], divide(factors[-1], self.factor())]
         return (factors[0] if len(factors) == 1 else mul(*factors),)
 
     def _starts_function(self) -> bool:
@@ -286,7 +298,3 @@ class ExpressionParser(Cursor):
         return (
             token.kind in ("cmd", "word") and (name in FUNCTIONS or token.text in BIG) and name not in ("sqrt", "cbrt")
         )
-
-
-def _is_count(node: Node) -> bool:
-    return node.op == "num" and node.args[0].denominator == 1 and node.args[0] > 0

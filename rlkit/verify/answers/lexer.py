@@ -66,7 +66,7 @@ def _cycle(digits: str) -> tuple[str, str] | None:
         tail = digits[start:]
         for size in range(1, len(tail) // 2 + 1):
             rounds = (len(tail) // size + 1) * tail[:size]
-            if rounds.startswith(tail) and (size > 1 or len(tail) >= 3):
+            if rounds.startswith(tail):
                 return digits[:start], tail[:size]
     return None
 

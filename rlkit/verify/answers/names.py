@@ -12,6 +12,12 @@ _GREEK = """
 _ACCENTS = "bar overline hat vec tilde overrightarrow widehat underline"
 _INVERSE = "asin acos atan acot asec acsc asinh acosh atanh"
 
+_ENGLISH = """
+    not but the for all any are was has its odd even true such that when then each only both none also must can may will
+    one two six ten four five nine zero half"""
+
+ENGLISH = frozenset(_ENGLISH.split())
+"""Words that are short enough to be a product of letters, and are none."""
 TRIGONOMETRY = frozenset(_TRIGONOMETRY.split())
 FUNCTIONS = TRIGONOMETRY | frozenset(_INVERSE.split()) | frozenset(_OTHERS.split())
 RENAMED = {f"arc{name}": f"a{name}" for name in ("sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh")} | {

@@ -63,6 +63,11 @@ def subtract(left: Node, right: Node) -> Node:
     return Node("add", (left, negate(right)))
 
 
+def is_count(node: Node) -> bool:
+    """Whether it is a whole number above 0."""
+    return node.op == "num" and node.args[0].denominator == 1 and node.args[0] > 0
+
+
 def symbols(node: Any) -> frozenset[str]:
     """Names of the free variables in a tree."""
     if not isinstance(node, Node):

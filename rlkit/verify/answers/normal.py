@@ -81,6 +81,8 @@ _REWRITES = (
     (re.compile(r"(?<=\d) ?[xX] ?(?=10 ?(?:\^|\*\*))"), r"\\times "),
     (re.compile(r"(?<=\d) (?:" + _TEXT + r" ?\{ ?to ?\}|to) ?(?=\d)"), ":"),
     (re.compile(r"(?<=\d)" + _TEXT + r" ?\{ ?to ?\} ?(?=\d)"), ":"),
+    (re.compile(r"(?<![\w.^}])(?:\{\})?[_^]?\{?(\d{1,4})\}? ?C ?_?\{?(\d{1,4})\}?(?![\w.])"), r"\\binom{\1}{\2}"),
+    (re.compile(r"(\d)\u0307"), r"\\dot{\1}"),
     (re.compile(r"(?<![\\A-Za-z])([dt]?frac)(?= ?\{)"), r"\\\1"),
     (re.compile(r"(?:\\\\|\\newline)\s*$"), ""),
     (re.compile(r"\\\\ ?\[[^\]]*\]"), r"\\\\"),
@@ -205,6 +207,13 @@ def _plain_brackets(text: str) -> str:
     return text.replace("{}", " ") if "\\{" not in text else text
 
 
+def _without_surplus(text: str) -> str:
+    """Without a closing brace too many; one too few is an answer that was not finished."""
+    plain = text.replace("\\{", "").replace("\\}", "")
+    surplus = plain.count("}") - plain.count("{")
+    return text[:-1] if surplus == 1 and text.endswith("}") and text[-2:-1] != "\\" else text
+
+
 def normalize(text: str) -> str:
     """The text in one spelling; reading it twice changes nothing more."""
     if not text.isascii():
@@ -230,4 +239,4 @@ def normalize(text: str) -> str:
         .replace("+/-", r"\pm ")
         .replace("+-", r"\pm ")
     )
-    return strip_wrappers(" ".join(text.split()))
+    return _without_surplus(strip_wrappers(" ".join(text.split())))

@@ -7,7 +7,7 @@ from typing import Any
 
 from mpmath import MPContext  # type: ignore[import-untyped]
 
-from rlkit.verify.answers.exact import MAX_BITS, NotExact, Undefined, rational
+from rlkit.verify.answers.exact import MAX_BITS, NotExact, TooLarge, Undefined, rational
 from rlkit.verify.answers.nodes import Node
 
 _MAX_LOG = 1e6
@@ -34,6 +34,8 @@ class Evaluator:
         self.mp.dps = digits
         self._values = {name: self.mp.mpf(value) for name, value in values.items()}
         self._noise = self.mp.mpf(10) ** (5 - digits)
+        self.complex = False
+        """Whether a part was not real: the square root of a negative number, say."""
         self.largest = self.mp.mpf(1)
         self.smallest = self.mp.mpf(1)
 
@@ -47,6 +49,8 @@ class Evaluator:
         value = self._value(node)
         if not self.mp.isfinite(value):
             raise Undefined
+        if not self.complex and self.mp.im(value) != 0:
+            self.complex = True
         size = abs(value)
         if size > self.largest:
             self.largest = size
@@ -96,7 +100,7 @@ class Evaluator:
                 raise Undefined
             return self.mp.mpf(0)
         if abs(self.mp.log(base)) * abs(exponent) > _MAX_LOG:
-            raise NotExact
+            raise TooLarge
         return base**exponent
 
     def _series(self, node: Node) -> Any:
@@ -119,9 +123,12 @@ class Evaluator:
         mp = self.mp
         x = args[0]
         if name in ("fact", "fact2", "binom") and max(abs(arg) for arg in args) > MAX_BITS:
-            raise NotExact
+            raise TooLarge
         if name in _GROWING and abs(x) > _MAX_LOG:
-            raise NotExact
+            raise TooLarge
+        if name in ("tanh", "coth"):
+            # How near to 1 they come.
+            self.smallest = min(self.smallest, mp.exp(-2 * abs(mp.re(x))))
         if name in ("log", "ln") and (self.is_zero(x) or (len(args) == 2 and args[1] in (0, 1))):
             raise Undefined
         if (name in ("tan", "sec") and self.is_zero(mp.cos(x))) or (name in ("cot", "csc") and self.is_zero(mp.sin(x))):

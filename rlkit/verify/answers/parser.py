@@ -90,7 +90,12 @@ class AnswerParser(CommandParser):
             return self.relation()
         sides, signs = [self._side()], []
         while self._token.kind in ("op", "cmd", "word") and self._token.text in _RELATIONS:
+            about = self._is("approx") and sides[-1].op != "sym"
             sign = _RELATIONS[self._next().text]
+            if about:
+                # 2/3 \approx 0.667 says 2/3.
+                self._side()
+                continue
             if sign in "<>" and self._take("="):
                 sign += "="
             if sign == "=" and self._take("="):

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import lru_cache
 
 from rlkit.verify.answers.lexer import MAX_CHARS
 from rlkit.verify.answers.nodes import Node, Unreadable, mul, number
 from rlkit.verify.answers.normal import normalize
 from rlkit.verify.answers.parser import parse
-from rlkit.verify.answers.units import split_magnitude, split_unit
-from rlkit.verify.answers.words import plain_words, without_commands
+from rlkit.verify.answers.units import known_unit, split_magnitude, split_unit
+from rlkit.verify.answers.words import number_of, plain_words, without_commands
 
 _TREES = {"reals": Node("reals"), "no solution": Node("set", ())}
 _MAGNITUDE = re.compile(r"illion|thousand|hundred|[万亿千]", re.IGNORECASE)
@@ -37,6 +38,12 @@ _CLOCK = re.compile(r"(\d{1,2}) ?(?:\\(?:text|mathrm) ?\{ ?)?([ap])\.? ?m\.?\}?"
 _MINUTES = re.compile(r"(-?\d+) ?° ?(\d+(?:\.\d+)?) ?'(?: ?(\d+(?:\.\d+)?) ?'')?")
 _APPROXIMATELY = re.compile(r"(?:\\approx|≈|about |approximately |exactly )\s*")
 _NAMED = re.compile(r"(?:\\(?:text|mathrm|textbf|mbox) ?\{[A-Za-z ]*\}|[A-Za-z][A-Za-z ]{3,40}) ?= ?")
+_TURNING = re.compile(r"\b(?:not|but|minus|except|never|cannot|no)\b")
+_COMPOUND_PART = re.compile(r"(\d+(?:\.\d+)?) ?(?:\\(?:text|mathrm) ?\{ ?)?([A-Za-z]+)? ?\}?")
+_COMPOUND = re.compile(
+    r"\d+(?:\.\d+)? ?(?:\\(?:text|mathrm) ?\{ ?)?(?:[a-z]{2,}|[hmskgR])\.? ?\}?(?:,? (?:and )?"
+    r"\d+(?:\.\d+)?(?: ?(?:\\(?:text|mathrm) ?\{ ?)?(?:[a-z]{2,}|[hmskg])\.? ?\}?)?){1,2}"
+)
 _BRACKETED = re.compile(r"(?:[(\[]|\\\{)[^()\[\]{}\\]*(?:[)\]]|\\\})")
 
 
@@ -85,6 +92,8 @@ def _special(text: str) -> Node | None:
         return _based(text)
     if ":" in text or text[-1:] in "mM.}":
         return _time(text)
+    if text[:1].isdigit() and (compound := _compound(text)) is not None:
+        return compound
     if "°" in text and (match := _MINUTES.fullmatch(text)):
         degrees, minutes, seconds = int(match[1]), match[2], match[3] or "0"
         size = parse(minutes).args[0] / 60 + parse(seconds).args[0] / 3600
@@ -142,6 +151,8 @@ def read(text: str, imaginary: bool = True, grouped: bool = True) -> Reading:
     words = plain_words(normal)
     if words in _TREES:
         return Reading(normal, None, _TREES[words], "", False, "")
+    if words is not None and (spelled := number_of(words)) is not None:
+        return Reading(normal, words, number(spelled), "", False, "")
     if (
         words is not None
         and len(words) > 4
@@ -160,11 +171,32 @@ def read(text: str, imaginary: bool = True, grouped: bool = True) -> Reading:
     except RecursionError:
         return Reading(normal, words, None, "", False, "nested too deep")
     if (named := _NAMED.match(normal)) and "=" not in normal[named.end() :]:
-        return read(normal[named.end() :], imaginary)
+        return _named(normal, named, imaginary)
     try:
         return Reading(normal, words, *_listed(normal, imaginary), "")
     except (Unreadable, RecursionError):
         return Reading(normal, words, None, "", False, problem)
+
+
+def _named(normal: str, named: re.Match[str], imaginary: bool) -> Reading:
+    r"""\text{Area} = 5: the value under its name, unless the words before it turn it round."""
+    value = read(normal[named.end() :], imaginary)
+    name = " ".join(without_commands(named[0]).rstrip("= ").lower().split())
+    if value.tree is None or _TURNING.search(name) or number_of(name) is not None:
+        return Reading(normal, None, None, "", False, "words before an equals sign")
+    tree = Node("rel", ((Node("sym", (name,)), value.tree), ("=",)))
+    return Reading(normal, None, tree, value.unit, value.ambiguous, "")
+
+
+def _compound(text: str) -> Node | None:
+    """2 h 30 min, 5 ft 6 in, 3 R 2: numbers each with a unit of its own, in order."""
+    if not _COMPOUND.fullmatch(text):
+        return None
+    parts = _COMPOUND_PART.findall(text)
+    units = [unit if unit in ("", "R") else known_unit(unit) for _, unit in parts]
+    if len(parts) < 2 or not all(unit or (unit == "" and units[0] == "R") for unit in units):
+        return None
+    return Node("compound", tuple((Fraction(value), unit) for (value, _), unit in zip(parts, units, strict=True)))
 
 
 def _part_items(match: re.Match[str]) -> str:

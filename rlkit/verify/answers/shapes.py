@@ -17,6 +17,9 @@ REGIONS = frozenset(("rel", "union", "inter", "minus", "reals"))
 def expand_signs(node: Node) -> list[Node]:
     r"""1 \pm \sqrt{2} as both numbers; all \mp go against the first \pm."""
     count = _count(node)
+    if count == 0 and contains(node, _PM):
+        # A minus-plus by itself.
+        return [_choose(node, [], sign) for sign in (1, -1)]
     if count == 0 or count > _MAX_SIGNS:
         return [node]
     out = []
@@ -56,7 +59,9 @@ def _name(node: Node, value: Node) -> str | None:
     if node.op == "mul" and len(node.args) == 2 and _head(node.args[0]) is not None:
         head = str(_head(node.args[0]))
         if head[0] in "fghFGHPQ" and node.args[1].op != "num" and head not in symbols(value):
-            return f"{head}()"
+            # f(x) = 2x + 1 names a function of any letter, P(A) = 1/2 a number of its own.
+            inside = symbols(node.args[1])
+            return f"{head}()" if inside <= symbols(value) else f"{head}({','.join(sorted(inside))})"
     if node.op == "seq" and all(isinstance(arg, Node) and arg.op == "sym" for arg in node.args[2:]):
         return "(" + ",".join(arg.args[0] for arg in node.args[2:]) + ")"
     return None
@@ -97,7 +102,7 @@ def _items(op: str, args: tuple[Node, ...]) -> Node:
     """A list, an "or", an "and"."""
     if _is_condition(args[-1]) and len(args) > 1:
         rest = shape(args[0]) if len(args) == 2 else _items(op, args[:-1])
-        return Node("given", (rest, args[-1].args[0][1]))
+        return Node("given", (rest, args[-1].args[0][1], args[-1].args[0][0]))
     items = [shape(arg) for arg in args]
     if any(item.op in REGIONS or (item.op == "seq" and op == "or") for item in items) and all(
         item.op in REGIONS | {"seq", "set"} or (item.op == "assign" and op == "or") for item in items
@@ -165,9 +170,11 @@ def shape(node: Node) -> Node:
         if set(signs) == {"="}:
             return _equalities(sides)
         if signs == ("!=",):
-            return Node("minus", (Node("reals"), Node("set", (shape(sides[1]),)))) if sides[0].op == "sym" else node
+            hole = Node("minus", (Node("reals"), Node("set", (shape(sides[1]),))))
+            return Node("assign", (sides[0].args[0], hole)) if sides[0].op == "sym" else node
         if signs == ("in",):
-            return shape(sides[1])
+            name = _name(sides[0], sides[1])
+            return shape(sides[1]) if name is None else Node("assign", (name, shape(sides[1])))
         return node
     if op in ("list", "and", "or"):
         return _items(op, args)
@@ -185,4 +192,6 @@ def shape(node: Node) -> Node:
         return Node("seq", (*args[:2], *(shape(arg) for arg in args[2:])))
     if op in ("union", "inter", "minus"):
         return Node(op, tuple(shape(arg) for arg in args))
+    if op == "given":
+        return Node(op, (shape(args[0]), *args[1:]))
     return node

@@ -5,6 +5,7 @@ sympy objects are built from `Node` trees, never from text.
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 from functools import lru_cache
 from typing import Any
@@ -13,6 +14,7 @@ from rlkit.verify.answers.exact import NotExact, Undefined, rational
 from rlkit.verify.answers.nodes import Node, add, mul, negate, symbols
 
 _MAX_WIDTH = 100_000
+_MAX_DEGREE = 24
 
 _SAME = "sin cos tan cot sec csc asin acos atan acot asec acsc sinh cosh tanh coth asinh acosh atanh exp sqrt"
 _SAME_NAMES = frozenset(_SAME.split())
@@ -152,8 +154,20 @@ def evaluate(node: Node) -> Node:
 
 def same_zero_set(left: Node, right: Node) -> bool:
     """Whether two polynomials (or quotients of such) vanish at the same points, by their irreducible factors."""
+    if max(_degree(left), _degree(right)) > _MAX_DEGREE:
+        raise NotExact
     factors = [_factors(node) for node in (left, right)]
     return factors[0] == factors[1]
+
+
+def _degree(node: Node) -> int:
+    """An upper estimate of the degree of a polynomial or of the parts of a quotient."""
+    if node.op == "sym":
+        return 1
+    inner = [_degree(arg) for arg in node.args if isinstance(arg, Node)]
+    if node.op == "pow" and node.args[1].op == "num":
+        return int(inner[0] * math.ceil(abs(node.args[1].args[0])))
+    return sum(inner) if node.op == "mul" else max(inner, default=0)
 
 
 @lru_cache(maxsize=200)

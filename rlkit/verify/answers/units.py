@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 
+from rlkit.verify.answers.names import LETTERS
+
 _FAMILIES = """
 m: m meter metre meters metres 米
 km: km kilometer kilometre kilometers kilometres kms 千米 公里
@@ -59,6 +61,7 @@ rad: rad radian radians
 $: dollar dollars usd bucks $ 美元
 €: euro euros eur €
 £: gbp £
+₹: rupee rupees inr rs ₹
 ¥: yen yuan rmb jpy cny ¥ 元 人民币
 cent: cent cents ¢
 unit: unit units
@@ -77,18 +80,17 @@ _NAMES = {name: line.split(":")[0] for line in _FAMILIES.strip().splitlines() fo
 _EXACT = {
     name: name for name in ("N", "J", "W", "V", "A", "K", "C", "F", "L", "Hz", "Pa", "MB", "GB", "kWh", "eV", "T")
 }
-_NOUN_TEXT = """
-    apple orange book cookie egg page point boy girl man men woman women student child children box boxe ball
-    marble card coin car dog cat bird tree flower way number digit side triangle square circle game match ticket
-    bottle candy candie cake slice piece team player worker employee house room chair table toy bag pencil pen
-    pizza song step round trip gram percent item integer solution root pair value element term vertice edge face
-    diagonal subset combination permutation arrangement outcome possibilitie choice sheet stamp sticker brownie
-    cupcake muffin donut shirt shoe hat ring kilowatt customer passenger kid friend crayon fish row column
-    seat class school store letter word bead pie mango pear banana grape lemon peach carrot potato potatoe tomato
-    tomatoe"""
-_NOUNS = frozenset(_NOUN_TEXT.split())
+_CHANGING_TEXT = """
+    dozen dozens loss deficit debt half halves third thirds quarter quarters fourth fourths fifth fifths sixth sixths
+    seventh sevenths eighth eighths ninth ninths tenth tenths hundredth hundredths thousandth thousandths hundred
+    thousand million billion trillion factorial score than less plus minus mod modulo not wrong remainder
+    below zero negative over except but cannot never incorrect one two three four five six seven eight nine
+    ten sin cos tan log ln sqrt pi infinity squared cubed cis root"""
+_MEASURES = ("of", "old", "tall", "long", "wide", "high", "deep", "thick", "away", "apart", "in", "each", "total")
+_CHANGING = frozenset(_CHANGING_TEXT.split())
+"""Words behind a number that change it: 5 dozen is not 5."""
 _JOINERS = {"per": "/", "/": "/", "*": "·", "·": "·", "squared": "^2", "cubed": "^3", "of": " "}
-_SUPERSCRIPT = r"(?: ?\^ ?(?:\{ ?-?\d ?\}|-?\d))?"
+_SUPERSCRIPT = r"(?: ?\^ ?(?:\{ ?-?\d ?\}|-?\d)|(?<=[a-z])[23](?!\d))?"
 _TEXTUAL = re.compile(
     r"(?P<head>.*[^\\\s])?[ ]*\\(?:text|textbf|textit|textrm|mathrm|mbox|operatorname|mathsf|textnormal|hbox) ?"
     r"\{(?P<words>[^{}]*)\}(?P<power>" + _SUPERSCRIPT + r")[ .]*"
@@ -100,7 +102,7 @@ _BARE = re.compile(
 )
 _SIGN_BEHIND = re.compile(r"(?P<head>.*\S) ?(?P<sign>°|\\\$|[$€£¥¢])[ .]*")
 _JOINED = re.compile(
-    r"\\(?:text|mathrm|textrm|mbox) ?\{([^{}]*)\}(?:\^ ?\{? ?(-?\d) ?\}?)? ?(/|\\cdot) ?"
+    r"\\(?:text|mathrm|textrm|mbox) ?\{([^{}]*)\}(?:\^ ?\{? ?(-?\d) ?\}?)? ?(/|\\cdot)? ?"
     r"\\(?:text|mathrm|textrm|mbox) ?\{([^{}]*)\}"
 )
 _OHM = re.compile(r"(?<=[\d}]) ?\\Omega ?$")
@@ -108,7 +110,9 @@ _MICRO = re.compile(r"(?<=[\d}]) ?\\mu ?(?:\\(?:text|mathrm) ?\{ ?)?([A-Za-z]{1,
 _CELSIUS = re.compile(
     r"(?P<head>.*\S) ?° ?(?:\\(?:text|mathrm|rm|textrm|mbox) ?\{ ?(?P<letter>[CF]) ?\}|(?P<bare>[CF]))[ .]*"
 )
-_SIGN_BEFORE = re.compile(r"(?P<minus>-? ?)(?P<sign>\\\$|US\$|[$€£¥]|(?:USD|EUR|GBP|Rs\.?) ?)(?P<head>[ ]*[-\d.(\\].*)")
+_SIGN_BEFORE = re.compile(
+    r"(?P<minus>-? ?)(?P<sign>\\\$|US\$|[$€£¥₹]|(?:USD|EUR|GBP|Rs\.?) ?)(?P<head>[ ]*[-\d.(\\].*)"
+)
 _MAGNITUDES = {
     "hundred": 2,
     "thousand": 3,
@@ -130,12 +134,22 @@ _TRIGONOMETRY = re.compile(r"sin|cos|tan|cot|sec|csc")
 _LONGEST_TAIL = 120
 
 
+def known_unit(word: str) -> str | None:
+    """The one spelling of a unit: "hours" -> "h"; None for other words."""
+    return _EXACT.get(word) or _NAMES.get(word.lower())
+
+
 def _singular(word: str) -> str:
     return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word
 
 
 def _canonical(words: str, power: str, *, any_noun: bool) -> str | None:
     r"""One spelling of a unit: "square meters" -> "m^2", "km / h" -> "km/h"; None where it is none."""
+    if any(word.lower() in _CHANGING and word.lower() not in _JOINERS for word in re.findall("[A-Za-z]+", words)):
+        return None
+    counted = _counted(words) if not power else None
+    if counted is not None:
+        return counted
     spelled = _spelled(words, power, any_noun=any_noun)
     if spelled is None or not re.search(r"[/·^ ]", spelled):
         return spelled
@@ -148,6 +162,18 @@ def _canonical(words: str, power: str, *, any_noun: bool) -> str | None:
         name, _, size = piece.partition("^")
         powers[name] = powers.get(name, 0) + sign * int(size or 1)
     return " ".join(f"{name}^{size}" if size != 1 else name for name, size in sorted(powers.items()))
+
+
+def _counted(words: str) -> str | None:
+    """The unit or noun in one to five plain words: "years old" -> "year", "more apples" -> "apple"; None for others."""
+    plain = words.split()
+    if not 1 < len(plain) <= 5 or not all(re.fullmatch("[a-z]{2,}", word) for word in plain):
+        return None
+    if plain[0] in ("square", "sq", "cubic", "cu") or {"per", "squared", "cubed"} & set(plain):
+        return None
+    if plain[0] in _NAMES:
+        return _NAMES[plain[0]] if plain[1] in _MEASURES else " ".join([_NAMES[plain[0]], *plain[1:]])
+    return _NAMES.get(plain[-1]) or _singular(plain[-1])
 
 
 def _spelled(words: str, power: str, *, any_noun: bool) -> str | None:
@@ -167,7 +193,7 @@ def _spelled(words: str, power: str, *, any_noun: bool) -> str | None:
             out.append("^" + re.sub(r"[^\d-]", "", piece))
         else:
             name = _EXACT.get(piece) or _NAMES.get(low)
-            if name is None and ((any_noun and len(low) > 2) or _singular(low) in _NOUNS):
+            if name is None and (any_noun and len(low) > 2):
                 name = _singular(low)
             if name is None:
                 return None
@@ -211,10 +237,13 @@ def _take_words(text: str) -> tuple[str, str, bool] | None:
         return (head, unit, False) if unit else None
     if match := _BARE.fullmatch(text):
         words = match["words"]
-        unit = _canonical(words, match["power"], any_noun=False)
+        noun = bool(match["gap"]) and re.fullmatch(r"[a-z]{3,}", words) is not None and words not in LETTERS
+        unit = _canonical(words, match["power"], any_noun=noun)
         if unit is None:
             return None
         ambiguous = len(re.findall("[A-Za-z]", words)) == 1
+        if ambiguous and not match["gap"] and words.isupper():
+            return None
         return (
             match["head"],
             unit,
@@ -230,8 +259,10 @@ def split_unit(text: str) -> tuple[str, str, bool]:
         text: A normalised answer.
     """
     unit, ambiguous = "", False
+    text = re.sub(r"\b(sq|cu)\. ?", r"\1 ", text) if "sq." in text or "cu." in text else text
+    text = re.sub("个(?=小时|月|星期)", "", text)
     for _ in range(3):
-        text = _JOINED.sub(lambda m: rf"\text{{{m[1]}{'^' + m[2] if m[2] else ''} {m[3]} {m[4]}}}", text)
+        text = _JOINED.sub(lambda m: rf"\text{{{m[1]}{'^' + m[2] if m[2] else ''} {m[3] or '·'} {m[4]}}}", text)
     text = _MICRO.sub(r"\\text{micro\1}", _OHM.sub(r"\\text{ohm}", text))
     if match := _CELSIUS.fullmatch(text):
         return match["head"].strip(), "°" + (match["letter"] or match["bare"]), False

@@ -118,23 +118,34 @@ def _by_letter(gold: str, answer: str, choices: Mapping[str, str]) -> tuple[str,
     if wanted is not None and (not wanted[1] or choices):
         letter = wanted[0]
         if given is not None and (not given[1] or (given[1] and several_letters(answer.upper()) is None)):
-            return ("correct", "same choice") if given[0] == letter else ("wrong", "another choice")
+            same = given[0] == letter and not _says_another(letter, given[1], choices)
+            return ("correct", "same choice") if same else ("wrong", "another choice")
         if letter in choices and several_letters(answer.upper()) is None:
             return _by_choice_text(letter, answer, choices)
         if gold.strip() not in "abcdefghij":
             return "wrong", "no choice"
         return None
     if given is not None and not given[1] and given[0] in choices:
-        verdict = judge_texts(gold, choices[given[0]], Options(), lambda: None)
+        verdict = judge_texts(gold, choices[given[0]], Options(), _nothing)
         return verdict if verdict[0] != "unscored" else None
     return None
 
 
+def _says_another(letter: str, said: str, choices: Mapping[str, str]) -> bool:
+    """Whether what follows the letter is another choice's text: "(A) 6" where 6 is B."""
+    if not said or letter not in choices or judge_texts(choices[letter], said, Options(), _nothing)[0] == "correct":
+        return False
+    others = (text for key, text in choices.items() if key != letter)
+    return any(judge_texts(text, said, Options(), _nothing)[0] == "correct" for text in others)
+
+
+def _nothing() -> None:
+    """A choice's text is no gold that a limit could be charged to."""
+
+
 def _by_choice_text(letter: str, answer: str, choices: Mapping[str, str]) -> tuple[str, str]:
     """The choice's text counts as its letter where no other choice says the same."""
-    matching = [
-        key for key, text in choices.items() if judge_texts(text, answer, Options(), lambda: None)[0] == "correct"
-    ]
+    matching = [key for key, text in choices.items() if judge_texts(text, answer, Options(), _nothing)[0] == "correct"]
     return ("correct", "the choice's text") if matching == [letter] else ("wrong", "another choice")
 
 

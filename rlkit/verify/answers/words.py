@@ -4,6 +4,13 @@ from __future__ import annotations
 
 import re
 
+_UNITS_TEXT = """
+    zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen
+    eighteen nineteen"""
+_TENS_TEXT = "twenty thirty forty fifty sixty seventy eighty ninety"
+_SPELLED = {word: value for value, word in enumerate(_UNITS_TEXT.split())}
+_SPELLED |= {word: 10 * tens for tens, word in enumerate(_TENS_TEXT.split(), start=2)}
+_POWERS = {"thousand": 10**3, "million": 10**6, "billion": 10**9}
 _COMMAND = re.compile(
     r"\\(?:text|textbf|textit|textrm|textsf|mathrm|mathbf|mbox|operatorname|textnormal|emph|mathsf|bf|rm) ?\{([^{}]*)\}"
 )
@@ -13,6 +20,7 @@ _CHOICE = re.compile(
     r"(?:(?:option|choice|answer|选项|选)\s*)?[(\[]?\s*([A-Ja-j])\s*[)\]]?(?:\s*[.:)]\s*(.*)|\s+(.*))?",
     re.IGNORECASE | re.DOTALL,
 )
+_OTHER_LABEL = re.compile(r"(?<![A-Za-z])(?:\([A-J]\)|[A-J][).:](?=\s|$)|[A-J]\])")
 _SEVERAL = re.compile(r"[(\[]?[A-J][)\]]?(?:(?:\s*[,;&/]\s*|\s+(?i:and|or)\s+|\s*)[(\[]?[A-J][)\]]?)+")
 _SYNONYMS = {
     "undefined": ("not defined", "无意义"),
@@ -26,6 +34,26 @@ _SYNONYMS = {
     "false": ("错", "错误"),
 }
 _MEANINGS = {other: meaning for meaning, others in _SYNONYMS.items() for other in others}
+
+
+def number_of(words: str) -> int | None:
+    """The whole number that words spell: "twenty one" -> 21, "one million" -> 1000000; None for other words."""
+    total = current = 0
+    pieces = [word for word in words.replace("-", " ").split() if word != "and"]
+    if not pieces:
+        return None
+    for word in pieces:
+        if word in _SPELLED:
+            if current % 100 and (current % 10 or _SPELLED[word] > 9):
+                return None
+            current += _SPELLED[word]
+        elif word == "hundred" and 0 < current < 10:
+            current *= 100
+        elif word in _POWERS and current:
+            total, current = total + current * _POWERS[word], 0
+        else:
+            return None
+    return total + current
 
 
 def without_commands(text: str) -> str:
@@ -58,10 +86,9 @@ def choice_letter(text: str) -> tuple[str, str] | None:
     if match is None:
         return None
     rest = (match[2] or match[3] or "").strip()
-    if rest and not re.search(
-        r"^\W*(?:option|choice|选)?\W*[(\[]?[A-Ja-j]\s*[)\].:]",
-        text.replace("\\text", "").replace("{", "").replace("}", ""),
-    ):
+    if _OTHER_LABEL.search(rest) or re.fullmatch(r"[A-Ja-j]", rest):
+        return None
+    if rest and not re.match(r"\W*(?:option|choice|选)?\W*[(\[]?[A-Ja-j]\s*[)\].:]", without_commands(text)):
         return None
     return match[1].upper(), rest
 
