@@ -1,44 +1,95 @@
-"""efficiency: how long a right reply is beside the shortest right reply of its group."""
+"""efficiency: what a right reply costs beside the other right replies of its group, in tokens and in run time."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
-from rlkit import Group, Score
+from rewards.lengths import Shape, falling, soft_overlong
+from rlkit import Group, Sample, Score, extract_code, judge_code
+
+_SLOW = 4.0
+"""Times the group's fastest run at which a program earns nothing for its time."""
+_NOISE_S = 0.05
+"""Run times are never told apart more finely: starting a process takes as long."""
 
 
 @dataclass(frozen=True)
 class Efficiency:
-    """1 up to `free` tokens, falling linearly to 0 at twice as many; 0 for wrong replies.
+    """1 up to `free` tokens, falling to 0 at twice as many; 0 for wrong replies.
 
     `free` is the length of the group's shortest right reply, or `budget` where that is more. Relative lengths of right
     replies follow Kimi k1.5, 2.3.3 (arXiv:2501.12599); wrong replies earn nothing, so that groups without a right reply
-    do not learn to be short. Lengths are counted in tokens.
+    do not learn to be short. Lengths are counted in tokens. A reply is right where its accuracy is 1.
 
-    right replies of 100, 150 and 250 tokens -> 1, 0.5, 0
+    right replies of 100, 150 and 250 tokens -> linear: 1, 0.5, 0; cosine: 1, 0.5, 0 (125 tokens: 0.75 and 0.85)
 
     Args:
         budget: tokens up to which every right reply is short enough.
+        shape: how pay falls: "linear", or "cosine", which is flat at both ends (arXiv:2502.03373).
+        max_tokens: longest reply that is wanted; 0: none. Before it pay falls by DAPO's soft overlong penalty
+            (arXiv:2503.14476, eq. 13), whatever the group does.
+        overlong_tokens: tokens before `max_tokens` over which that penalty grows to take everything.
+        run_time_share: share of the pay of programs that their run time decides: full at the group's fastest right one,
+            nothing at four times that. Wall-clock seconds of one more run of each right program, so leave it at 0 in
+            deterministic runs.
+        packages: installed packages that programs may import in that run; as the accuracy part has them.
     """
 
     budget: int = 0
+    shape: Shape = "linear"
+    max_tokens: int = 0
+    overlong_tokens: int = 0
+    run_time_share: float = 0.0
+    packages: tuple[str, ...] = ()
     needs = ("accuracy",)
 
     def __post_init__(self) -> None:
-        if self.budget < 0:
-            raise ValueError(f"budget={self.budget} must not be negative")
+        for name, value in (("budget", self.budget), ("max_tokens", self.max_tokens)):
+            if value < 0:
+                raise ValueError(f"{name}={value} must not be negative")
+        if not 0 <= self.overlong_tokens <= self.max_tokens:
+            raise ValueError(
+                f"overlong_tokens={self.overlong_tokens} must be between 0 and max_tokens={self.max_tokens}"
+            )
+        if not 0 <= self.run_time_share <= 1:
+            raise ValueError(f"run_time_share={self.run_time_share} must be between 0 and 1")
 
     def score(self, group: Group) -> list[Score]:
         """One score a sample; None where its accuracy is None."""
         values = [score.value for score in group.scores["accuracy"]]
-        lengths = [s.num_tokens for s, v in zip(group.samples, values, strict=True) if v is not None and v >= 1]
+        right = [value is not None and value >= 1 for value in values]
+        lengths = [sample.num_tokens for sample, is_right in zip(group.samples, right, strict=True) if is_right]
         free = max([self.budget, 1, *([min(lengths)] if lengths else [])])
-        return [self._one(s.num_tokens, value, free) for s, value in zip(group.samples, values, strict=True)]
+        timed = group.task.kind == "code" and self.run_time_share > 0
+        seconds = [self._run_time(group, s) if timed and r else None for s, r in zip(group.samples, right, strict=True)]
+        fastest = min((s for s in seconds if s is not None), default=None)
+        rows = zip(group.samples, values, seconds, strict=True)
+        return [self._one(sample.num_tokens, value, free, time, fastest) for sample, value, time in rows]
 
-    def _one(self, num_tokens: int, accuracy: float | None, free: int) -> Score:
+    def _one(
+        self, num_tokens: int, accuracy: float | None, free: int, seconds: float | None, fastest: float | None
+    ) -> Score:
         if accuracy is None:
             return Score(None, "unscored", "its accuracy is not known")
         if accuracy < 1:
             return Score(0.0, "wrong", "only right replies are paid for being short")
-        value = min(1.0, max(0.0, 2 - num_tokens / free))
-        return Score(value, "", f"{num_tokens} tokens, {free} are free", {"num_tokens": num_tokens, "free": free})
+        value = falling(num_tokens, free, 2 * free, self.shape)
+        evidence: dict[str, float] = {"num_tokens": num_tokens, "free": free}
+        if seconds is not None and fastest is not None:
+            speed = falling(seconds / fastest, 1, _SLOW)
+            value += self.run_time_share * (speed - value)
+            evidence["run_time_of_fastest"] = round(seconds / fastest, 2)
+        if self.max_tokens:
+            value = max(0.0, value + soft_overlong(num_tokens, self.max_tokens, self.overlong_tokens))
+        return Score(value, "", f"{num_tokens} tokens, {free} are free", evidence)
+
+    def _run_time(self, group: Group, sample: Sample) -> float | None:
+        """Seconds that a right program runs for on all its tests, at least 0.05; None where it did not pass again."""
+        program = extract_code(sample.response)
+        if program is None:
+            return None
+        verdict = judge_code(group.task.reference, program, packages=self.packages)
+        if verdict.verdict != "pass":
+            return None
+        return max(_NOISE_S, math.fsum(test["seconds"] for test in verdict.tests))

@@ -2,144 +2,116 @@
 
 from __future__ import annotations
 
-import keyword
 import re
-from fractions import Fraction
+from collections.abc import Callable
 
-from rlkit import Equality, Group, Score, extract_answer, extract_code, find_equalities, split_reply
+from rewards.language import one_language
+from rewards.reasoning_code import compare_plan
+from rewards.reasoning_math import agreement, find_steps
+from rewards.repetition import originality
+from rlkit import Group, Score, extract_answer, extract_code, split_reply
 
-_NGRAM = 20
-"""Words; at 20, honest maths loses nothing, at 3 it loses a third (measured in REWARDS)."""
 _STEP_DECAY = 0.3
-"""n true steps earn 1 - 0.3^n: 0.7, 0.91, 0.97, ..."""
+"""n steps earn 1 - 0.3^n: 0.7, 0.91, 0.97, ..."""
+_FALSE_COST = 2
+_DISAGREES = 0.5
 _MIN_WORDS = 3
-_CONCLUSION = re.compile(r"\b(?:answer|result) (?:is|=) \$?(-?\d[\d,]{0,30}(?:\.\d{1,30})?)", re.IGNORECASE)
-_NUMBER = re.compile(r"\d{1,40}(?:\.\d{1,40})?")
-_NAME = re.compile(r"[A-Za-z_]\w*")
-_PYTHON_WORDS = frozenset(keyword.kwlist)
-_OPERATIONS = {
-    r"(?<!\*)\*(?!\*)": r"\*|×|multipl|times|product|twice|doubl|tripl|scale",
-    r"\*\*": r"\*\*|\^|power|square|cube|raise",
-    r"\+": r"\+|add|plus|sum|increase|more|total|concat|append",
-    r"(?<!\w)-|-(?!\w)|\w-\w": r"-|subtract|minus|difference|less|decrease|negat|reverse",
-    r"//?": r"/|÷|divid|quotient|half|halve",
-    r"%": r"%|modulo|\bmod\b|remainder|even|odd|divisib",
-    r"\b(?:for|while)\b": r"loop|iterat|each|every|\bfor\b|while|repeat|through|all",
-    r"\bif\b": r"\bif\b|check|when|whether|otherwise|condition|compare|only",
-    r"\[::-1\]|reversed": r"revers|backward",
-    r"\bsorted\b|\.sort\b": r"sort|order",
-    r"\bmax\b|\bmin\b|[<>]": r"max|min|larg|small|big|great|less|least|most|than|compar",
-    r"\bset\b": r"set|unique|distinct|duplicat",
-    r"\blen\b": r"len|count|number|size|how many",
-}
+_COPIED_WORDS = 6
+"""Words in a row that make a copy of the problem."""
+_SHOWN = 20
+_WORD = re.compile(r"[^\W_]+")
+_SPOKEN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W\d_]+")
+"""A word; in Chinese and Japanese, which set no blanks, a character."""
 
 
 class Reasoning:
     """A rule-based score of the thought, in [0, 1].
 
-    Math: (0.8 x steps + 0.2 x conclusion) x repetition. Steps: distinct true equalities that rest on the problem's
-    numbers or on earlier results, 1 - 0.3^n, times true / (true + 2 false). Conclusion: 1 unless the thought states
-    another result than the answer. Without any step a thought in words earns that 0.2. 1 = 1 and repeats earn nothing.
+    Math: (0.8 x steps + 0.2 x conclusion) x cleanness. Steps: n distinct true relations that compute something new from
+    numbers of the problem or of earlier steps, and whose results lead to the answer, earn 1 - 0.3^n, times n / (n + 2
+    false ones). Conclusion: 1 where the thought announces the answer, or leads to it; a half where it does neither; 0
+    where it announces another one, which also halves the rest. Filler (1 = 1, repeats, labels, true equations that lead
+    nowhere) earns nothing.
 
-    Code: (share of the program's names, numbers and operations that the thought speaks of, full at a half) x
-    repetition.
+    Code: coverage x truth x cleanness. Coverage: share of the program's names, numbers and operations that the thought
+    speaks of, full at a half. Truth: share of the operations it speaks of that the program has, with two free.
 
-    Repetition: distinct 20-grams of words over all (arXiv:2502.03373). An empty or unfinished thought earns 0.
+    Cleanness: no repetition (20-grams of words, compression), no letters of a script that the problem does not use.
+    What is copied from the problem or from the program counts as not written. An empty or unfinished thought earns 0.
+
+    What rules cannot see: whether words between formulas make sense, whether a plan's order of operations is the
+    program's, and any step in geometry, logic or proofs that is no relation of numbers.
     """
 
     def score(self, group: Group) -> list[Score]:
         """One score a sample."""
-        code = group.task.kind == "code"
-        return [_code(s.response) if code else _math(s.response, group.task.prompt) for s in group.samples]
+        rule = _code if group.task.kind == "code" else _math
+        return [self._one(rule, sample.response, group.task.prompt) for sample in group.samples]
+
+    def _one(self, rule: Callable[[str, str, str], Score], response: str, prompt: str) -> Score:
+        reply = split_reply(response)
+        if reply.thought is None or reply.answer is None or not reply.thought.strip():
+            return Score(0.0, "no_thought", "there is no finished thought")
+        score = rule(reply.thought, response, prompt)
+        if not score.value:
+            return score
+        clean = originality(reply.thought) * one_language(reply.thought, prompt)
+        reason = score.reason + ("" if clean > 0.9 else "; it repeats itself or mixes languages")
+        return Score(round(score.value * clean, 6), "", reason, {**score.evidence, "clean": round(clean, 6)})
 
 
-def _math(response: str, prompt: str) -> Score:
-    thought = _finished_thought(response)
-    if thought is None:
-        return Score(0.0, "no_thought", "there is no finished thought")
-    found = {step.text: step for step in find_equalities(thought)}
-    true = _grounded(list(found.values()), prompt)
-    num_false = sum(not step.holds for step in found.values())
-    if not true and len(set(thought.split())) < _MIN_WORDS:
-        return Score(0.0, "no_steps", "the thought states no step")
-    steps = (1 - _STEP_DECAY ** len(true)) * len(true) / max(1, len(true) + 2 * num_false)
-    agrees = _agrees(thought, response)
-    variety = _variety(thought)
-    value = (0.8 * steps + 0.2 * agrees) * variety
-    reason = f"{len(true)} true and {num_false} false steps"
-    reason += "" if agrees else ", and its conclusion is not the answer"
-    shown = {"true": [step.text for step in true][:20], "false": [s.text for s in found.values() if not s.holds][:20]}
-    return Score(round(value, 6), "", reason, {**shown, "agrees": agrees, "variety": round(variety, 6)})
-
-
-def _grounded(steps: list[Equality], prompt: str) -> list[Equality]:
-    """True steps with an operand that the problem gives (a number of it or a digit of one) or an earlier step made.
-
-    A step that only repeats an earlier one's numbers in another order counts once.
-    """
-    given = set(_NUMBER.findall(prompt.replace(",", "")))
-    digits = set("".join(given)) - {"."}
-    known = {Fraction(number) for number in given | digits}
-    seen: set[tuple[Fraction, tuple[Fraction, ...]]] = set()
-    kept: list[Equality] = []
-    for step in steps:
-        key = (step.value, tuple(sorted(step.operands)))
-        # Adding 0 or multiplying by 1 is no step, as 1 = 1 is none.
-        idle = step.value in step.operands and len(set(step.operands) - {Fraction(0), Fraction(1)}) <= 1
-        if step.holds and not idle and key not in seen and known.intersection(step.operands):
-            seen.add(key)
-            known.add(step.value)
-            kept.append(step)
-    return kept
-
-
-def _agrees(thought: str, response: str) -> bool:
-    """Whether the last result that the thought announces, if any, is the answer's number."""
-    stated = _CONCLUSION.findall(thought)
+def _math(thought: str, response: str, prompt: str) -> Score:
     answer = extract_answer(response)
-    if answer is None:
-        return False
-    number = re.search(r"-?\d[\d,]{0,30}(?:\.\d{1,30})?", answer)
-    if not stated or number is None:
-        return True
-    return Fraction(stated[-1].replace(",", "").rstrip(".")) == Fraction(number[0].replace(",", "").rstrip("."))
+    steps = find_steps(thought, prompt, answer)
+    if not steps.used and len(_own_words(thought, prompt)) < _MIN_WORDS:
+        return Score(0.0, "no_steps", "the thought states no step and says nothing of its own")
+    num_used, num_false = len(steps.used), len(steps.false)
+    earned = (1 - _STEP_DECAY**num_used) * num_used / max(1, num_used + _FALSE_COST * num_false)
+    agrees = agreement(thought, answer)
+    conclusion = 0.5 if agrees is None and not steps.used else float(agrees is not False)
+    reason = f"{num_used} steps lead to the answer, {len(steps.idle)} do not, {num_false} are false"
+    reason += "; its conclusion is not the answer" if agrees is False else ""
+    evidence = {
+        "used": [relation.text for relation in steps.used][:_SHOWN],
+        "idle": [relation.text for relation in steps.idle][:_SHOWN],
+        "false": [relation.text for relation in steps.false][:_SHOWN],
+        "agrees": agrees,
+    }
+    value = (0.8 * earned + 0.2 * conclusion) * (_DISAGREES if agrees is False else 1)
+    return Score(value, "", reason, evidence)
 
 
-def _code(response: str) -> Score:
-    thought, program = _finished_thought(response), extract_code(response)
-    if thought is None or len(thought.split()) < _MIN_WORDS:
-        return Score(0.0, "no_thought", "there is no finished thought")
+def _code(thought: str, response: str, prompt: str) -> Score:
+    program = extract_code(response)
     if program is None or not program.strip():
         return Score(0.0, "no_program", "there is no program for the thought to plan")
-    spoken, total = _spoken(thought, program)
-    variety = _variety(thought)
-    value = min(1.0, 2 * len(spoken) / max(1, total)) * variety
-    reason = f"the thought speaks of {len(spoken)} of {total} things that the program uses"
-    return Score(round(value, 6), "", reason, {"spoken": spoken[:20], "variety": round(variety, 6)})
+    own = _own_words(thought, prompt)
+    plan = compare_plan(_without_copies(thought, prompt), program)
+    if plan is None:
+        return Score(0.0, "no_program", "the program is no Python")
+    if len(own) < _MIN_WORDS:
+        return Score(0.0, "no_thought", "the thought says nothing of its own")
+    reason = f"the thought speaks of {len(plan.spoken)} of {plan.total} things that the program uses"
+    reason += f", and of {plan.claims - plan.kept} operations that it has not"
+    return Score(plan.value, "", reason, {"spoken": list(plan.spoken)[:_SHOWN], "claims": plan.claims})
 
 
-def _spoken(thought: str, program: str) -> tuple[list[str], int]:
-    """What the program uses and the thought speaks of, and how many things the program uses."""
-    program = re.sub(r"#[^\n]*", "", program)[:20_000]
-    thought = thought[:50_000]
-    names = set(_NAME.findall(program)) - _PYTHON_WORDS
-    things = sorted(names | set(_NUMBER.findall(program)))
-    words = set(_NAME.findall(thought)) | set(_NUMBER.findall(thought))
-    spoken = [thing for thing in things if thing in words]
-    used = [(sign, told) for sign, told in _OPERATIONS.items() if re.search(sign, program)]
-    spoken += [sign for sign, told in used if re.search(told, thought, re.IGNORECASE)]
-    return spoken, len(things) + len(used)
+def _own_words(thought: str, prompt: str) -> set[str]:
+    return {match[0].lower() for match in _SPOKEN.finditer(_without_copies(thought, prompt))}
 
 
-def _finished_thought(response: str) -> str | None:
-    reply = split_reply(response)
-    if reply.thought is None or reply.answer is None or not reply.thought.strip():
-        return None
-    return reply.thought
-
-
-def _variety(text: str) -> float:
-    """Distinct 20-grams of words over all of them; 1 for a text with fewer words."""
-    words = text.split()
-    grams = [tuple(words[i : i + _NGRAM]) for i in range(len(words) - _NGRAM + 1)]
-    return len(set(grams)) / len(grams) if grams else 1.0
+def _without_copies(thought: str, prompt: str) -> str:
+    """The thought without stretches of six words and more (a short problem: all of it) that the problem holds."""
+    told = [match[0].lower() for match in _WORD.finditer(prompt)]
+    size = min(_COPIED_WORDS, len(told))
+    if not size:
+        return thought
+    held = {tuple(told[i : i + size]) for i in range(len(told) - size + 1)}
+    words = list(_WORD.finditer(thought))
+    spelled = [match[0].lower() for match in words]
+    kept, position = [], 0
+    for i in range(len(words) - size + 1):
+        if tuple(spelled[i : i + size]) in held:
+            kept.append(thought[position : max(position, words[i].start())])
+            position = words[i + size - 1].end()
+    return " ".join([*kept, thought[position:]])

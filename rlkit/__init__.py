@@ -3,8 +3,8 @@
     recipe.yaml -> Recipe -> Task -> Sample -> Group -> ScoredGroup -> TrainBatch -> weights vN -> checkpoint N
        recipe/      data/    rollout/   scoring/ + rewards/    algorithm/    learner/   weight_sync   checkpoint
 
-`rlkit.train` is the loop. What a reward plugin needs is exported here: the records, and the judges (loaded when
-first used).
+`rlkit.train` is the loop. What a reward plugin needs is exported here: the records, and the judges and
+models (loaded when first used).
 """
 
 from typing import TYPE_CHECKING, Any
@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Any
 from rlkit.records import Group, Sample, Score, ScoredGroup, Task, TrainBatch, Verdict
 
 if TYPE_CHECKING:
-    from rlkit.verify.arithmetic import Equality, find_equalities
+    from rlkit.scoring.sequence_model import SequenceModel
+    from rlkit.verify.arithmetic import Relation, find_relations
     from rlkit.verify.code import judge_code
     from rlkit.verify.extract import extract_answer, extract_code, find_boxes, find_code_blocks, split_reply
     from rlkit.verify.math import MathJudge, judge_math
 
 _JUDGES = {
-    "Equality": "rlkit.verify.arithmetic",
-    "find_equalities": "rlkit.verify.arithmetic",
+    "SequenceModel": "rlkit.scoring.sequence_model",
+    "Relation": "rlkit.verify.arithmetic",
+    "find_relations": "rlkit.verify.arithmetic",
     "MathJudge": "rlkit.verify.math",
     "judge_math": "rlkit.verify.math",
     "judge_code": "rlkit.verify.code",
@@ -31,12 +33,13 @@ _JUDGES = {
 }
 
 __all__ = [
-    "Equality",
     "Group",
     "MathJudge",
+    "Relation",
     "Sample",
     "Score",
     "ScoredGroup",
+    "SequenceModel",
     "Task",
     "TrainBatch",
     "Verdict",
@@ -44,7 +47,7 @@ __all__ = [
     "extract_code",
     "find_boxes",
     "find_code_blocks",
-    "find_equalities",
+    "find_relations",
     "judge_code",
     "judge_math",
     "split_reply",

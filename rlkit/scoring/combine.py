@@ -6,53 +6,94 @@ import json
 import math
 import numbers
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rlkit.errors import ScoringError
+from rlkit.recipe.schema.reward import Combine
 from rlkit.records import Group, Score, ScoredGroup
 from rlkit.scoring.plugin import LoadedPart
 
 ACCURACY = "accuracy"
-"""The part whose value says whether a reply is right (above 0) or wrong."""
+"""The part whose value says whether a reply is right (1 and more) or wrong (anything less, partial credit too)."""
 _MAX_REASON = 500
+
+Rules = Combine | Mapping[str, float]
+"""How parts become one number; a mapping stands for `wrong_caps`, with every other rule at its default."""
 
 
 def combine(
-    parts: Mapping[str, tuple[Score, ...]], weights: Mapping[str, float], wrong_caps: Mapping[str, float]
+    parts: Mapping[str, tuple[Score, ...]], weights: Mapping[str, float], rules: Rules
 ) -> tuple[float | None, ...]:
     """Total reward of each sample: the weighted sum of its parts, weights normalised to add to 1.
 
-    A part may pay a reply whose accuracy is 0 or less at most `wrong_caps[part]`. A None in a part with a weight above
-    0 makes the total None; parts of weight 0 do not count at all.
+    In this order: partial credit is scaled, parts of wrong replies are capped, gated parts are left out, parts are
+    normalised in the group if asked, then they are summed; penalties are added at their own weight. A None in a part
+    with a weight above 0, or in the part that opens its gate, makes the total None; parts of weight 0 do not count.
 
     accuracy 0, reasoning 1.0, format 1.0, efficiency 0 with the default weights and caps -> 0.3 * 0.5 + 0.2 = 0.35
+    accuracy 0.5 (half of the tests) and the rest as before -> 0.4 * 0.5 * 0.125 + 0.35 = 0.375
 
     Args:
         parts: by name, [G] scores.
         weights: by name; every name in `parts` has one.
     """
+    rules = rules if isinstance(rules, Combine) else Combine(wrong_caps=dict(rules))
     counted = {name: weights[name] for name in parts if weights[name] > 0}
-    total_weight = math.fsum(counted.values())
+    summed = {name: weight for name, weight in counted.items() if name not in rules.penalties}
+    total_weight = math.fsum(summed.values())
     assert total_weight > 0, "at least one part needs a weight above 0"
     (num_samples,) = {len(scores) for scores in parts.values()}
-    totals: list[float | None] = []
-    for i in range(num_samples):
-        right = parts[ACCURACY][i].value if ACCURACY in parts else None
-        wrong = right is not None and right <= 0
-        terms: list[float] = []
-        for name, weight in counted.items():
-            value = parts[name][i].value
-            if value is None:
-                break
-            terms.append(weight * (min(value, wrong_caps.get(name, value)) if wrong else value))
-        totals.append(math.fsum(terms) / total_weight if len(terms) == len(counted) else None)
-    return tuple(totals)
+    paid = [
+        _paid({name: scores[i].value for name, scores in parts.items()}, counted, rules) for i in range(num_samples)
+    ]
+    if rules.normalize == "group":
+        paid = _normalized(paid, summed)
+    return tuple(
+        None
+        if row is None
+        else math.fsum(weight * row[name] for name, weight in summed.items()) / total_weight
+        + math.fsum(counted[name] * row[name] for name in counted if name not in summed)
+        for row in paid
+    )
 
 
-def score_group(
-    group: Group, parts: Sequence[LoadedPart], weights: Mapping[str, float], wrong_caps: Mapping[str, float]
-) -> ScoredGroup:
+def _paid(values: Mapping[str, float | None], counted: Iterable[str], rules: Combine) -> dict[str, float] | None:
+    """What each counted part pays one sample; None where it cannot be told."""
+    accuracy = values.get(ACCURACY)
+    paid: dict[str, float] = {}
+    for name in counted:
+        value, gate = values[name], rules.gates.get(name)
+        opener = values[gate.part] if gate else None
+        if value is None or (gate and opener is None):
+            return None
+        if name == ACCURACY and 0 < value < 1:
+            value *= rules.partial_accuracy
+        elif accuracy is not None and accuracy < 1:
+            value = min(value, rules.wrong_caps.get(name, value))
+        if gate and opener is not None and opener < gate.at_least:
+            value = 0.0
+        paid[name] = min(value, 0.0) if name in rules.penalties else value
+    return paid
+
+
+def _normalized(paid: Sequence[dict[str, float] | None], names: Iterable[str]) -> list[dict[str, float] | None]:
+    """Each part with mean 0 and population deviation 1 over a group's graded samples; 0 where all are equal.
+
+    [1, 0, None] -> [1, -1, None]
+    """
+    rows = [None if row is None else dict(row) for row in paid]
+    graded = [row for row in rows if row is not None]
+    for name in names:
+        values = [row[name] for row in graded]
+        mean = math.fsum(values) / max(1, len(values))
+        std = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / max(1, len(values)))
+        for row in graded:
+            row[name] = (row[name] - mean) / std if max(values) > min(values) and std > 0 else 0.0
+    return rows
+
+
+def score_parts(group: Group, parts: Sequence[LoadedPart]) -> dict[str, tuple[Score, ...]]:
     """Runs the parts over one group, in order, each with the scores that it needs.
 
     A part that raises, or returns something that is no list of scores, leaves this group's samples unscored (None,
@@ -62,32 +103,28 @@ def score_group(
     for part in parts:
         needed = {need: scores[need] for need in part.needs}
         scores[part.name] = _run_part(part, Group(group.task, group.samples, needed))
-    return make_scored_group(group, {name: scores[name] for name in weights if name in scores}, weights, wrong_caps)
+    return scores
+
+
+def score_group(group: Group, parts: Sequence[LoadedPart], weights: Mapping[str, float], rules: Rules) -> ScoredGroup:
+    """Scores one group by every part, and combines them; see `score_parts` and `combine`."""
+    scores = score_parts(group, parts)
+    return make_scored_group(group, {name: scores[name] for name in weights if name in scores}, weights, rules)
 
 
 def make_scored_group(
-    group: Group,
-    scores: Mapping[str, tuple[Score, ...]],
-    weights: Mapping[str, float],
-    wrong_caps: Mapping[str, float],
+    group: Group, scores: Mapping[str, tuple[Score, ...]], weights: Mapping[str, float], rules: Rules
 ) -> ScoredGroup:
-    """A group with its parts' scores and the totals; the weights in it add to 1."""
-    total = math.fsum(weights[name] for name in scores)
+    """A group with its parts' scores and the totals; the weights in it, penalties aside, add to 1."""
+    penalties = rules.penalties if isinstance(rules, Combine) else ()
+    total = math.fsum(weights[name] for name in scores if name not in penalties)
     return ScoredGroup(
         task=group.task,
         samples=group.samples,
         parts=scores,
-        weights={name: weights[name] / total for name in scores},
-        rewards=combine(scores, weights, wrong_caps),
+        weights={name: weights[name] / (1 if name in penalties else total) for name in scores},
+        rewards=combine(scores, weights, rules),
     )
-
-
-def unscored_group(
-    group: Group, weights: Mapping[str, float], wrong_caps: Mapping[str, float], verdict: str, reason: str
-) -> ScoredGroup:
-    """A group that could not be scored: every part None, with one verdict ("timeout", "crash") and reason."""
-    scores = (Score(None, verdict, reason),) * len(group.samples)
-    return make_scored_group(group, dict.fromkeys(weights, scores), weights, wrong_caps)
 
 
 def _run_part(part: LoadedPart, group: Group) -> tuple[Score, ...]:

@@ -6,6 +6,7 @@ from rewards.accuracy import Accuracy
 from rewards.efficiency import Efficiency
 from rewards.format import Format
 from rewards.reasoning import Reasoning
+from rewards.repetition import Repetition
 from rlkit import Group, Sample, Score, Task
 
 MATH = "<think>\n8+5=13\n7+4+1=12\n3+2+1=6\n</think>\n\\boxed{623}"
@@ -86,18 +87,83 @@ def test_what_is_our_fault_is_unscored(accuracy):
         ("", 0.0),
         ("348+275=623", 0.8 * 0.7 + 0.2),
         ("8+5=13\n7+4+1=12", 0.8 * 0.91 + 0.2),
+        ("348+200=548\n548+75=623\n623=623", 0.8 * 0.91 + 0.2),  # 275 in its places
+        ("348+211=559\n559+64=623", 0.0),  # 211 and 64 come from nowhere
+        ("348 + 275 = 348 + 200 + 75\n348+200=548\n548+75=623", 0.8 * 0.973 + 0.2),
         ("8+5=13\n8+5=13\n5+8=13\n13 = 8+5", 0.8 * 0.7 + 0.2),
+        ("348+275=623\n623+1=624\n624-1=623", 0.8 * 0.7 + 0.2),  # away and back
         ("8+5=13\n7+4=12", 0.8 * 0.7 / 3 + 0.2),
-        ("8+5=13. So the answer is 600", 0.8 * 0.7),
+        ("348+275=623\n5 > 9 + 1", 0.8 * 0.7 / 3 + 0.2),
+        ("348+275=623. So the answer is 623", 0.8 * 0.7 + 0.2),
+        ("348+275=623. So the answer is 600", 0.8 * 0.7 / 2),
+        ("348+275=623 \\boxed{600}", 0.8 * 0.7 / 2),
+        ("348-275=73", 0.0),  # leads nowhere, and says nothing
+        ("348-275=73 is not what is asked", 0.1),
         ("1=1\n2=2", 0.0),
         ("1000+1000=2000\n9000+1=9001", 0.0),
-        ("I simply know what it is", 0.2),
+        ("I simply know what it is", 0.1),
+        ("I simply know the answer is 623", 0.2),
+        ("What is 348 + 275?", 0.0),
     ],
 )
-def test_reasoning_in_math_pays_distinct_true_steps(thought, value):
-    assert values(Reasoning(), math_group(f"<think>{thought}</think>\\boxed{{623}}")) == [
-        pytest.approx(value, abs=1e-6)
-    ]
+def test_reasoning_in_math_pays_steps_that_lead_to_the_answer(thought, value):
+    (score,) = Reasoning().score(math_group(f"<think>{thought}</think>\\boxed{{623}}"))
+    assert score.value == pytest.approx(value, abs=1e-6), score
+
+
+@pytest.mark.parametrize(
+    ("prompt", "gold", "thought", "num_steps"),
+    [
+        ("A coat costs $80 and is 25% off. Its price?", "60", "25% of 80 = 20, and 80 - 20 = 60", 2),
+        ("Solve 3x + 7 = 25.", "6", "3x = 25 - 7 = 18, so x = 18/3 = 6", 3),
+        ("Solve 3x + 7 = 25.", "6", "3x = 25 - 7 = 18, x = 18/3 = 6, 2x = 12, 4x = 24, x + 1 = 7", 3),
+        ("Solve 3x + 7 = 25.", "6", "x = 6 since 3x + 7 = 25", 0),  # the problem's own words
+        ("Factor x^2 - 5x + 6.", "(x-2)(x-3)", "x^2 - 5x + 6 = (x-2)(x-3)", 1),
+        ("What is 10/4?", "2.5", "10/4 = 5/2", 1),
+        ("What is 2/3 of 60?", "40", r"\frac{2}{3} \cdot 60 = 40", 1),
+        ("Factor 51.", "3*17", "51 = 3 * 17", 1),
+        ("What is 100 mod 7?", "2", "7*14 = 98, 100 - 98 = 2", 2),
+        ("How many is three dozen?", "36", "3 * 12 = 36", 1),
+        ("Which is larger, 2 or 3?", "the second", "3 - 2 = 1", 1),
+    ],
+)
+def test_steps_rest_on_the_problem_and_lead_to_the_answer(prompt, gold, thought, num_steps):
+    (score,) = Reasoning().score(math_group(f"<think>{thought}</think>\\boxed{{{gold}}}", prompt=prompt, gold=gold))
+    assert len((score.evidence or {"used": []})["used"]) == num_steps, score
+
+
+LETTERS = st.text(alphabet="abcdefghij ", min_size=5, max_size=60)
+BIG = st.integers(10**6, 10**9)
+FILLER = st.one_of(
+    st.integers(0, 10**6).map(lambda n: f"{n} = {n}"),
+    st.sampled_from(["8+5=13", "5 + 8 = 13", "3+2+1 = 6", "7+4+1=12"]),
+    st.integers(1, 99).map(lambda n: f"Step {n}: now the next step."),
+    st.sampled_from(
+        ["therefore hence thus", "Let me verify this carefully.", "First, second, third, finally.", "Wait."]
+    ),
+    st.tuples(BIG, BIG).map(lambda pair: f"{pair[0]} + {pair[1]} = {sum(pair)}"),
+    st.tuples(BIG, BIG).map(lambda pair: f"{pair[0]} < {sum(pair)} - 1"),
+    LETTERS,
+    st.sampled_from(["x + x = 2x", "(y+1)^2 = y^2 + 2y + 1", "我们再想一想", "\x00", "348 = 348", "623 * 1 = 623"]),
+)
+SOLVED = {
+    "math": ("What is 348 + 275?", "8+5=13\n7+4+1=12\n3+2+1=6", "\\boxed{623}"),
+    "code": ("Write f.", "Multiply x by 3, then add 2.", CODE.split("</think>\n")[1]),
+}
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.sampled_from(sorted(SOLVED)), st.lists(FILLER, min_size=1, max_size=12), st.data())
+def test_filler_never_raises_a_score(kind, filler, data):
+    prompt, thought, answer = SOLVED[kind]
+    lines = thought.split("\n")
+    for line in filler:
+        lines.insert(data.draw(st.integers(0, len(lines))), line)
+    replies = [f"<think>\n{text}\n</think>\n{answer}" for text in (thought, "\n".join(lines))]
+    group = Group(Task("t", kind, prompt, ""), tuple(Sample(f"t#{i}", r, 10) for i, r in enumerate(replies)))
+    for plugin in (Reasoning(), Format(), Repetition()):
+        plain, padded = values(plugin, group)
+        assert padded <= plain
 
 
 def test_an_unfinished_thought_and_a_missing_one_earn_no_reasoning():
@@ -113,6 +179,25 @@ def test_repetition_costs_reasoning():
     assert often < 0.05
 
 
+def test_a_running_number_does_not_hide_repetition():
+    texts = ["\n".join(f"I check line {i} of the sum again." for i in range(n)) for n in (1, 100)]
+    once, often = values(Reasoning(), math_group(*[f"<think>8+5=13 {text}</think>\\boxed{{623}}" for text in texts]))
+    assert once == pytest.approx(0.76)
+    assert often < 0.4
+
+
+def test_a_foreign_script_costs_reasoning_and_format():
+    chinese = "我们先把所有的数加起来然后再检查一遍" * 4
+    thoughts = (f"8+5=13 {'ab cd ef ' * 3}", f"8+5=13 {chinese[:15]}", f"8+5=13 {chinese}" * 2)
+    replies = [f"<think>{thought}</think>\\boxed{{623}}" for thought in thoughts]
+    plain, few, many = values(Reasoning(), math_group(*replies))
+    assert plain == few
+    assert many < 0.6 * plain
+    # In a Chinese problem the same letters are at home.
+    assert values(Reasoning(), math_group(replies[1], prompt="348 + 275 等于多少?"))[0] == plain
+    assert values(Format(), math_group(*replies)) == [1, 1, 0.5]
+
+
 @pytest.mark.parametrize(
     ("thought", "low", "high"),
     [
@@ -120,6 +205,10 @@ def test_repetition_costs_reasoning():
         ("", 0, 0),
         ("hm hm hm hm", 0, 0),
         ("I think about the number 3 now", 0.2, 0.5),
+        ("Write f.", 0, 0),
+        ("def f(x):\n    return x * 3 + 2", 0, 0),
+        ("```python\nreturn x * 3 + 2\n```", 0, 0),
+        ("multiply add subtract divide loop sort set slice count if power 3 x", 0.1, 0.6),
     ],
 )
 def test_reasoning_in_code_speaks_of_what_the_program_does(thought, low, high):
@@ -142,6 +231,9 @@ def test_reasoning_in_code_speaks_of_what_the_program_does(thought, low, high):
         ("<think>a</think>623", 0.4),
         ("<think>\\boxed{1}", 0.0),
         ("", 0.0),
+        ("<think>a\x00</think>\\boxed{1}", 0.5),
+        ("<think>a\u202e</think>\\boxed{1}", 0.5),
+        ("<think>a\ud800</think>\\boxed{1}", 0.5),
     ],
 )
 def test_format_pays_by_rule_in_math(response, value):
@@ -170,6 +262,50 @@ def test_efficiency_pays_short_right_replies(budget, lengths, right, paid):
     samples = tuple(Sample(f"t#{i}", "", n) for i, n in enumerate(lengths))
     group = Group(Task("t", "math", "", ""), samples, {"accuracy": tuple(Score(v) for v in right)})
     assert values(Efficiency(budget), group) == paid
+
+
+def efficiency_of(plugin, *lengths, right=1.0):
+    samples = tuple(Sample(f"t#{i}", "", n) for i, n in enumerate(lengths))
+    return values(plugin, Group(Task("t", "math", "", ""), samples, {"accuracy": (Score(right),) * len(lengths)}))
+
+
+def test_efficiency_may_fall_as_a_cosine():
+    assert efficiency_of(Efficiency(shape="cosine"), 100, 125, 150, 250) == pytest.approx([1, 0.853553, 0.5, 0])
+
+
+def test_efficiency_may_have_a_soft_limit():
+    # Every length is within the budget; 100 - 20 tokens are free of the overlong penalty.
+    plugin = Efficiency(budget=200, max_tokens=100, overlong_tokens=20)
+    assert efficiency_of(plugin, 80, 90, 100, 150) == [1, 0.5, 0, 0]
+
+
+def test_a_reply_with_partial_credit_is_not_paid_for_being_short():
+    assert efficiency_of(Efficiency(), 5, right=0.99) == [0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"budget": -1}, "budget=-1"),
+        ({"max_tokens": 10, "overlong_tokens": 11}, "overlong_tokens=11"),
+        ({"run_time_share": 1.5}, "run_time_share=1.5"),
+    ],
+)
+def test_efficiency_refuses_what_makes_no_sense(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Efficiency(**arguments)
+
+
+def test_a_slow_right_program_earns_less_than_a_fast_one():
+    body = "def f(x):\n    {}return x * 3 + 2"
+    programs = [body.format(""), body.format("sum(range(10**7))\n    ")]
+    responses = [f"<think>a</think>\n```python\n{program}\n```" for program in programs]
+    group = code_group(*responses)
+    scored = Group(group.task, group.samples, {"accuracy": (Score(1.0), Score(1.0))})
+    assert values(Efficiency(), scored) == [1, 1]
+    fast, slow = values(Efficiency(run_time_share=1.0), scored)
+    assert fast == 1
+    assert slow < fast
 
 
 RESPONSES = [

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from rlkit import Group, Sample, Score, ScoredGroup, Task
 from rlkit.errors import ScoringError
-from rlkit.recipe.schema.reward import Reward, RewardPart
+from rlkit.recipe.schema.reward import Combine, Reward, RewardPart
 from rlkit.scoring.combine import check_unscored, combine, score_group
 from rlkit.scoring.plugin import load_part
 
@@ -28,20 +28,131 @@ def one(**values):
         ((0, 1, 1, 1), 0.35),
         ((0, 0.4, 0.5, 0), 0.22),
         ((1, 0.5, 1, 0.5), 0.8),
+        ((0.5, 1, 1, 1), 0.4 * 0.5 * 0.125 + 0.35),
     ],
 )
 def test_totals_with_the_default_weights(values, total):
     parts = one(**dict(zip(PARTS, values, strict=True)))
-    assert combine(parts, DEFAULT.weights, DEFAULT.combine.wrong_caps) == (pytest.approx(total),)
+    assert combine(parts, DEFAULT.weights, DEFAULT.combine) == (pytest.approx(total),)
 
 
-@given(st.tuples(SHARES, SHARES, SHARES), st.tuples(SHARES, SHARES, SHARES))
-def test_no_wrong_reply_outscores_a_right_one_by_default(wrong, right):
-    parts = {name: (Score(w), Score(r)) for name, w, r in zip(PARTS, (0.0, *wrong), (1.0, *right), strict=True)}
-    low, high = combine(parts, DEFAULT.weights, DEFAULT.combine.wrong_caps)
+@given(st.floats(0, 0.999), st.tuples(SHARES, SHARES, SHARES), st.tuples(SHARES, SHARES, SHARES))
+def test_no_wrong_reply_outscores_a_right_one_by_default(partial, wrong, right):
+    """Wrong is whatever is not fully right: a program that passes 999 of 1000 tests, too."""
+    parts = {name: (Score(w), Score(r)) for name, w, r in zip(PARTS, (partial, *wrong), (1.0, *right), strict=True)}
+    low, high = combine(parts, DEFAULT.weights, DEFAULT.combine)
     assert low is not None
     assert high is not None
-    assert low <= 0.35 + 1e-12 < 0.40 - 1e-12 <= high
+    assert low <= 0.35 + 0.05 * partial + 1e-12
+    assert low < 0.40 - 1e-12 <= high
+
+
+@given(st.floats(0.001, 0.999), st.floats(0.001, 0.999), st.tuples(SHARES, SHARES))
+def test_more_tests_passed_pay_more(one, other, rest):
+    parts = {name: (Score(v), Score(v)) for name, v in zip(PARTS[1:3], rest, strict=True)}
+    parts |= {"accuracy": (Score(one), Score(other)), "efficiency": (Score(0.0), Score(0.0))}
+    a, b = combine(parts, DEFAULT.weights, DEFAULT.combine)
+    assert a is not None
+    assert b is not None
+    assert (a >= b) == (one >= other) or abs(one - other) < 1e-9
+
+
+def test_partial_credit_in_full_is_a_choice():
+    rules = Combine(partial_accuracy=1.0)
+    (total,) = combine(one(accuracy=0.5, format=1.0), {"accuracy": 0.5, "format": 0.5}, rules)
+    assert total == pytest.approx(0.75)
+
+
+def gated(**rules):
+    return Combine.model_validate({"gates": {"efficiency": {"part": "format", "at_least": 1.0}}, **rules})
+
+
+@pytest.mark.parametrize(("form", "total"), [(1.0, 0.5 + 0.5 * 0.8), (0.99, 0.5), (0.0, 0.5), (None, None)])
+def test_a_gated_part_counts_only_where_another_is_above_its_bound(form, total):
+    parts = one(accuracy=1.0, efficiency=0.8, format=form)
+    weights = {"accuracy": 0.5, "efficiency": 0.5, "format": 0.0}
+    assert combine(parts, weights, gated()) == (pytest.approx(total) if total is not None else None,)
+
+
+def test_a_gate_shuts_out_losses_too():
+    parts = one(accuracy=1.0, efficiency=-1.0, format=0.0)
+    assert combine(parts, {"accuracy": 0.5, "efficiency": 0.5, "format": 0.0}, gated()) == (0.5,)
+
+
+def test_penalties_take_away_beside_weights_that_add_to_1():
+    reward = Reward.model_validate(
+        {
+            "overlong": {"plugin": "soft_overlong", "weight": 0.5, "max_tokens": 100, "margin": 20},
+            "combine": {"penalties": ["overlong"]},
+        }
+    )
+    assert reward.weights == pytest.approx({"overlong": 0.5, **dict(zip(PARTS, (0.4, 0.3, 0.2, 0.1), strict=True))})
+    values = {**one(accuracy=1.0, reasoning=1.0, format=1.0, efficiency=1.0), "overlong": (Score(-0.5),)}
+    assert combine(values, reward.weights, reward.combine) == (pytest.approx(0.75),)
+    # A penalty never pays.
+    assert combine({**values, "overlong": (Score(3.0),)}, reward.weights, reward.combine) == (pytest.approx(1.0),)
+
+
+def test_parts_are_normalized_in_their_group():
+    """GDPO: a part with small differences says as much as one with large ones."""
+    parts = {"a": (Score(1.0), Score(0.0), Score(None)), "b": (Score(0.51), Score(0.49), Score(0.3))}
+    assert combine(parts, {"a": 1, "b": 3}, Combine(normalize="group")) == (pytest.approx(1), pytest.approx(-1), None)
+    flat = {"a": (Score(1.0), Score(0.0)), "b": (Score(0.3), Score(0.3))}
+    assert combine(flat, {"a": 1, "b": 1}, Combine(normalize="group")) == (0.5, -0.5)
+
+
+@given(st.lists(st.tuples(SHARES, SHARES), min_size=1, max_size=8), st.floats(0.01, 9), st.floats(-3, 3))
+def test_normalized_totals_do_not_depend_on_a_parts_scale_and_add_to_nothing(values, scale, shift):
+    rules, weights = Combine(normalize="group"), {"a": 0.7, "b": 0.3}
+    parts = {name: tuple(Score(round(v[i], 3)) for v in values) for i, name in enumerate("ab")}
+    moved = {**parts, "b": tuple(Score(s.value * scale + shift) for s in parts["b"])}
+    totals, other = combine(parts, weights, rules), combine(moved, weights, rules)
+    assert math.fsum(t for t in totals if t is not None) == pytest.approx(0, abs=1e-6)
+    assert other == pytest.approx(totals, abs=1e-5)
+
+
+@given(st.permutations(range(5)), st.sampled_from(["none", "group"]))
+def test_permuting_a_group_permutes_its_totals(order, normalize):
+    rules = gated(normalize=normalize)
+    values = [
+        (1.0, 0.5, 1.0, 0.3),
+        (0.0, 1.0, 0.6, 0.0),
+        (0.4, 0.2, 1.0, 0.9),
+        (None, 1.0, 1.0, 1.0),
+        (1.0, 1.0, 0.2, 1.0),
+    ]
+    parts = {name: tuple(Score(v[i]) for v in values) for i, name in enumerate(PARTS)}
+    moved = {name: tuple(scores[i] for i in order) for name, scores in parts.items()}
+    totals = combine(parts, DEFAULT.weights, rules)
+    assert combine(moved, DEFAULT.weights, rules) == pytest.approx([totals[i] for i in order])
+
+
+def test_weights_follow_a_ramp_over_steps():
+    reward = Reward.model_validate({"combine": {"ramps": {"efficiency": {"from_step": 10, "to_step": 20}}}})
+    raw = {step: reward.weights_at(step)["efficiency"] for step in (1, 10, 15, 20, 99)}
+    assert raw == pytest.approx({1: 0, 10: 0, 15: 0.05 / 0.95, 20: 0.1, 99: 0.1})
+    assert all(math.fsum(reward.weights_at(step).values()) == pytest.approx(1) for step in (1, 15, 99))
+    assert reward.weights == reward.weights_at(20)
+
+
+@pytest.mark.parametrize(
+    ("rules", "message"),
+    [
+        ({"gates": {"nonsense": {"part": "format", "at_least": 1.0}}}, "combine.gates.nonsense names 'nonsense'"),
+        ({"gates": {"format": {"part": "nonsense", "at_least": 1.0}}}, "combine.gates.format names 'nonsense'"),
+        ({"gates": {"format": {"part": "format", "at_least": 1.0}}}, "wait for itself"),
+        ({"penalties": ["nonsense"]}, "combine.penalties names 'nonsense'"),
+        ({"penalties": list(PARTS)}, "at least one part needs a weight above 0"),
+        ({"ramps": {"nonsense": {"to_step": 5}}}, "combine.ramps names 'nonsense'"),
+        ({"ramps": {"format": {"from_step": 5, "to_step": 5}}}, "to_step=5 must come after from_step=5"),
+        ({"ramps": {name: {"to_step": 5} for name in PARTS}}, "no part a weight above 0 at step 1"),
+        ({"wrong_caps": {"nonsense": 0.5}}, "combine.wrong_caps names 'nonsense'"),
+        ({"normalize": "batch"}, "normalize"),
+    ],
+)
+def test_rules_that_make_no_sense_are_refused(rules, message):
+    with pytest.raises(ValueError, match=message):
+        Reward.model_validate({"combine": rules})
 
 
 @given(

@@ -1,0 +1,93 @@
+"""language: whether a text keeps to the script of the problem. Mathematics and code are of no language."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Set
+from dataclasses import dataclass
+from functools import lru_cache
+
+from rlkit import Group, Score, split_reply
+
+_SCRIPTS = {
+    **{name: name for name in "LATIN CYRILLIC ARABIC HEBREW DEVANAGARI BENGALI TAMIL TELUGU THAI GEORGIAN".split()},  # noqa: SIM905
+    **{name: name for name in ("ARMENIAN", "ETHIOPIC", "KHMER", "LAO", "MYANMAR", "SINHALA", "TIBETAN", "HANGUL")},
+    # Japanese writes three scripts in one sentence, and shares one with Chinese.
+    **dict.fromkeys(("CJK", "HIRAGANA", "KATAKANA"), "CJK"),
+}
+"""Scripts by the first word of a letter's Unicode name; Greek is missing, since mathematics uses it everywhere."""
+_NO_LANGUAGE = re.compile(
+    r"```.*?(?:```|\Z)|`[^`\n]*`|\$\$.*?\$\$|\$[^$\n]*\$|\\\[(?:(?!\\\[).)*?\\\]|\\\((?:(?!\\\().)*?\\\)", re.DOTALL
+)
+_MAX_CHARS = 100_000
+_FREE = 20
+_HALF = 100
+
+
+@lru_cache(maxsize=65_536)
+def _script(letter: str) -> str | None:
+    return _SCRIPTS.get(unicodedata.name(letter, "").split(" ")[0])
+
+
+def letters_by_script(text: str) -> Counter[str]:
+    """How many letters of each script stand in a text, formulas and code left out."""
+    counts: Counter[str] = Counter()
+    for letter, number in Counter(_NO_LANGUAGE.sub(" ", text[:_MAX_CHARS])).items():
+        script = _script(letter) if letter.isalpha() else None
+        if script is not None:
+            counts[script] += number
+    return counts
+
+
+def scripts_of(text: str) -> Set[str]:
+    """The scripts that a text is written in; Latin where it has no letters."""
+    return set(letters_by_script(text)) or {"LATIN"}
+
+
+def foreign_letters(text: str, prompt: str) -> int:
+    """Letters of a text in scripts that its problem is not written in."""
+    allowed = scripts_of(prompt)
+    return sum(number for script, number in letters_by_script(text).items() if script not in allowed)
+
+
+def one_language(text: str, prompt: str) -> float:
+    """1 up to 20 foreign letters, a half at 120, towards 0 beyond; more text of the right script does not help."""
+    return 1 / (1 + max(0, foreign_letters(text, prompt) - _FREE) / _HALF)
+
+
+@dataclass(frozen=True)
+class LanguageConsistency:
+    """Share of the thought's letters in the problem's script (DeepSeek-R1, 2.3.2, arXiv:2501.12948), for right replies.
+
+    Letters are counted, not words; formulas and code do not count. Padding with words of the right language cannot
+    raise the share: of the thought's letters at most `limit` count as such.
+
+    Args:
+        limit: letters that the foreign ones are compared with, at most.
+    """
+
+    limit: int = 1000
+    needs = ("accuracy",)
+
+    def __post_init__(self) -> None:
+        if self.limit < 1:
+            raise ValueError(f"limit={self.limit} must be above 0")
+
+    def score(self, group: Group) -> list[Score]:
+        """One score a sample; 0 for wrong replies and without a thought."""
+        accuracy = group.scores["accuracy"]
+        pairs = zip(group.samples, accuracy, strict=True)
+        return [self._one(sample.response, group.task.prompt, given.value) for sample, given in pairs]
+
+    def _one(self, response: str, prompt: str, accuracy: float | None) -> Score:
+        if accuracy is None:
+            return Score(None, "unscored", "its accuracy is not known")
+        thought = split_reply(response).thought or ""
+        total = letters_by_script(thought).total()
+        if accuracy < 1 or not total:
+            return Score(0.0, "unpaid", "only right replies with a thought in words are paid for their language")
+        foreign = foreign_letters(thought, prompt)
+        value = max(0.0, 1 - foreign / min(total, self.limit))
+        return Score(value, "", f"{foreign} of {total} letters are of another script than the problem's")
