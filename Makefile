@@ -9,6 +9,8 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq --no-compile --no-deps
 TORCH := $(shell grep '^torch==' requirements/cpu.txt)
 TORCH_INDEX := https://download.pytorch.org/whl/cpu
+# Two processes, a test file whole in one of them: runs wait for processes as much as they compute.
+SPREAD := -n 2 --dist loadfile
 NEWER := import sys; sys.exit(sys.version_info < (3, 11))
 
 .PHONY: setup train test test-all check
@@ -20,10 +22,10 @@ train: .venv/.ready
 	$(BIN)/rlkit train recipes/quickstart.yaml run.name=quickstart-$$(date +%Y%m%d-%H%M%S) $(ARGS)
 
 test: .venv/.ready
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not gpu" $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(SPREAD) -m "not slow and not gpu" $(ARGS)
 
 test-all: .venv/.ready
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not gpu" $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(SPREAD) -m "not gpu" $(ARGS)
 
 check: .venv/.ready
 	$(BIN)/ruff check .
