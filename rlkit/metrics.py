@@ -65,7 +65,7 @@ def reward_metrics(groups: Sequence[ScoredGroup]) -> dict[str, float]:
     total = mean(rewards)
     metrics = {
         "reward/total": total,
-        "reward/total_std": math.sqrt(mean([(r - total) ** 2 for r in rewards])) if rewards else math.nan,
+        "reward/total_std": _std(rewards),
         "accuracy": accuracy(groups),
         "samples": float(len(samples)),
         "samples/unscored": float(len(samples) - len(rewards)),
@@ -75,9 +75,37 @@ def reward_metrics(groups: Sequence[ScoredGroup]) -> dict[str, float]:
     }
     for name, value in part_means(groups).items():
         metrics[f"reward/{name}"] = value
+        metrics |= _spread_metrics(groups, name)
         verdicts = Counter(s.verdict for g in groups for s in g.parts[name] if s.verdict)
         metrics |= {f"verdicts/{name}/{verdict}": float(n) for verdict, n in sorted(verdicts.items())}
     return metrics | _code_metrics(groups)
+
+
+def _spread_metrics(groups: Sequence[ScoredGroup], name: str) -> dict[str, float]:
+    """A part's spread, how many samples it failed on, and its correlation with accuracy: a part that rises while that
+    falls is being gamed. NaN where one of the two does not vary."""
+    scores = [s for g in groups for s in g.parts[name]]
+    values = [s.value for s in scores if s.value is not None]
+    figures = {f"reward/{name}_std": _std(values), f"failed/{name}": float(len(scores) - len(values))}
+    if name == "accuracy" or not all("accuracy" in g.parts for g in groups):
+        return figures
+    right = [s.value for g in groups for s in g.parts["accuracy"]]
+    pairs = [(s.value, r) for s, r in zip(scores, right, strict=True) if s.value is not None and r is not None]
+    return figures | {f"with_accuracy/{name}": _correlation(pairs)}
+
+
+def _std(values: Sequence[float]) -> float:
+    middle = mean(values)
+    return math.sqrt(mean([(value - middle) ** 2 for value in values])) if values else math.nan
+
+
+def _correlation(pairs: Sequence[tuple[float, float]]) -> float:
+    """Pearson's; NaN where a side does not vary. [(0, 1), (1, 3), (2, 5)] -> 1"""
+    a, b = [x for x, _ in pairs], [y for _, y in pairs]
+    spread = _std(a) * _std(b)
+    if not pairs or not spread > 1e-12:
+        return math.nan
+    return mean([(x - mean(a)) * (y - mean(b)) for x, y in pairs]) / spread
 
 
 def _code_metrics(groups: Sequence[ScoredGroup]) -> dict[str, float]:

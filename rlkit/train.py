@@ -30,7 +30,7 @@ def train(run: OnlineStage, first_step: int = 1) -> None:
     run.sync(first_step - 1)
     for step in range(first_step, run.keys.steps + 1):
         timer = PhaseTimer()
-        scored = run.score(run.sample(step, timer), timer)
+        scored = run.score(step, run.sample(step, timer), timer)
         with run.stop.deferred():  # from here on a step is finished, so that what is kept is whole
             run.unfinished = True
             with timer("update"):
@@ -82,11 +82,11 @@ class OnlineStage:
                 make_requests(self.renderer, tasks, count, self.recipe.run.seed, self.name, step)
             )
 
-    def score(self, groups: Iterator[tuple[int, Group]], timer: PhaseTimer) -> list[ScoredGroup]:
+    def score(self, step: int, groups: Iterator[tuple[int, Group]], timer: PhaseTimer) -> list[ScoredGroup]:
         """Scores groups while others are still being drawn; gives them back in the step's order."""
         whole = PhaseTimer()
         with whole("both"):
-            scored = dict(self.scoring.score(groups))
+            scored = dict(self.scoring.score(groups, step))
         # What is left of scoring once the last group was drawn.
         timer.seconds["score"] = max(0.0, whole.seconds["both"] - timer.seconds.get("sample", 0.0))
         ordered = [scored[index] for index in sorted(scored)]
