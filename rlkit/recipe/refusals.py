@@ -35,6 +35,7 @@ def refusals(
         tasks: Training tasks left after the held-out ones, where known.
     """
     yield from _sequences(recipe, size)
+    yield from _timed_rewards(recipe)
     if tasks is not None and tasks <= 0:
         yield (
             f"evaluation.holdout={recipe.evaluation.holdout} leaves no training task: the data holds "
@@ -62,6 +63,17 @@ def notes(recipe: Recipe, size: ModelSize, machine: Machine, *, threads: int) ->
         yield f"the learner's {threads} threads share {machine.cpus} cores: lower learner.threads"
     if size.parameters is None:
         yield f"memory and disk were not checked: {size.reason}"
+
+
+def _timed_rewards(recipe: Recipe) -> Iterator[str]:
+    """A reward that depends on time is no function of the recipe."""
+    efficiency = recipe.reward.parts.get("efficiency")
+    share = efficiency.arguments.get("run_time_share", 0) if efficiency is not None else 0
+    if recipe.run.deterministic and share:
+        yield (
+            f"reward.efficiency.run_time_share={share} makes rewards depend on time: set it to 0, or run.deterministic "
+            "to false"
+        )
 
 
 def _sequences(recipe: Recipe, size: ModelSize) -> Iterator[str]:

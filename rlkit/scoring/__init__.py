@@ -1,4 +1,7 @@
-"""Scoring: reward parts as plugins, run over groups in killable actors.
+"""Scoring: reward parts as plugins, run over groups in processes that can be ended.
 
-plugin (load and check) -> combine (pure: one group, one total a sample) -> pool (Ray actors with deadlines)
+plugin (load and check; foreign: other toolkits' functions) -> combine (pure: one group, one total a sample)
+worker (one process: parts within walls and limits) -> schedule (deadlines, replacements, isolate: which sample it was)
+pool (on Ray actors, for a run) | process (on child processes, for the command line)
+cheats, trial, start: what `rlkit reward test` and `rlkit reward new` know
 """

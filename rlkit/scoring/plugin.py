@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import difflib
 import importlib
 import importlib.metadata
@@ -10,6 +11,7 @@ import inspect
 import re
 import sys
 import typing
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,7 +20,8 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from rlkit.errors import PluginError
 from rlkit.recipe.schema.reward import Reward, RewardPart
-from rlkit.records import Group, Score
+from rlkit.records import Group, Sample, Score, Task
+from rlkit.scoring.foreign import SUPPLIED, ForeignReward, is_factory
 
 ENTRY_POINTS = "rlkit.rewards"
 """Entry-point group under which plugins are found by name; the built-in parts are found the same way."""
@@ -30,6 +33,33 @@ class Plugin(Protocol):
     def score(self, group: Group) -> list[Score]:
         """One score for each sample of the group, in order."""
         ...
+
+
+@dataclass(frozen=True)
+class PerSample:
+    """A plugin written as `score_one(task, sample)`, plain or async: async calls for one group run together."""
+
+    inner: Any
+
+    def score(self, group: Group) -> list[Score]:
+        """One call a sample. Whatever it raises costs the samples that the walls find at fault, as with any plugin."""
+        if not inspect.iscoroutinefunction(self.inner.score_one):
+            return [self.inner.score_one(group.task, sample) for sample in group.samples]
+        return asyncio.run(self._together(group.task, group.samples))
+
+    async def _together(self, task: Task, samples: tuple[Sample, ...]) -> list[Score]:
+        return list(await asyncio.gather(*(self.inner.score_one(task, sample) for sample in samples)))
+
+
+@dataclass(frozen=True)
+class Awaited:
+    """A plugin whose `score(group)` is async."""
+
+    inner: Any
+
+    def score(self, group: Group) -> Any:
+        """What the plugin's coroutine returns."""
+        return asyncio.run(self.inner.score(group))
 
 
 @dataclass(frozen=True)
@@ -73,23 +103,50 @@ def load_parts(reward: Reward, base_dir: Path) -> list[LoadedPart]:
 def load_part(name: str, part: RewardPart, base_dir: Path) -> LoadedPart:
     """Imports, checks and constructs one part's plugin.
 
-    `plugin` is `module:Class`, `./file.py:Class` (relative to base_dir) or an entry point; by default the part's name.
+    `plugin` is `module:Class`, `./file.py:Class` (relative to base_dir) or an entry point, by default the part's name;
+    or a mapping such as `{trl: module:function}`.
 
     Raises:
-        PluginError: not found, not importable, wrong arguments, or without a `score(group)` method.
+        PluginError: not found, not importable, wrong arguments, or without a method that scores.
     """
+    if isinstance(part.plugin, dict):
+        return LoadedPart(name, part.weight, _load_foreign(name, part, base_dir))
     cls = find_plugin(part.plugin or name, base_dir, f"reward.{name}")
-    arguments = _check_arguments(name, cls, part.arguments)
-    try:
-        plugin = cls(**arguments)
-    # A stranger's constructor may raise anything.
-    except Exception as e:
-        raise PluginError(f"reward.{name}: {cls.__name__} could not be built: {type(e).__name__}: {e}") from e
-    _check_score(name, plugin)
+    plugin = _build(name, cls, part.arguments)
     needs = getattr(plugin, "needs", ())
     if isinstance(needs, str) or not all(isinstance(need, str) for need in needs):
         raise PluginError(f"reward.{name}: {cls.__name__}.needs must be a tuple of part names, got {needs!r}")
-    return LoadedPart(name, part.weight, plugin, tuple(needs))
+    return LoadedPart(name, part.weight, _callable_as_plugin(name, plugin), tuple(needs))
+
+
+def _load_foreign(name: str, part: RewardPart, base_dir: Path) -> Plugin:
+    assert isinstance(part.plugin, dict)
+    ((style, spec),) = part.plugin.items()
+    if ":" not in spec:
+        raise PluginError(f"reward.{name}.plugin.{style}: {spec!r} must be module:function or ./file.py:function")
+    function = find_plugin(spec, base_dir, f"reward.{name}")
+    if is_factory(function, style):
+        return ForeignReward(style, _build(name, function, part.arguments))
+    arguments = _check_arguments(name, function, part.arguments, given_later=SUPPLIED[style])
+    return ForeignReward(style, function, arguments)
+
+
+def _build(name: str, cls: Any, given: dict[str, Any]) -> Any:
+    arguments = _check_arguments(name, cls, given)
+    try:
+        return cls(**arguments)
+    # A stranger's constructor may raise anything.
+    except Exception as e:
+        raise PluginError(f"reward.{name}: {cls.__name__} could not be built: {type(e).__name__}: {e}") from e
+
+
+def _callable_as_plugin(name: str, plugin: Any) -> Plugin:
+    """The plugin as one with a plain `score(group)`."""
+    if not hasattr(plugin, "score") and callable(getattr(plugin, "score_one", None)):
+        _check_takes(name, plugin, "score_one", ("task", "sample"))
+        return PerSample(plugin)
+    _check_takes(name, plugin, "score", ("group",))
+    return Awaited(plugin) if inspect.iscoroutinefunction(plugin.score) else plugin
 
 
 def find_plugin(spec: str, base_dir: Path, where: str) -> Any:
@@ -155,13 +212,21 @@ def _import_file(path: Path) -> Any:
     return module
 
 
-def _check_arguments(name: str, cls: Any, given: dict[str, Any]) -> dict[str, Any]:
-    """The arguments, checked against the constructor's signature and annotations."""
+def _check_arguments(
+    name: str, cls: Any, given: dict[str, Any], given_later: Collection[str] | None = None
+) -> dict[str, Any]:
+    """The arguments, checked against the signature and annotations.
+
+    Args:
+        given_later: of a function that is called with more than these: what else it gets. Then an argument may be
+            missing here, since a data set's columns are only known later.
+    """
     try:
         parameters = inspect.signature(cls).parameters
     except (TypeError, ValueError):
         return given
     known = [p.name for p in parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    known = [key for key in known if key not in (given_later or ())]
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     for key in given:
         if key not in known and not takes_any:
@@ -170,7 +235,7 @@ def _check_arguments(name: str, cls: Any, given: dict[str, Any]) -> dict[str, An
                 f"reward.{name}.{key}: {cls.__name__} has no such argument{hint}; it takes {known or 'none'}"
             )
     missing = [key for key in known if parameters[key].default is inspect.Parameter.empty and key not in given]
-    if missing:
+    if missing and given_later is None:
         raise PluginError(f"reward.{name}.{missing[0]}: {cls.__name__} needs this argument; set it in the recipe")
     hints = _hints(cls)
     return {key: _checked(f"reward.{name}.{key}", hints.get(key), value) for key, value in given.items()}
@@ -201,15 +266,17 @@ def _checked(key: str, hint: Any, value: Any) -> Any:
         raise PluginError(f"{key}={value!r} does not fit {shown or hint}: {message.lower()}") from e
 
 
-def _check_score(name: str, plugin: Any) -> None:
-    score = getattr(plugin, "score", None)
-    if not callable(score):
-        raise PluginError(f"reward.{name}: {type(plugin).__name__} has no method score(group)")
+def _check_takes(name: str, plugin: Any, method: str, arguments: tuple[str, ...]) -> None:
+    found = getattr(plugin, method, None)
+    if not callable(found):
+        raise PluginError(
+            f"reward.{name}: {type(plugin).__name__} has no method score(group) or score_one(task, sample)"
+        )
     try:
-        inspect.signature(score).bind(None)
+        inspect.signature(found).bind(*arguments)
     except TypeError as e:
         raise PluginError(
-            f"reward.{name}: {type(plugin).__name__}.score must take one argument, the group ({e})"
+            f"reward.{name}: {type(plugin).__name__}.{method} must take ({', '.join(arguments)}): {e}"
         ) from e
     except ValueError:
         return  # no signature to look at

@@ -217,6 +217,8 @@ def test_what_cannot_run_here_is_refused_with_what_would_have_to_change(name: st
 
 
 def test_a_holdout_that_leaves_nothing_is_refused() -> None:
+    (refusal,) = plan_of(run={"deterministic": True}, reward={"efficiency": {"run_time_share": 0.5}}).refusals
+    assert refusal.startswith("reward.efficiency.run_time_share=0.5 makes rewards depend on time")
     (refusal,) = plan_of(num_tasks=200).refusals
     assert refusal.startswith("evaluation.holdout=256 leaves no training task: the data holds 200")
     assert plan_of(num_tasks=257).refusals == ()

@@ -1,5 +1,6 @@
 """Plugins that behave badly, each in its own way; the scoring tests load them as a stranger's file would be."""
 
+import asyncio
 import os
 import signal
 import time
@@ -77,3 +78,82 @@ class OnPrompt:
             "type": 7,
             "text": [Score("1")] * len(good),
         }.get(word, good)
+
+
+class OnReply:
+    """Does to the whole group what one of its replies says."""
+
+    def score(self, group):
+        return [self._one(s.response) for s in group.samples if s.response != "few"]
+
+    def _one(self, word):
+        if word == "raise":
+            raise ZeroDivisionError("a mistake")
+        if word == "hang":
+            time.sleep(10_000)
+        if word == "compute":
+            return Score(float(len(str(7 ** (10**9)))))  # one call of C that holds the interpreter
+        if word == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if word == "exit":
+            os._exit(0)
+        if word == "eat":
+            held = [bytearray(2**24) for _ in range(640)]  # 10 GB
+            return Score(float(len(held)))
+        while word == "flood":
+            print("x" * 10_000)
+        return {"nan": Score(float("nan")), "text": Score("1"), "type": 7}.get(word, Score(0.5, reason="well"))
+
+
+class Shares:
+    """Compares a group's replies: each one's share of all their tokens. Raises on "raise"."""
+
+    def score(self, group):
+        if any(s.response == "raise" for s in group.samples):
+            raise ValueError("poison")
+        total = sum(s.num_tokens for s in group.samples)
+        return [Score(s.num_tokens / total) for s in group.samples]
+
+
+class OneByOne:
+    """Scores a sample at a time."""
+
+    def score_one(self, task, sample):
+        return Score(float(len(sample.response)), reason=task.id)
+
+
+class OneByOneAsync:
+    """All samples of a group at once."""
+
+    def __init__(self):
+        self._waiting = 0
+
+    async def score_one(self, task, sample):
+        self._waiting += 1
+        while self._waiting < 2:  # goes on only once the other sample is being scored too
+            await asyncio.sleep(0)
+        return Score(float(len(sample.response)))
+
+
+class GroupAsync:
+    async def score(self, group):
+        await asyncio.sleep(0)
+        return [Score(1.0) for _ in group.samples]
+
+
+class Clock:
+    """Says something else each time."""
+
+    def score(self, group):
+        return [Score(time.perf_counter() % 1) for _ in group.samples]
+
+
+class Keeps:
+    """Never gives back what it takes: 64 MB for each sample that says "keep"."""
+
+    def __init__(self):
+        self._kept = []
+
+    def score(self, group):
+        self._kept += [bytearray(2**26) for s in group.samples if s.response == "keep"]
+        return [Score(1.0) for _ in group.samples]

@@ -252,7 +252,7 @@ open(os.devnull, "w").write("x")
 @pytest.mark.parametrize("name", CONTROLS)
 def test_an_ordinary_program_works(judge, name):
     program, printed = CONTROLS[name]
-    outcome = judge.run(program)
+    outcome = judge.run(program, limits={"wall_s": 30})
     assert (outcome["end"], outcome["status"], outcome["stdout"]) == ("exit", 0, printed), outcome
 
 

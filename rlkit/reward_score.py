@@ -1,0 +1,210 @@
+"""`rlkit reward score`: a file of samples through a recipe's reward, a line out for each line in."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections import Counter, deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rlkit.errors import DataError, RlkitError, ScoringError
+from rlkit.recipe.load import LoadedRecipe
+from rlkit.recipe.schema import Reward
+from rlkit.records import Group, Sample, ScoredGroup, Task
+from rlkit.scoring.process import LocalPool
+from rlkit.verify_cli import Row, read_rows
+
+_BYTES_PER_TOKEN = 4
+_PROGRESS_S = 2.0
+
+
+@dataclass
+class _Tally:
+    """What was scored so far, for the progress and the end."""
+
+    total: int
+    began: float = field(default_factory=time.monotonic)
+    said: float = field(default_factory=time.monotonic)
+    rewards: list[float] = field(default_factory=list)
+    unscored: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+
+    def add(self, group: ScoredGroup) -> None:
+        self.rewards += [reward for reward in group.rewards if reward is not None]
+        for i, reward in enumerate(group.rewards):
+            if reward is None:
+                self.unscored += 1
+                self.reasons.update(f"{name}: {s[i].verdict}" for name, s in group.parts.items() if s[i].value is None)
+
+    def progress(self) -> None:
+        now = time.monotonic()
+        if now - self.said > _PROGRESS_S:
+            self.said = now
+            done = len(self.rewards) + self.unscored
+            rate = done / (now - self.began)
+            print(
+                f"{done} of {self.total} scored, {rate:.0f}/s, {(self.total - done) / rate:.0f} s left", file=sys.stderr
+            )
+
+    def summary(self) -> str:
+        mean = f", mean reward {sum(self.rewards) / len(self.rewards):.4f}" if self.rewards else ""
+        missing = f", {self.unscored} unscored ({_counted(self.reasons)})" if self.unscored else ""
+        seconds = time.monotonic() - self.began
+        return f"{len(self.rewards)} of {self.total} samples scored in {seconds:.1f} s{mean}{missing}"
+
+
+def score_file(loaded: LoadedRecipe, source: Path, out: Path, workers: int) -> int:
+    """Scores every row of `source` into `out`, in order, in `workers` processes.
+
+    The rows are checked first, so that a bad one is found before anything is scored. Memory holds the groups that are
+    being scored and those that wait for an earlier one.
+
+    Raises:
+        DataError: a row that is no sample.
+        PluginError: a plugin cannot be built.
+        ScoringError: more samples than `reward.runtime.max_unscored` allows have no score, or the reward keeps dying.
+    """
+    sizes = _check(source)
+    if not sizes:
+        raise DataError(f"{source}: holds no rows")
+    reward = _with_workers(loaded.recipe.reward, min(workers, len(sizes)))
+    tally = _Tally(sum(sizes.values()))
+    pool = LocalPool(reward, loaded.base_dir, on_event=lambda _, text: print(f"replaced: {text}", file=sys.stderr))
+    try:
+        _write(pool, source, sizes, out, tally)
+    finally:
+        pool.close()
+    print(tally.summary(), file=sys.stderr)
+    most = reward.runtime.max_unscored
+    if tally.unscored > most * tally.total:
+        raise ScoringError(
+            f"{tally.unscored} of {tally.total} samples could not be scored ({_counted(tally.reasons)}), more than "
+            f"reward.runtime.max_unscored={most:g} allows"
+        )
+    return 0
+
+
+def _write(pool: LocalPool, source: Path, sizes: dict[str, int], out: Path, tally: _Tally) -> None:
+    order: deque[int] = deque()
+    """The group's number of each row that is read and not yet written."""
+    finished: dict[int, deque[Row]] = {}
+    scored = pool.score(_groups(source, sizes, order))
+    try:
+        with out.open("w", encoding="utf-8") as file:
+            for index, group in scored:
+                tally.add(group)
+                finished[index] = deque(_rows(group))
+                file.writelines(_lines_in_order(order, finished))
+                tally.progress()
+    except OSError as e:
+        raise RlkitError(f"{out}: cannot be written ({e.strerror})") from e
+    assert not order, "every row has its line"
+
+
+def _lines_in_order(order: deque[int], finished: dict[int, deque[Row]]) -> Iterator[str]:
+    """The lines that nothing before them waits for."""
+    while order and order[0] in finished:
+        index = order.popleft()
+        yield json.dumps(finished[index].popleft()) + "\n"
+        if not finished[index]:
+            del finished[index]
+
+
+def _groups(source: Path, sizes: dict[str, int], order: deque[int]) -> Iterator[tuple[int, Group]]:
+    """(its number, group) once the group's last row is read; notes each row's group in `order`."""
+    numbers = {key: index for index, key in enumerate(sizes)}
+    waiting: dict[str, list[Row]] = {}
+    for number, row in read_rows(source):
+        key = _key(number, row)
+        order.append(numbers[key])
+        rows = waiting.setdefault(key, [])
+        rows.append(row)
+        if len(rows) == sizes[key]:
+            yield numbers[key], _group(waiting.pop(key))
+
+
+def _check(source: Path) -> dict[str, int]:
+    """Rows of each group.
+
+    Raises:
+        DataError: naming the row and what is wrong with it.
+    """
+    sizes: Counter[str] = Counter()
+    tasks: dict[str, tuple[int, int]] = {}
+    for number, row in read_rows(source):
+        where = f"{source}:{number}"
+        _check_row(row, where)
+        key = _key(number, row)
+        sizes[key] += 1
+        asked = hash(json.dumps([row["kind"], row["prompt"], row["reference"]], sort_keys=True))
+        first, known = tasks.setdefault(key, (number, asked))
+        if known != asked:
+            raise DataError(
+                f"{where}: group {row['group']!r} has another kind, prompt or reference than in line {first}"
+            )
+    return dict(sizes)
+
+
+def _check_row(row: Row, where: str) -> None:
+    for name in ("kind", "prompt", "response"):
+        if not isinstance(row.get(name), str):
+            raise DataError(f"{where}: {name} is missing, or no text")
+    if "reference" not in row:
+        raise DataError(f"{where}: reference is missing")
+    num_tokens = row.get("num_tokens", 0)
+    if isinstance(num_tokens, bool) or not isinstance(num_tokens, int) or num_tokens < 0:
+        raise DataError(f"{where}: num_tokens must be a whole number from 0, got {num_tokens!r}")
+    ids = row.get("token_ids", [])
+    if not isinstance(ids, list) or not all(isinstance(number, int) for number in ids):
+        raise DataError(f"{where}: token_ids must be a list of whole numbers")
+    if not isinstance(row.get("metadata", {}), dict):
+        raise DataError(f"{where}: metadata must be an object")
+    if isinstance(row.get("group"), list | dict):
+        raise DataError(f"{where}: group must be a text or a number")
+
+
+def _key(number: int, row: Row) -> str:
+    """One key a group; a row without a group is one of its own."""
+    return f"line {number}" if row.get("group") is None else f"group {row['group']!r}"
+
+
+def _group(rows: list[Row]) -> Group:
+    first = rows[0]
+    name = first.get("group") if first.get("group") is not None else first.get("id")
+    task = Task(str(name), first["kind"], first["prompt"], first["reference"], first.get("metadata", {}))
+    return Group(task, tuple(_sample(row) for row in rows))
+
+
+def _sample(row: Row) -> Sample:
+    """Without `num_tokens` and `token_ids`, one token for each four bytes is assumed."""
+    text, ids = row["response"], tuple(row.get("token_ids", ()))
+    guess = len(ids) or -(-len(text.encode("utf-8", "surrogatepass")) // _BYTES_PER_TOKEN)
+    finished = row.get("finish_reason", "stop")
+    return Sample(row.get("id", ""), text, row.get("num_tokens", guess), finish_reason=finished, token_ids=ids)
+
+
+def _rows(group: ScoredGroup) -> Iterator[dict[str, Any]]:
+    for i, sample in enumerate(group.samples):
+        parts = {
+            name: {
+                "value": scores[i].value,
+                "weight": group.weights[name],
+                "verdict": scores[i].verdict,
+                "reason": scores[i].reason,
+            }
+            for name, scores in group.parts.items()
+        }
+        yield {"id": sample.id, "reward": group.rewards[i], "parts": parts}
+
+
+def _with_workers(reward: Reward, workers: int) -> Reward:
+    runtime = reward.runtime.model_copy(update={"num_workers": workers})
+    return reward.model_copy(update={"runtime": runtime})
+
+
+def _counted(reasons: Counter[str]) -> str:
+    return ", ".join(f"{reason} x {count}" for reason, count in reasons.most_common(3))

@@ -1,0 +1,185 @@
+"""Scoring in child processes of this one: the pool of the command line. No Ray."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, Pipe, wait
+from pathlib import Path
+from typing import Any
+
+from rlkit.errors import ClusterError, PluginError
+from rlkit.recipe.schema.reward import Reward
+from rlkit.records import Group
+from rlkit.scoring.isolate import Needs
+from rlkit.scoring.schedule import Schedule, WorkerLost
+from rlkit.scoring.worker import THREADS, Reply, Scorer
+
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True)
+class Child:
+    """A scoring process and this end of the pipe to it."""
+
+    process: subprocess.Popen[bytes]
+    connection: Connection[Any, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Ticket:
+    """One call to a process; the next call to it is another."""
+
+    child: Child
+
+
+@dataclass
+class ProcessWorkers:
+    """Scoring processes, each in a session of its own, so that what a plugin starts ends with it."""
+
+    reward: Reward
+    base_dir: str
+    start_timeout_s: float
+    depth: int = 1
+    """A pipe holds little: a second call would block this process while the first is at work."""
+
+    def start(self, count: int) -> list[tuple[Any, Needs]]:
+        """See `Workers`."""
+        children = [_spawn() for _ in range(count)]
+        try:
+            for child in children:
+                child.connection.send((self.reward, self.base_dir))
+            return [(child, self._await_ready(child)) for child in children]
+        except BaseException:
+            for child in children:
+                self.kill(child)
+            raise
+
+    def submit(self, handle: Child, group: Group, part: str | None) -> Ticket:
+        """See `Workers`."""
+        with contextlib.suppress(BrokenPipeError):  # it died; `result` says so
+            handle.connection.send((group, part))
+        return Ticket(handle)
+
+    def wait(self, tickets: Sequence[Ticket], timeout_s: float) -> set[Ticket]:
+        """See `Workers`."""
+        ready = wait([ticket.child.connection for ticket in tickets], timeout_s)
+        return {ticket for ticket in tickets if ticket.child.connection in ready}
+
+    def result(self, ticket: Ticket) -> Reply:
+        """See `Workers`."""
+        try:
+            reply: Reply = ticket.child.connection.recv()
+        # A process that dies while it answers leaves half a message.
+        except (EOFError, ConnectionError, pickle.UnpicklingError) as e:
+            raise WorkerLost(_how_it_ended(ticket.child.process)) from e
+        return reply
+
+    def kill(self, handle: Child) -> None:
+        """See `Workers`."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(handle.process.pid, signal.SIGKILL)
+        handle.process.wait(timeout=60)
+        handle.connection.close()
+
+    def _await_ready(self, child: Child) -> Needs:
+        deadline = time.monotonic() + self.start_timeout_s
+        if not child.connection.poll(max(0.0, deadline - time.monotonic())):
+            raise ClusterError(f"a scoring process did not start within {self.start_timeout_s:g} s")
+        try:
+            failure, needs = child.connection.recv()
+        except (EOFError, ConnectionError, pickle.UnpicklingError) as e:
+            how = _how_it_ended(child.process)
+            raise ClusterError(f"a scoring process ended while its plugins were built: {how}") from e
+        if failure:
+            raise PluginError(failure)
+        return dict(needs)
+
+
+class LocalPool(Schedule):
+    """Scores groups on `reward.runtime.num_workers` child processes.
+
+    Args:
+        reward: the recipe's section.
+        base_dir: folder that `./file.py:Class` plugins are relative to.
+        start_timeout_s: longest wait for one process to start, in seconds.
+        on_event: told of every process that had to be replaced.
+
+    Raises:
+        PluginError: a plugin cannot be built.
+        ClusterError: a process does not start in time.
+    """
+
+    def __init__(
+        self,
+        reward: Reward,
+        base_dir: Path,
+        *,
+        start_timeout_s: float = 300,
+        on_event: Callable[[str, str], None] = lambda kind, text: None,
+    ) -> None:
+        super().__init__(ProcessWorkers(reward, str(Path(base_dir).resolve()), start_timeout_s), reward, on_event)
+
+    def resident_kb(self) -> int:
+        """Main memory that the processes take now, in KiB."""
+        return sum(_resident_kb(handle.process.pid) for handle in self.handles)
+
+
+def _spawn() -> Child:
+    ours, theirs = Pipe()
+    with theirs:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "rlkit.scoring.process", str(theirs.fileno()), str(os.getpid())],
+            stdin=subprocess.DEVNULL,
+            pass_fds=[theirs.fileno()],
+            env=os.environ | THREADS,
+            start_new_session=True,
+        )
+    return Child(process, ours)
+
+
+def _resident_kb(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    return sum(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS:"))
+
+
+def _how_it_ended(process: subprocess.Popen[bytes]) -> str:
+    try:
+        code = process.wait(timeout=10)
+    except subprocess.TimeoutExpired:
+        return "it closed its pipe"
+    return f"exit code {code}" if code >= 0 else f"signal {-code} ({signal.Signals(-code).name})"
+
+
+def main(fd: int, parent: int) -> None:
+    """Serves groups until the pipe closes."""
+    # A plugin that hangs in one call of C must not outlive a parent that was killed.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        return
+    with Connection(fd) as connection:
+        reward, base_dir = connection.recv()
+        try:
+            scorer = Scorer(reward, base_dir)
+        except PluginError as e:
+            connection.send((str(e), {}))
+            return
+        connection.send(("", dict(scorer.needs)))
+        while True:
+            try:
+                group, part = connection.recv()
+            except (EOFError, ConnectionError):
+                return
+            connection.send(scorer.score(group) if part is None else scorer.score_part(part, group))
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]))

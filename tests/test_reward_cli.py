@@ -1,0 +1,238 @@
+"""`rlkit reward` by the real command: score a file, test a plugin, start a new one."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+RLKIT = [sys.executable, "-m", "rlkit", "reward"]
+RECIPE = {
+    "run": {"name": "scores"},
+    "model": {"init": {}},
+    "data": {"path": "builtin:quickstart"},
+    "stages": [{"kind": "grpo", "steps": 1}],
+}
+SUM = {"kind": "math", "prompt": "What is 348 + 275?", "reference": "623", "num_tokens": 20}
+CODE = {
+    "kind": "code",
+    "prompt": "Write a function add(a, b) that returns the sum of a and b.",
+    "reference": {"mode": "function", "entry_point": "add", "tests": [{"args": [1, 2], "expected": 3}]},
+}
+RIGHT = "<think>\n348 + 275 = 623\n</think>\n\\boxed{623}"
+PLUGIN = """
+import os, time
+from rlkit import Score
+
+class Rank:
+    def __init__(self, unit: float = 1.0):
+        self.unit = unit
+
+    def score(self, group):
+        if any("die" in s.response for s in group.samples):
+            os.kill(os.getpid(), 9)
+        if any("hang" in s.response for s in group.samples):
+            time.sleep(1000)
+        order = sorted(s.num_tokens for s in group.samples)
+        return [Score(self.unit * order.index(s.num_tokens)) for s in group.samples]
+
+class Changes:
+    def score(self, group):
+        return [Score(time.perf_counter() % 1) for _ in group.samples]
+
+class Fragile:
+    def score(self, group):
+        return [Score(float(len(s.response.encode()))) for s in group.samples]
+"""
+
+
+def reward(*words, cwd, timeout=120):
+    return subprocess.run([*RLKIT, *map(str, words)], capture_output=True, text=True, timeout=timeout, cwd=cwd)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "plugin.py").write_text(PLUGIN)
+    (tmp_path / "default.yaml").write_text(yaml.safe_dump(RECIPE))
+    only = dict.fromkeys(("accuracy", "reasoning", "format", "efficiency"))
+    ranked = {**only, "rank": {"plugin": "./plugin.py:Rank", "weight": 1, "unit": 0.5}, "runtime": {"timeout_s": 4}}
+    (tmp_path / "rank.yaml").write_text(yaml.safe_dump(RECIPE | {"reward": ranked}))
+    return tmp_path
+
+
+def score(folder, rows, recipe="default.yaml", *words):
+    (folder / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done = reward(
+        "score", "--recipe", recipe, "--input", "in.jsonl", "--output", "out.jsonl", "--workers", 2, *words, cwd=folder
+    )
+    out = folder / "out.jsonl"
+    return done, [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
+
+
+def test_a_file_is_scored_with_the_default_reward(folder):
+    program = "<think>\nadd returns the sum a + b\n</think>\n```python\ndef add(a, b):\n    return a + b\n```"
+    rows = [
+        {"id": "right", **SUM, "response": RIGHT},
+        {"id": "wrong", **SUM, "response": RIGHT.replace("{623}", "{1}")},
+        {"id": 3, **CODE, "response": program},
+        {"id": "broken", **SUM, "response": "\ud800\0"},
+    ]
+    done, out = score(folder, rows)
+    assert done.returncode == 0, done.stderr
+    assert [row["id"] for row in out] == ["right", "wrong", 3, "broken"]
+    assert set(out[0]) == {"id", "reward", "parts"}
+    assert {name: part["weight"] for name, part in out[0]["parts"].items()} == pytest.approx(
+        {"accuracy": 0.4, "reasoning": 0.3, "format": 0.2, "efficiency": 0.1}
+    )
+    assert [row["parts"]["accuracy"]["value"] for row in out] == [1.0, 0.0, 1.0, 0.0]
+    assert [row["parts"]["accuracy"]["verdict"] for row in out] == ["correct", "wrong", "pass", "unparsable"]
+    assert set(out[0]["parts"]["format"]) == {"value", "weight", "verdict", "reason"}
+    assert out[0]["reward"] > 0.6 > 0.4 > out[1]["reward"]
+    assert "4 of 4 samples scored" in done.stderr
+    assert done.stdout == ""
+
+
+def test_rows_of_a_group_are_scored_together_wherever_they_stand(folder):
+    def row(name, tokens, group):
+        return {"id": name, **SUM, "response": "x", "num_tokens": tokens, "group": group}
+
+    rows = [row("a", 5, 1), row("b", 7, "1"), row("c", 9, 1), row("d", 1, None), row("e", 8, "1"), row("f", 2, 1)]
+    done, out = score(folder, rows, "rank.yaml")
+    assert done.returncode == 0, done.stderr
+    assert [(row["id"], row["reward"]) for row in out] == [
+        ("a", 0.5),
+        ("b", 0.0),
+        ("c", 1.0),
+        ("d", 0.0),
+        ("e", 0.5),
+        ("f", 0.0),
+    ]
+
+
+def test_hostile_rows_keep_their_line_and_lose_their_score_only(folder):
+    rows = [
+        {"id": i, **SUM, "response": "hang" if i == 3 else "die" if i == 6 else "x", "group": i // 2} for i in range(40)
+    ]
+    done, out = score(folder, rows, "rank.yaml")
+    assert done.returncode == 0, done.stderr
+    assert [row["id"] for row in out] == list(range(40))
+    assert [row["id"] for row in out if row["reward"] is None] == [3, 6]
+    assert out[3]["parts"]["rank"]["verdict"] == "timeout"
+    assert out[6]["parts"]["rank"]["reason"] == "reward part 'rank' ended its process: signal 9 (SIGKILL)"
+    assert "38 of 40 samples scored" in done.stderr
+    assert "2 unscored (rank: " in done.stderr
+    assert "rank: timeout x 1" in done.stderr
+
+
+def test_a_reward_that_fails_too_often_fails_the_command_after_all_lines(folder):
+    rows = [{"id": i, **SUM, "response": "die" if i % 3 else "x"} for i in range(6)]
+    done, out = score(folder, rows, "rank.yaml")
+    assert (done.returncode, len(out)) == (1, 6)
+    assert (
+        "4 of 6 samples could not be scored (rank: crash x 4), more than reward.runtime.max_unscored=0.5" in done.stderr
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"kind": None}, "in.jsonl:2: kind is missing, or no text"),
+        ({"response": 7}, "in.jsonl:2: response is missing, or no text"),
+        ({"num_tokens": -1}, "in.jsonl:2: num_tokens must be a whole number from 0, got -1"),
+        ({"token_ids": "12"}, "in.jsonl:2: token_ids must be a list of whole numbers"),
+        ({"group": []}, "in.jsonl:2: group must be a text or a number"),
+        ({"group": "g", "prompt": "Another"}, "has another kind, prompt or reference than in line 1"),
+    ],
+)
+def test_a_bad_row_is_named_before_anything_is_scored(folder, change, message):
+    row = {"id": "a", **SUM, "response": RIGHT, "group": "g"}
+    done, out = score(folder, [row, {**row, **change}])
+    assert (done.returncode, out) == (2, [])
+    (line,) = done.stderr.splitlines()
+    assert message in line
+
+
+def test_wrong_use_is_one_sentence(folder):
+    for words, message in [
+        (["score", "--recipe", "default.yaml"], "needs --recipe, --input and --output"),
+        (["test"], "needs a MODULE:CLASS"),
+        (["test", "./plugin.py:Rnak"], "did you mean 'Rank'"),
+        (["test", "./plugin.py:Rank", "--recipe", "default.yaml"], "has no reward part with the plugin"),
+        (["test", "a:b", "--style", "trll"], "one of trl, trl_text, verl, openrlhf"),
+        (["new", "json"], "would hide the module of that name"),
+        (["new", "My-Reward"], "is no module's name"),
+        (["new", "plugin"], "is there already"),
+    ]:
+        done = reward(*words, cwd=folder)
+        assert done.returncode == 2, words
+        (line,) = done.stderr.splitlines()
+        assert message in line
+
+
+def findings(done):
+    report = json.loads(done.stdout)
+    return {f["check"]: f for f in report["findings"]}, {c["name"]: c for c in report["cheats"]}
+
+
+def test_a_sound_plugin_passes_and_its_weakness_to_cheats_is_shown(folder):
+    done = reward("test", "accuracy", "--json", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    checks, cheats = findings(done)
+    assert "FAIL" not in {f["status"] for f in checks.values()}
+    assert checks["group"]["text"] == "scores each sample by itself"
+    assert sum(name.startswith("hostile: ") for name in checks) == 13
+    assert len(cheats) >= 20
+    assert all(c["value"] == 0 for c in cheats.values() if c["is_wrong"])
+    assert all(c["honest"] == 1 for c in cheats.values())
+
+
+def test_the_recipes_arguments_are_used_and_totals_are_shown(folder):
+    done = reward("test", "rank", "--recipe", "rank.yaml", cwd=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "unit=0.5" in done.stdout
+    assert "compares the samples of a group" in done.stdout
+    assert "total (honest)" in done.stdout
+    assert "more than the honest reply on" in done.stdout  # long cheats outrank honest replies
+    assert "known cheats that somewhere earn more than the honest reply" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("cls", "check", "text"),
+    [
+        ("Changes", "same score twice", "asked again, it says otherwise"),
+        ("Fragile", "hostile: broken unicode", "raised UnicodeEncodeError"),
+    ],
+)
+def test_a_defect_is_found(folder, cls, check, text):
+    done = reward("test", f"./plugin.py:{cls}", "--json", cwd=folder)
+    assert done.returncode == 1
+    checks, _ = findings(done)
+    assert checks[check]["status"] == "FAIL"
+    assert text in checks[check]["text"]
+
+
+def test_a_function_of_another_toolkit_is_tested_as_it_is(folder):
+    done = reward("test", "trl.rewards:think_format_reward", "--style", "trl", "--json", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    _, cheats = findings(done)
+    assert cheats["empty thought"]["value"] == 1.0  # TRL pays empty tags in full
+
+
+def test_a_new_plugin_passes_its_test_and_the_kits(folder):
+    done = reward("new", "my_reward", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert "rlkit reward test ./my_reward.py:MyReward" in done.stdout
+    words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_my_reward.py"]
+    own = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=120)
+    assert own.returncode == 0, own.stdout
+    assert "3 passed" in own.stdout
+    assert reward("test", "./my_reward.py:MyReward", cwd=folder).returncode == 0
+    linted = subprocess.run(
+        [sys.executable, "-m", "ruff", "check", "--line-length=120", "my_reward.py", "test_my_reward.py"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert linted.returncode == 0, linted.stdout
