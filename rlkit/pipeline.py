@@ -228,7 +228,9 @@ class Pipeline:
 
     def _pools(self, model: str, actors: ExitStack) -> tuple[RolloutPool, ScoringPool]:
         cluster = self.recipe.cluster
-        scoring = ScoringPool(self.recipe.reward, self.base_dir, start_timeout_s=cluster.start_timeout_s)
+        scoring = ScoringPool(
+            self.recipe.reward, self.base_dir, start_timeout_s=cluster.start_timeout_s, on_event=self.log.event
+        )
         actors.callback(scoring.close)
         spec = EngineSpec(model, self.recipe.rollout, self.recipe.learner.precision, self.recipe.run.seed)
         rollout = RolloutPool(

@@ -18,12 +18,9 @@ ACCURACY = "accuracy"
 """The part whose value says whether a reply is right (1 and more) or wrong (anything less, partial credit too)."""
 _MAX_REASON = 500
 
-Rules = Combine | Mapping[str, float]
-"""How parts become one number; a mapping stands for `wrong_caps`, with every other rule at its default."""
-
 
 def combine(
-    parts: Mapping[str, tuple[Score, ...]], weights: Mapping[str, float], rules: Rules
+    parts: Mapping[str, tuple[Score, ...]], weights: Mapping[str, float], rules: Combine
 ) -> tuple[float | None, ...]:
     """Total reward of each sample: the weighted sum of its parts, weights normalised to add to 1.
 
@@ -38,7 +35,6 @@ def combine(
         parts: by name, [G] scores.
         weights: by name; every name in `parts` has one.
     """
-    rules = rules if isinstance(rules, Combine) else Combine(wrong_caps=dict(rules))
     counted = {name: weights[name] for name in parts if weights[name] > 0}
     summed = {name: weight for name, weight in counted.items() if name not in rules.penalties}
     total_weight = math.fsum(summed.values())
@@ -106,17 +102,17 @@ def score_parts(group: Group, parts: Sequence[LoadedPart]) -> dict[str, tuple[Sc
     return scores
 
 
-def score_group(group: Group, parts: Sequence[LoadedPart], weights: Mapping[str, float], rules: Rules) -> ScoredGroup:
+def score_group(group: Group, parts: Sequence[LoadedPart], weights: Mapping[str, float], rules: Combine) -> ScoredGroup:
     """Scores one group by every part, and combines them; see `score_parts` and `combine`."""
     scores = score_parts(group, parts)
     return make_scored_group(group, {name: scores[name] for name in weights if name in scores}, weights, rules)
 
 
 def make_scored_group(
-    group: Group, scores: Mapping[str, tuple[Score, ...]], weights: Mapping[str, float], rules: Rules
+    group: Group, scores: Mapping[str, tuple[Score, ...]], weights: Mapping[str, float], rules: Combine
 ) -> ScoredGroup:
     """A group with its parts' scores and the totals; the weights in it, penalties aside, add to 1."""
-    penalties = rules.penalties if isinstance(rules, Combine) else ()
+    penalties = rules.penalties
     total = math.fsum(weights[name] for name in scores if name not in penalties)
     return ScoredGroup(
         task=group.task,

@@ -62,7 +62,7 @@ def measure_loop(groups: list[Group]) -> float:
     parts = load_parts(reward, Path.cwd())
 
     def score(group: Group) -> None:
-        score_group(group, parts, reward.weights, reward.combine.wrong_caps)
+        score_group(group, parts, reward.weights, reward.combine)
 
     for group in warm_up_groups():
         score(group)

@@ -163,11 +163,11 @@ def test_rules_that_make_no_sense_are_refused(rules, message):
 def test_totals_are_linear_in_values_and_do_not_depend_on_the_weights_scale(values, weights, factor):
     names = ("a", "b", "c")
     weighed = dict(zip(names, weights, strict=True))
-    (total,) = combine(one(**dict(zip(names, values, strict=True))), weighed, {})
+    (total,) = combine(one(**dict(zip(names, values, strict=True))), weighed, Combine())
     (scaled,) = combine(
         one(**dict(zip(names, [v * factor for v in values], strict=True))),
         {n: w * factor for n, w in weighed.items()},
-        {},
+        Combine(),
     )
     want = sum(v * w for v, w in zip(values, weights, strict=True)) / sum(weights)
     assert total == pytest.approx(want, abs=1e-9)
@@ -175,8 +175,8 @@ def test_totals_are_linear_in_values_and_do_not_depend_on_the_weights_scale(valu
 
 
 def test_an_unscored_part_makes_the_total_unscored_unless_it_has_no_weight():
-    assert combine(one(a=1.0, b=None), {"a": 1, "b": 1}, {}) == (None,)
-    assert combine(one(a=1.0, b=None), {"a": 1, "b": 0}, {}) == (1.0,)
+    assert combine(one(a=1.0, b=None), {"a": 1, "b": 1}, Combine()) == (None,)
+    assert combine(one(a=1.0, b=None), {"a": 1, "b": 0}, Combine()) == (1.0,)
 
 
 def group(prompt="ok", size=2):
@@ -201,13 +201,13 @@ def on_prompt():
     ],
 )
 def test_a_bad_plugin_leaves_its_samples_unscored_with_a_reason(prompt, reason):
-    scored = score_group(group(prompt), [on_prompt()], {"bad": 1.0}, {})
+    scored = score_group(group(prompt), [on_prompt()], {"bad": 1.0}, Combine())
     assert scored.rewards == (None, None)
     assert [(s.verdict, s.reason) for s in scored.parts["bad"]] == [("plugin_error", reason)] * 2
 
 
 def test_a_good_plugin_scores():
-    scored = score_group(group(), [on_prompt()], {"bad": 2.0}, {})
+    scored = score_group(group(), [on_prompt()], {"bad": 2.0}, Combine())
     assert scored.rewards == (0.5, 0.5)
     assert scored.weights == {"bad": 1.0}
 
@@ -226,6 +226,6 @@ def test_too_many_unscored_samples_stop_the_run_naming_the_part():
 
 
 def test_totals_are_finite():
-    (total,) = combine(one(a=1e308, b=-1e308), {"a": 1, "b": 1}, {})
+    (total,) = combine(one(a=1e308, b=-1e308), {"a": 1, "b": 1}, Combine())
     assert total is not None
     assert math.isfinite(total)
