@@ -51,7 +51,10 @@ class Format:
 
 def _unreadable(response: str, prompt: str) -> str:
     """Why a text cannot be read; empty where it can."""
-    for char in set(response) - set("\n\t\r" + _JOINERS):
+    # In the text's own order: a set's differs between processes, and with it the reason.
+    for char in dict.fromkeys(response):
+        if char in "\n\t\r" or char in _JOINERS:
+            continue
         if char == "\ufffd" or unicodedata.category(char) in ("Cc", "Cf", "Cs", "Co", "Cn"):
             return f"the text holds the character U+{ord(char):04X}, which nobody can read"
     if one_language(response, prompt) < _MIN_LANGUAGE:

@@ -1,4 +1,5 @@
 import ast
+import contextlib
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -43,6 +44,10 @@ def test_a_case_gives_back_the_literals_of_its_assert(args, expected):
     if any("inf" in repr(v) for v in (args, expected)):
         args, expected = [0], 1
     source = f"assert f({', '.join(map(repr, args))}) == {expected!r}"
+    if "j" in source:
+        # -0j reads as another complex number than it was printed from.
+        with contextlib.suppress(ValueError):
+            args, expected = ast.literal_eval(repr((args, expected)))
     found = cases_of(ast.parse(source).body, None)
     if found is None:
         # -0j and the like: what repr writes as a complex sum is not always a literal again.
