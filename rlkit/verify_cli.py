@@ -114,7 +114,9 @@ def _verify_code(args: argparse.Namespace) -> int:
     try:
         with out.open("w", encoding="utf-8") as file:
             for judged in map_in_order(lambda row: _judge_code_row(row, tier, args.packages), rows, args.workers):
-                detail = judged.pop("detail")
+                detail = judged["detail"]
+                if judged["verdict"] != "unscored":
+                    del judged["detail"]
                 file.write(json.dumps(judged) + "\n")
                 counts[judged["verdict"]] += 1
                 unscored = unscored or (f"{judged['id']}: {detail}" if judged["verdict"] == "unscored" else "")

@@ -16,6 +16,8 @@ from rlkit.verify.sandbox.values import BadValue, Tree, read_frame, write_frame
 _SHOWN = 80
 _MAX_DETAIL = 300
 _UNFIT = "unfit"
+_LIMITED = ("timeout", "memory", "output", "disk")
+"""Ends that no result makes good."""
 _ENDS = {"timeout": "timeout", "memory": "memory", "output": "output", "disk": "killed", "killed": "killed"}
 
 
@@ -84,7 +86,7 @@ def _printed(frame: bytes | None, outcome: Outcome, want: bytes, suite: Suite) -
 
 def _returned(frame: bytes | None, outcome: Outcome, want: Tree, suite: Suite) -> tuple[str, str]:
     """The verdict on a function; the candidate may have written the frame, so nothing in it is trusted."""
-    if frame is None or outcome.end in ("memory", "output", "disk"):
+    if frame is None or outcome.end in _LIMITED:
         return _stopped(outcome, suite.limits)
     status, value, detail = _read(frame)
     if status != "value":
@@ -136,6 +138,8 @@ def _run_relayed(test: Test, program: str, suite: Suite, place: Place) -> Result
                 verdict = _relay(candidate, tester, suite.limits, token)
         finally:
             outcome = candidate.finish()
+    if verdict[0] == "pass" and outcome.end in _LIMITED:
+        verdict = _stopped(outcome, suite.limits)
     # Out here: inside, an exception would say that the sandboxes are broken.
     if verdict[0] == _UNFIT:
         raise Malformed(verdict[1])

@@ -198,7 +198,11 @@ def _asserts(reference: Mapping[str, Any], entry: Any) -> Test:
 
 
 def _free_names(code: str) -> set[str]:
-    """Names that test code uses and does not define: the candidate's, but for the modules among them."""
+    """Names that test code uses and does not define: the candidate's, but for the modules among them.
+
+    A helper that the tests of a task need and leave to the program (three of HumanEval's do) is so the program's own,
+    and may lie; the ready mappings add such helpers to the test code.
+    """
     used: set[str] = set()
     tables = [symtable.symtable(code, "tests", "exec")]
     own = {symbol.get_name() for symbol in tables[0].get_symbols() if symbol.is_assigned() or symbol.is_imported()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
 
@@ -13,7 +12,7 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 def count_files(folder: str, most: int) -> int:
     """Files and folders below `folder`, counted to a little above `most`; nested deeper than 64 counts as above it.
 
-    The owner may change the folder meanwhile; whatever cannot be read then is left out.
+    The owner may change the folder meanwhile; what is gone by then is left out.
     """
     total, queue = 0, [(folder, 0)]
     while queue and total <= most:
@@ -29,11 +28,17 @@ def count_files(folder: str, most: int) -> int:
 def _entries(path: str, most: int) -> tuple[list[str], int]:
     """The folders in a folder, and the number of all entries, which stops above `most`."""
     folders, count = [], 0
-    with contextlib.suppress(OSError), os.scandir(path) as entries:
-        for entry in itertools.islice(entries, most + 1):
-            count += 1
-            if entry.is_dir(follow_symlinks=False):
-                folders.append(entry.path)
+    try:
+        with os.scandir(path) as entries:
+            for entry in itertools.islice(entries, most + 1):
+                count += 1
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError:
+        # Without the right to be read, or deeper than a path is long: what cannot be counted is too much.
+        return [], most + 1
     return folders, count
 
 
@@ -56,26 +61,29 @@ def remove_folder(folder: str) -> None:
     os.chmod(folder, 0o700)
     current = os.open(folder, _FOLDER)
     names: list[str] = []
-    while True:
-        os.fchmod(current, 0o700)
-        inner = _empty(current)
-        if inner is not None:
+    left = [_empty(current)]
+    while left:
+        if left[-1]:
+            inner = left[-1].pop()
             os.chmod(inner, 0o700, dir_fd=current)
-            below = os.open(inner, _FOLDER, dir_fd=current)
+            following = os.open(inner, _FOLDER, dir_fd=current)
             names.append(inner)
-        elif names:
-            below = os.open("..", _FOLDER, dir_fd=current)
-            os.rmdir(names.pop(), dir_fd=below)
+            left.append(_empty(following))
         else:
-            break
+            left.pop()
+            if not left:
+                break
+            following = os.open("..", _FOLDER, dir_fd=current)
+            os.rmdir(names.pop(), dir_fd=following)
         os.close(current)
-        current = below
+        current = following
     os.close(current)
     os.rmdir(folder)
 
 
-def _empty(current: int) -> str | None:
-    """Removes what is not a folder, and empty folders; returns the name of a folder that is not empty."""
+def _empty(current: int) -> list[str]:
+    """Removes what is not a folder, and empty folders; returns the names of folders that are not empty."""
+    full = []
     for name in os.listdir(current):
         try:
             os.unlink(name, dir_fd=current)
@@ -83,5 +91,5 @@ def _empty(current: int) -> str | None:
             try:
                 os.rmdir(name, dir_fd=current)
             except OSError:
-                return name
-    return None
+                full.append(name)
+    return full

@@ -107,7 +107,9 @@ def _module(name: str) -> dict[str, Any]:
 def load(program: str, name: str) -> dict[str, Any]:
     """Executes a program as the module `name`; returns its namespace."""
     space = _module(name)
-    exec(compile(program, "program.py", "exec"), space)
+    # The site module, which is not there, would have set these two.
+    builtins.exit = builtins.quit = sys.exit  # type: ignore[assignment]
+    exec(compile(program, "program.py", "exec", dont_inherit=True), space)
     return space
 
 

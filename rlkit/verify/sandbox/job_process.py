@@ -84,7 +84,8 @@ def _limit(limits: Mapping[str, float], base: Mapping[str, int]) -> None:
         (resource.RLIMIT_CPU, cpu, cpu + 1),
         (resource.RLIMIT_FSIZE, disk, disk),
         (resource.RLIMIT_NOFILE, MAX_DESCRIPTORS, MAX_DESCRIPTORS),
-        (resource.RLIMIT_CORE, 0, 0),
+        # One byte: where cores go to a program, the kernel passes none on at exactly this limit, and at 0 it would.
+        (resource.RLIMIT_CORE, 1, 1),
         (resource.RLIMIT_NPROC, threads, threads),
         (resource.RLIMIT_STACK, _STACK, _STACK),
         (resource.RLIMIT_MEMLOCK, 0, 0),

@@ -43,7 +43,7 @@ class FolderBoundary:
         _move_imports({path: way for path, way in reached.items() if path != way})
         self._base = _new_folder(self._scratch, *_SCRATCH)
         # One folder that can be listed, as the one where they are installed may not be.
-        links = os.path.join(self._base, "packages")
+        links = self._links = os.path.join(self._base, "packages")
         os.mkdir(links)
         for name, path in self._packages.items():
             os.symlink(reached[path], os.path.join(links, name))
@@ -69,7 +69,9 @@ class FolderBoundary:
     def open_folder(self, limits: Mapping[str, float]) -> None:
         """A new folder."""
         self._work = os.path.join(self._base, "job")
-        os.chmod(self._base, 0o700)  # which a program of the same user can change
+        # Which a program of the same user can change.
+        os.chmod(self._base, 0o700)
+        os.chmod(self._links, 0o700)
         os.mkdir(self._work, 0o700)
 
     def seal(self) -> None:
@@ -94,6 +96,7 @@ class FolderBoundary:
         """Ends all children and removes the folder."""
         boundary.end_children()
         if self._work:
+            os.chmod(self._base, 0o700)
             folder.remove_folder(self._work)
             self._work = ""
 
@@ -104,6 +107,7 @@ class FolderBoundary:
     def leave(self) -> None:
         """Ends whoever came from the zygote to its keeper, and removes the place of the work folders."""
         boundary.end_children()
+        os.chmod(self._base, 0o700)
         folder.remove_folder(self._base)
 
 

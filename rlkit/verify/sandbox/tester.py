@@ -30,6 +30,11 @@ class _Frames(Protocol):
     def receive(self) -> bytes | None: ...
 
 
+_VALUE_METHODS = frozenset(
+    name for kind in (list, dict, set, tuple, str, bytes, int, float, complex) for name in dir(kind)
+) | {"equals", "all", "any", "item", "tolist", "is_close", "allclose", "array_equal"}
+
+
 class Unfit(BaseException):
     """The test code needs what no candidate can give; not an Exception, so that test code does not catch it."""
 
@@ -49,10 +54,14 @@ class Remote:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Calls it with copies of the arguments."""
         given = {name: encode(value, _keep) for name, value in kwargs.items()}
-        return self._ask(op="call", target=self._target, args=[encode(arg, _keep) for arg in args], kwargs=given)
+        found = self._ask(op="call", target=self._target, args=[encode(arg, _keep) for arg in args], kwargs=given)
+        if type(found) is Remote and isinstance(self._target, str) and not self._target[:1].isupper():
+            found.__dict__["_returned"] = True
+        return found
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
+        # What a function returned in place of a list or a number may not answer for one.
+        if name.startswith("_") or (name in _VALUE_METHODS and "_returned" in self.__dict__):
             raise AttributeError(name)
         return self._ask(op="get", target=self._target, name=name)
 
@@ -64,6 +73,8 @@ def _keep(value: Any) -> Tree:
     """What stands for an argument without an encoding: a candidate's own object, or a built-in by its name."""
     if type(value) is Remote and isinstance(value._target, int):
         return ["@", value._target]
+    if isinstance(getattr(value, "__self__", None), list | dict | set | tuple | str | bytes | int | float):
+        raise TypeError("a method of the value that the candidate returned")
     name = getattr(value, "__name__", None)
     if isinstance(name, str) and getattr(builtins, name, None) is value:
         return ["@", name]
@@ -84,7 +95,7 @@ def run(request: dict[str, Any], channel: _Frames) -> None:
     try:
         space.update({name: importlib.import_module(name) for name in request["modules"]})
         space.update({name: Remote(ask, name) for name in request["names"]})
-        exec(compile(code, _FILE, "exec"), space)
+        exec(compile(code, _FILE, "exec", dont_inherit=True), space)
         if request["call_check"]:
             space["check"](Remote(ask, request["entry_point"]))
         end = {"status": "done", "token": request["token"]}
