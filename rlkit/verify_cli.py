@@ -114,12 +114,9 @@ def _verify_code(args: argparse.Namespace) -> int:
     try:
         with out.open("w", encoding="utf-8") as file:
             for judged in map_in_order(lambda row: _judge_code_row(row, tier, args.packages), rows, args.workers):
-                detail = judged["detail"]
-                if judged["verdict"] != "unscored":
-                    del judged["detail"]
                 file.write(json.dumps(judged) + "\n")
                 counts[judged["verdict"]] += 1
-                unscored = unscored or (f"{judged['id']}: {detail}" if judged["verdict"] == "unscored" else "")
+                unscored = unscored or (f"{judged['id']}: {judged['detail']}" if "detail" in judged else "")
     except OSError as e:
         raise RlkitError(f"{out}: cannot be written ({e.strerror})") from e
     print(f"{counts['pass']} of {counts.total()} programs pass", file=sys.stderr)
@@ -168,8 +165,9 @@ def _judge_code_row(row: Row, tier: Any, packages: list[str]) -> Row:
         "tests": [dict(test) for test in verdict.tests],
         "seconds": verdict.seconds,
         "tier": verdict.tier,
-        "detail": verdict.detail,
     }
+    if verdict.verdict == "unscored":
+        judged["detail"] = verdict.detail
     if verdict.hidden_total:
         judged["hidden"] = {"passed": verdict.hidden_passed, "total": verdict.hidden_total}
     return judged

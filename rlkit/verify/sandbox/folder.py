@@ -27,19 +27,15 @@ def count_files(folder: str, most: int) -> int:
 
 def _entries(path: str, most: int) -> tuple[list[str], int]:
     """The folders in a folder, and the number of all entries, which stops above `most`."""
-    folders, count = [], 0
     try:
         with os.scandir(path) as entries:
-            for entry in itertools.islice(entries, most + 1):
-                count += 1
-                if entry.is_dir(follow_symlinks=False):
-                    folders.append(entry.path)
+            found = list(itertools.islice(entries, most + 1))
+        return [entry.path for entry in found if entry.is_dir(follow_symlinks=False)], len(found)
     except (FileNotFoundError, NotADirectoryError):
-        pass
+        return [], 0
     except OSError:
         # Without the right to be read, or deeper than a path is long: what cannot be counted is too much.
         return [], most + 1
-    return folders, count
 
 
 def bytes_written(pid: int) -> int:
