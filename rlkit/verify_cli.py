@@ -88,6 +88,28 @@ def map_in_order(work: Callable[[Row], Row], rows: Iterable[Row], workers: int) 
         pool.shutdown(cancel_futures=True)
 
 
+def check_rows(source: Path, check: Callable[[Row, str], None]) -> None:
+    """Reads a whole file before anything of it is judged; `check` gets each row and its file:line."""
+    for number, row in read_rows(source):
+        check(row, f"{source}:{number}")
+
+
+def judge_file(source: Path, out: Path, judge: Callable[[Row], Row], workers: int) -> tuple[Counter[str], Row | None]:
+    """Judges a file row by row into another; returns the verdicts' counts and the first row that was unscored."""
+    counts: Counter[str] = Counter()
+    unscored: Row | None = None
+    rows = (row for _, row in read_rows(source))
+    try:
+        with out.open("w", encoding="utf-8") as file:
+            for judged in map_in_order(judge, rows, workers):
+                file.write(json.dumps(judged) + "\n")
+                counts[judged["verdict"]] += 1
+                unscored = unscored or (judged if judged["verdict"] == "unscored" else None)
+    except OSError as e:
+        raise RlkitError(f"{out}: cannot be written ({e.strerror})") from e
+    return counts, unscored
+
+
 def _configure_code(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--tier",
@@ -103,25 +125,19 @@ def _verify_code(args: argparse.Namespace) -> int:
         raise UsageError("rlkit verify code needs --input and --output")
     if args.workers < 1:
         raise UsageError(f"--workers {args.workers} must be at least 1")
-    source, out = Path(args.input), Path(args.output)
-    for number, row in read_rows(source):
-        _check_code_row(row, f"{source}:{number}")
+    source = Path(args.input)
+    check_rows(source, _check_code_row)
     tier = _open_tier(args.tier)
     print(f"programs are isolated by: {tier}", file=sys.stderr)
-    rows = (row for _, row in read_rows(source))
-    counts: Counter[str] = Counter()
-    unscored = ""
-    try:
-        with out.open("w", encoding="utf-8") as file:
-            for judged in map_in_order(lambda row: _judge_code_row(row, tier, args.packages), rows, args.workers):
-                file.write(json.dumps(judged) + "\n")
-                counts[judged["verdict"]] += 1
-                unscored = unscored or (f"{judged['id']}: {judged['detail']}" if "detail" in judged else "")
-    except OSError as e:
-        raise RlkitError(f"{out}: cannot be written ({e.strerror})") from e
+    counts, unscored = judge_file(
+        source, Path(args.output), lambda row: _judge_code_row(row, tier, args.packages), args.workers
+    )
     print(f"{counts['pass']} of {counts.total()} programs pass", file=sys.stderr)
     if unscored:
-        raise RlkitError(f"{counts['unscored']} of {counts.total()} rows could not be judged; the first, {unscored}")
+        raise RlkitError(
+            f"{counts['unscored']} of {counts.total()} rows could not be judged; "
+            f"the first, {unscored['id']}: {unscored['detail']}"
+        )
     return 0
 
 
@@ -205,25 +221,13 @@ def _verify_math(args: argparse.Namespace) -> int:
             row = {"gold": args.gold, **{k: v for k in ("answer", "response") if (v := getattr(args, k)) is not None}}
             print(json.dumps(_judge_math_row(row, judge), ensure_ascii=False))
             return 0
-        return _verify_math_file(Path(args.input), Path(args.output), judge, args.workers)
+        source = Path(args.input)
+        check_rows(source, _check_math_row)
+        counts, _ = judge_file(source, Path(args.output), lambda row: _judge_math_row(row, judge), args.workers)
+        print(", ".join(f"{counts[name]} {name}" for name in ("correct", "wrong", "unscored")), file=sys.stderr)
+        return 0
     finally:
         judge.close()
-
-
-def _verify_math_file(source: Path, out: Path, judge: MathJudge, workers: int) -> int:
-    for number, row in read_rows(source):
-        _check_math_row(row, f"{source}:{number}")
-    counts = {"correct": 0, "wrong": 0, "unscored": 0}
-    try:
-        with out.open("w", encoding="utf-8") as file:
-            rows = (row for _, row in read_rows(source))
-            for judged in map_in_order(lambda row: _judge_math_row(row, judge), rows, workers):
-                file.write(json.dumps(judged, ensure_ascii=False) + "\n")
-                counts[judged["verdict"]] += 1
-    except OSError as e:
-        raise RlkitError(f"{out}: cannot be written ({e.strerror})") from e
-    print(", ".join(f"{n} {name}" for name, n in counts.items()), file=sys.stderr)
-    return 0
 
 
 def _check_math_row(row: Row, where: str) -> None:

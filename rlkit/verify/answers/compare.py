@@ -130,7 +130,7 @@ def _unwrap(node: Node) -> Node:
 
 
 def _is_region(node: Node) -> bool:
-    return node.op in REGIONS or node.op == "rels" or (node.op == "minus")
+    return node.op in REGIONS or node.op == "rels"
 
 
 def _same_regions(gold: Node, answer: Node) -> bool:

@@ -41,3 +41,21 @@ STARTERS = frozenset(
     (*FUNCTIONS, *RENAMED, *BIG, "frac", "sqrt", "binom", "lfloor", "lceil", "begin", "lbrace", "mathbb", "angle")
 )
 """Commands that begin a factor, besides letters, accents and constants."""
+_BASES = {
+    "two": 2,
+    "three": 3,
+    "four": 4,
+    "five": 5,
+    "six": 6,
+    "seven": 7,
+    "eight": 8,
+    "nine": 9,
+    "ten": 10,
+    "twelve": 12,
+    "sixteen": 16,
+}
+
+
+def base_of(text: str) -> int:
+    """The base that a subscript in small letters names: "8" -> 8, "two" -> 2; 0 where it names none."""
+    return _BASES.get(text) or (int(text) if text.isdigit() and len(text) < 3 else 0)

@@ -16,15 +16,14 @@ class Node(NamedTuple):
     Expressions: num(Fraction) sym(name) const("pi" | "e" | "i" | "inf") add(*) mul(*) pow(base, exponent) fn(name, *)
     pm(a, b, sign: +1 for a plus-minus, -1 for a minus-plus) big(kind, variable, from, to, body).
     Answers: list(*) set(*) seq(open, close, *) matrix(row seqs) union(*) inter(*) minus(a, b) rel(sides, signs)
-    ratio(*) based(digits, base) quantity(value, unit) text(words) mod(residue, modulus) choices(letters)
-    and(*) or(*).
+    and(*) or(*) ratio(*) based(digits, base) time(hour, minute, second, half) mod(residue, modulus) reals() text(words)
+    compound(*(number, unit)) given(answer, set, variable).
     """
 
     op: str
     args: tuple[Any, ...] = ()
 
 
-ZERO, ONE = Node("num", (Fraction(0),)), Node("num", (Fraction(1),))
 MINUS_ONE = Node("num", (Fraction(-1),))
 INFINITY = Node("const", ("inf",))
 EXPRESSIONS = frozenset(("num", "sym", "const", "add", "mul", "pow", "fn", "pm", "big"))

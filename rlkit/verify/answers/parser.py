@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rlkit.verify.answers.commands import MAX_ITEMS, CommandParser
 from rlkit.verify.answers.lexer import Token, tokenize
+from rlkit.verify.answers.names import base_of
 from rlkit.verify.answers.nodes import EXPRESSIONS, Node, divide
 
 _RELATIONS = {
@@ -17,19 +18,6 @@ _RELATIONS = {
     "approx": "=",
     "equiv": "mod",
     ":": ":",
-}
-_WORD_DIGITS = {
-    "two": 2,
-    "three": 3,
-    "four": 4,
-    "five": 5,
-    "six": 6,
-    "seven": 7,
-    "eight": 8,
-    "nine": 9,
-    "ten": 10,
-    "twelve": 12,
-    "sixteen": 16,
 }
 
 
@@ -178,7 +166,7 @@ class AnswerParser(CommandParser):
         base = self._raw_group()
         if token.value.denominator != 1 or not token.text.isdigit():
             self._fail("a base behind a decimal")
-        size = _WORD_DIGITS.get(base.lower()) or (int(base) if base.isdigit() and len(base) < 3 else 0)
+        size = base_of(base.lower())
         if not 2 <= size <= 36 or any(int(digit) >= size for digit in token.text):
             self._fail("a number that its base does not have")
         return Node("based", (token.text.lstrip("0") or "0", size))

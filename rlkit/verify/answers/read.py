@@ -8,6 +8,7 @@ from fractions import Fraction
 from functools import lru_cache
 
 from rlkit.verify.answers.lexer import MAX_CHARS
+from rlkit.verify.answers.names import base_of
 from rlkit.verify.answers.nodes import Node, Unreadable, mul, number
 from rlkit.verify.answers.normal import normalize
 from rlkit.verify.answers.parser import parse
@@ -18,19 +19,6 @@ _TREES = {"reals": Node("reals"), "no solution": Node("set", ())}
 _MAGNITUDE = re.compile(r"illion|thousand|hundred|[万亿千]", re.IGNORECASE)
 _HEX = re.compile(r"[(]? ?([0-9A-Za-z]*\d[0-9A-Za-z]*) ?[)]? ?_ ?\{? ?\(?(?:base )?(\d{1,2}|[a-z]+)\)? ?\}?")
 _BASE_WORDS = re.compile(r"[(]?([0-9A-Za-z]*\d[0-9A-Za-z]*)[)]? ?\(?(?:in )?base[ -]?(\d{1,2}|[a-z]+)\)?")
-_BASES = {
-    "two": 2,
-    "three": 3,
-    "four": 4,
-    "five": 5,
-    "six": 6,
-    "seven": 7,
-    "eight": 8,
-    "nine": 9,
-    "ten": 10,
-    "twelve": 12,
-    "sixteen": 16,
-}
 _TIME = re.compile(
     r"(\d{1,2}):(\d{2})(?::(\d{2}))?(?: ?(?:\\(?:text|mathrm) ?\{ ?)?([ap])\.? ?m\.?\}?)?", re.IGNORECASE
 )
@@ -69,7 +57,7 @@ def _based(text: str) -> Node | None:
     match = _HEX.fullmatch(plain) or _BASE_WORDS.fullmatch(plain)
     if match is None:
         return None
-    base = _BASES.get(match[2]) or (int(match[2]) if match[2].isdigit() else 0)
+    base = base_of(match[2])
     try:
         int(match[1], base if 2 <= base <= 36 else 1)
     except ValueError:

@@ -117,7 +117,7 @@ def _by_letter(gold: str, answer: str, choices: Mapping[str, str]) -> tuple[str,
     wanted, given = choice_letter(gold), choice_letter(answer)
     if wanted is not None and (not wanted[1] or choices):
         letter = wanted[0]
-        if given is not None and (not given[1] or (given[1] and several_letters(answer.upper()) is None)):
+        if given is not None and (not given[1] or several_letters(answer.upper()) is None):
             same = given[0] == letter and not _says_another(letter, given[1], choices)
             return ("correct", "same choice") if same else ("wrong", "another choice")
         if letter in choices and several_letters(answer.upper()) is None:
