@@ -20,7 +20,7 @@ from rlkit.offline.sft import SftSpec
 from rlkit.recipe.load import LoadedRecipe
 from rlkit.recipe.machine import Machine
 from rlkit.recipe.plan import learner_threads, place_gpus
-from rlkit.recipe.schema import GrpoStage, SftStage
+from rlkit.recipe.schema import RlStage, SftStage
 from rlkit.report import Report
 from rlkit.rollout.engine import EngineSpec, check_engine_arguments
 from rlkit.rollout.pool import RolloutPool
@@ -118,7 +118,7 @@ class Pipeline:
     def _stages(self, inputs: Inputs) -> None:
         model = str(self.run_dir / self.state.models[-1]) if self.state.models else inputs.model_path
         kinds = [stage.kind for stage in self.recipe.stages]
-        if "grpo" not in kinds and not self.state.models:
+        if not {"grpo", "ppo"} & set(kinds) and not self.state.models:
             self._evaluate_before(inputs, model, "before")
         for i, stage in enumerate(self.recipe.stages):
             if i < len(self.state.models):
@@ -130,7 +130,7 @@ class Pipeline:
                 if isinstance(stage, SftStage):
                     self._sft(name, i, stage, inputs, model, out)
                 else:
-                    self._grpo(name, i, stage, inputs, model, out)
+                    self._online(name, i, stage, inputs, model, out)
             model = str(out)
             self.state.models.append(str(out.relative_to(self.run_dir)))
             self.state.save()
@@ -162,7 +162,7 @@ class Pipeline:
         launch_sft(spec, on_step=on_step)
         shutil.rmtree(spec.work_dir, ignore_errors=True)
 
-    def _grpo(self, name: str, index: int, stage: GrpoStage, inputs: Inputs, model: str, out: Path) -> None:
+    def _online(self, name: str, index: int, stage: RlStage, inputs: Inputs, model: str, out: Path) -> None:
         with ExitStack() as actors:
             with self.report.waiting("starting the engines, the scorers and the learner"):
                 run = self._online_stage(name, index, stage, inputs, model, actors)
@@ -177,7 +177,7 @@ class Pipeline:
         if self.state.after is not None:
             self.report.evaluated("after", self.state.after)
 
-    def _learn(self, index: int, stage: GrpoStage, run: OnlineStage) -> None:
+    def _learn(self, index: int, stage: RlStage, run: OnlineStage) -> None:
         """From the stage's newest checkpoint, or its start, to its end."""
         checkpoints = list_checkpoints(self.run_dir / run.name / "checkpoints")
         if checkpoints:
@@ -194,7 +194,7 @@ class Pipeline:
             self.state.after = run.evaluate()
 
     def _online_stage(
-        self, name: str, index: int, stage: GrpoStage, inputs: Inputs, model: str, actors: ExitStack
+        self, name: str, index: int, stage: RlStage, inputs: Inputs, model: str, actors: ExitStack
     ) -> OnlineStage:
         """Starts the stage's actors; they end with `actors`."""
         rollout, scoring = self._pools(model, actors)
@@ -203,7 +203,7 @@ class Pipeline:
             stage=stage,
             keys=self.recipe.learner,
             temperature=self.recipe.rollout.temperature,
-            correct_truncation=self.recipe.rollout.truncation_correction is not None,
+            max_tokens=self.recipe.rollout.max_tokens,
             threads=self.threads,
             deterministic=self.recipe.run.deterministic,
         )

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -116,11 +118,13 @@ class ScoredGroup:
     """By part name; they add to 1."""
     rewards: tuple[float | None, ...]
     """Total of each sample; None where a part could not be graded."""
+    seconds: Mapping[str, float] = field(default_factory=dict, compare=False)
+    """By part name, wall-clock seconds that its plugin took for the group; no part of what two runs have in common."""
 
 
 @dataclass(frozen=True)
 class TrainBatch:
-    """The sequences of one update, flat: everything the loss needs and nothing else.
+    """The sequences of a step, flat: everything the losses need and nothing else.
 
     Axes: S sequences, N all their tokens (prompt and completion) end to end, C all completion tokens end to end.
     """
@@ -131,9 +135,31 @@ class TrainBatch:
     """Tokens of each sequence, prompt included; they add to N."""
     prompt_lengths_S: tuple[int, ...]
     """Prompt tokens of each sequence."""
-    sampler_logprobs_C: Tensor
-    """[C] float32, the sampler's log-probability of each completion token."""
-    advantages_S: Tensor
-    """[S] float32, one for each sequence; its tokens share it."""
     policy_versions_S: tuple[int, ...]
     """Version each sequence was drawn from."""
+    groups_S: tuple[int, ...]
+    """Number of each sequence's group in the step, rising."""
+    masked_S: tuple[bool, ...]
+    """A masked sequence counts for baselines and in no loss."""
+    sampler_logprobs_C: Tensor
+    """[C] float32, the sampler's log-probability of each completion token."""
+    advantages_C: Tensor
+    """[C] float32."""
+    old_logprobs_C: Tensor | None = None
+    """[C] float32, of the policy that the ratio is against; None: of the weights as they are in the update itself."""
+    reference_logprobs_C: Tensor | None = None
+    """[C] float32, of the KL's reference; None without one."""
+    values_C: Tensor | None = None
+    """[C] float32, the critic's before the step's updates; None without one."""
+    returns_C: Tensor | None = None
+    """[C] float32, what the critic should have said; None without one."""
+
+    @cached_property
+    def starts_C(self) -> tuple[int, ...]:
+        """Where each sequence's completion tokens begin among the C, and the end of the last."""
+        counts = (n - p for n, p in zip(self.lengths_S, self.prompt_lengths_S, strict=True))
+        return (0, *accumulate(counts))
+
+    def tokens_of(self, sequence: int) -> slice:
+        """Where a sequence's completion tokens lie among the C."""
+        return slice(self.starts_C[sequence], self.starts_C[sequence + 1])

@@ -14,7 +14,7 @@ from rlkit.evaluate import Evaluated, evaluate
 from rlkit.learner.group import LearnerGroup
 from rlkit.learner.learner import UpdateReport
 from rlkit.metrics import PhaseTimer, RunLog, reward_metrics, sandbox_tiers
-from rlkit.recipe.schema import GrpoStage, Recipe
+from rlkit.recipe.schema import Recipe, RlStage
 from rlkit.records import Group, ScoredGroup, Task
 from rlkit.report import Report
 from rlkit.rollout.pool import RolloutPool
@@ -48,7 +48,7 @@ class OnlineStage:
 
     name: str
     """Folder of the stage: "stage-1-grpo"."""
-    keys: GrpoStage
+    keys: RlStage
     recipe: Recipe
     run_dir: Path
     stream: TaskStream

@@ -1,24 +1,34 @@
-"""Advantages: how much better a sample did than its group."""
+"""Advantages: how much better a sample, or a token, did than could be expected."""
 
 import torch
 from torch import Tensor
 
+EPS = 1e-4
+"""Added to standard deviations, in reward units."""
 
-def group_advantages(rewards_G: Tensor, *, divide_by_std: bool = True, eps: float = 1e-4) -> Tensor:
-    """GRPO advantages of one group (DeepSeekMath, arXiv:2402.03300, 4.1.2).
 
-    [0, 0, 1, 1] -> about [-1, -1, 1, 1] with the (population) standard deviation, [-0.5, -0.5, 0.5, 0.5] without
-    (Dr. GRPO, arXiv:2503.20783); all equal -> all 0.
+def group_advantages(rewards_G: Tensor, *, baseline: str = "group", divide_by_std: bool = False) -> Tensor:
+    """[G] advantages of one group, in float64; all equal -> all exactly 0.
+
+    group: the group's mean is taken off (DeepSeekMath, arXiv:2402.03300, 4.1.2). [0, 0, 1, 1] -> [-0.5, -0.5, 0.5, 0.5]
+    (Dr. GRPO, arXiv:2503.20783); divided by the (population) standard deviation, about [-1, -1, 1, 1] (GRPO).
+    leave_one_out: the mean of the others (RLOO, arXiv:2402.14740, eq. 8). [0, 0, 1, 1] -> [-2/3, -2/3, 2/3, 2/3].
 
     Args:
         rewards_G: [G] total reward of each graded sample.
-        divide_by_std: Divide the centred rewards by their standard deviation.
-        eps: Added to the standard deviation, in reward units.
+        baseline: "group" or "leave_one_out".
+        divide_by_std: Divide by the group's standard deviation.
     """
-    centred_G = rewards_G - rewards_G.mean()
-    if not divide_by_std:
-        return centred_G
-    return centred_G / (rewards_G.std(correction=0) + eps)
+    rewards_G = rewards_G.double()
+    if not has_spread(rewards_G):
+        return torch.zeros_like(rewards_G)
+    advantages_G = rewards_G - rewards_G.mean()
+    if baseline == "leave_one_out":
+        # r - (sum - r) / (G - 1), in terms of the group's own mean.
+        advantages_G = advantages_G * (len(rewards_G) / (len(rewards_G) - 1))
+    else:
+        assert baseline == "group", baseline
+    return advantages_G / (rewards_G.std(correction=0) + EPS) if divide_by_std else advantages_G
 
 
 def has_spread(rewards_G: Tensor) -> bool:
@@ -29,20 +39,43 @@ def has_spread(rewards_G: Tensor) -> bool:
     return bool(rewards_G.numel() > 1 and (rewards_G.max() - rewards_G.min()) > 1e-6)
 
 
-def token_weights(completion_lengths_S: Tensor, *, loss_mean: str) -> Tensor:
-    """[S] the weight of each completion token of a sequence in the update's loss; over all tokens they add to 1.
+def batch_normalized(advantages_C: Tensor, *, centre: bool) -> Tensor:
+    """[C] divided by the standard deviation over all tokens of a step, and centred first (REINFORCE++,
+    arXiv:2501.03262, eq. 10; PPO's usual whitening).
 
-    token: 1 / (all completion tokens) (DAPO, arXiv:2503.14476, eq. 8).
-    sequence: 1 / (S x its own length) (GRPO as published, arXiv:2402.03300, eq. 3).
+    [1, 1, 3, 3] centred -> about [-1, -1, 1, 1]; not centred -> about [1, 1, 3, 3].
 
-    Lengths [1, 3] -> token [1/4, 1/4]; sequence [1/2, 1/6].
-
-    The denominators are the whole update's, so how it is cut into micro-batches changes nothing.
+    Args:
+        advantages_C: [C] of all completion tokens.
+        centre: Take their mean off; off where a group's mean is off already.
     """
-    lengths_S = completion_lengths_S.to(torch.float64)
-    if loss_mean == "token":
-        weights_S = torch.ones_like(lengths_S) / lengths_S.sum()
-    else:
-        assert loss_mean == "sequence", loss_mean
-        weights_S = 1.0 / (len(lengths_S) * lengths_S)
-    return weights_S.to(torch.float32)
+    if not advantages_C.numel():
+        return advantages_C
+    centred_C = advantages_C - advantages_C.mean() if centre else advantages_C
+    return centred_C / (advantages_C.std(correction=0) + EPS)
+
+
+def returns_to_go(rewards_T: Tensor) -> Tensor:
+    """[T] sum of each token's reward and all later ones. [0, -1, 3] -> [2, 2, 3]."""
+    return rewards_T.flip(0).cumsum(0).flip(0)
+
+
+def gae(rewards_T: Tensor, values_T: Tensor, *, gamma: float, gae_lambda: float) -> Tensor:
+    """[T] float64 generalised advantage estimates of one reply (arXiv:1506.02438, eq. 16); nothing follows its end.
+
+    Rewards [0, 1], values [0.5, 0.5], gamma 1, lambda 0.5 -> deltas [0, 0.5] -> [0.25, 0.5].
+
+    Args:
+        rewards_T: [T] reward of each token.
+        values_T: [T] the critic's estimate before each token.
+        gamma: Discount of a later token's reward.
+        gae_lambda: 0: one-step differences; 1: rewards less values.
+    """
+    advantages: list[float] = []
+    following = next_value = 0.0
+    # Plain numbers: one tensor operation a token would take longer than the rest of the step's shaping.
+    for reward, value in zip(reversed(rewards_T.tolist()), reversed(values_T.tolist()), strict=True):
+        following = reward + gamma * next_value - value + gamma * gae_lambda * following
+        advantages.append(following)
+        next_value = value
+    return torch.tensor(advantages[::-1], dtype=torch.float64)

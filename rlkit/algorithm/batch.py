@@ -2,29 +2,29 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor
 
-from rlkit.algorithm.advantage import group_advantages, has_spread, token_weights
+from rlkit.algorithm.advantage import has_spread
 from rlkit.records import Sample, ScoredGroup, TrainBatch
 
 
 @dataclass(frozen=True)
-class BatchCounts:
-    """What of a step's samples went into the update, and what did not and why."""
+class Gathered:
+    """The graded samples of a step, and what was left out and why."""
 
-    groups: int
-    """Groups given."""
+    batch: TrainBatch
+    """With advantages 0."""
+    rewards_S: Tensor
+    """[S] float64 total reward of each sequence."""
+    places_S: tuple[tuple[int, int], ...]
+    """(group, sample) of each sequence in the step's groups."""
     groups_without_spread: int
-    """Groups dropped because all their rewards are equal."""
+    """Groups whose graded rewards are all equal."""
     samples_unscored: int
-    """Samples dropped because a reward part could not grade them."""
-    samples_used: int
-    """Sequences in the batch."""
-    tokens_used: int
-    """Tokens in the batch, prompts included."""
+    """Samples that a reward part could not grade."""
 
 
 @dataclass(frozen=True)
@@ -34,64 +34,94 @@ class MicroBatch:
     token_ids_T: Tensor
     """[T] int64."""
     position_ids_T: Tensor
-    """[T] int64, restarting at 0 with each sequence: attention keeps the sequences apart by it."""
+    """[T] int64, restarting at 0 with each sequence."""
+    lengths: tuple[int, ...]
+    """Tokens of each sequence in the row; they add to T. Attention keeps the sequences apart by them."""
     predict_C: Tensor
     """[C] index into T of the position that predicts each completion token."""
     targets_C: Tensor
     """[C] completion tokens."""
-    sampler_logprobs_C: Tensor
-    """[C] float32."""
-    advantages_C: Tensor
-    """[C] float32."""
+    sequence_C: Tensor
+    """[C] number of each completion token's sequence in the row, rising from 0."""
+    places_C: Tensor
+    """[C] index of each completion token among the step's."""
     weights_C: Tensor
-    """[C] float32, each token's share of the update's loss."""
+    """[C] float32, each token's share of the update's loss; all 0 in a row that only keeps ranks in step."""
+
+    def of(self, values_C: Tensor) -> Tensor:
+        """This row's part of a per-token tensor of the whole step, on this row's device."""
+        return values_C[self.places_C.to(values_C.device)].to(self.weights_C.device)
+
+    def to(self, device: str) -> "MicroBatch":
+        """The row with every tensor on a device."""
+        tensors = {k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)}
+        return MicroBatch(**tensors, lengths=self.lengths)
 
 
-def group_sample_advantages(group: ScoredGroup, *, divide_by_std: bool) -> tuple[float | None, ...]:
-    """Advantage of each sample of a group among its graded ones; None: it is not learned from.
+def gather(groups: Sequence[ScoredGroup], *, drop_equal: bool, mask_truncated: bool) -> Gathered:
+    """The samples that count, in the step's order.
 
-    Unscored samples leave the baseline; a group whose rewards are all equal says nothing and is left out whole.
+    Args:
+        groups: The step's groups.
+        drop_equal: Leave out groups whose rewards are all equal (dynamic sampling replaced them).
+        mask_truncated: Mask replies that were cut at the token limit.
     """
-    graded = [i for i, reward in enumerate(group.rewards) if reward is not None]
-    rewards_G = torch.tensor([group.rewards[i] for i in graded], dtype=torch.float64)
-    advantages: list[float | None] = [None] * len(group.rewards)
-    if has_spread(rewards_G):
-        for i, advantage in zip(graded, group_advantages(rewards_G, divide_by_std=divide_by_std).tolist(), strict=True):
-            advantages[i] = advantage
-    return tuple(advantages)
-
-
-def build_train_batch(groups: Sequence[ScoredGroup], *, divide_by_std: bool) -> tuple[TrainBatch, BatchCounts]:
-    """The sequences to learn from; what stays out is counted."""
-    sequences: list[tuple[Sample, float]] = []
+    samples: list[Sample] = []
+    places: list[tuple[int, int]] = []
+    rewards: list[float] = []
     without_spread = 0
-    for group in groups:
-        advantages = group_sample_advantages(group, divide_by_std=divide_by_std)
-        without_spread += all(a is None for a in advantages)
-        pairs = zip(group.samples, advantages, strict=True)
-        sequences.extend((s, a) for s, a in pairs if a is not None and s.token_ids)
-    batch = flatten([s for s, _ in sequences], [a for _, a in sequences])
+    for g, group in enumerate(groups):
+        graded = torch.tensor([r for r in group.rewards if r is not None], dtype=torch.float64)
+        spread = has_spread(graded)
+        without_spread += not spread
+        if drop_equal and not spread:
+            continue
+        for i, (sample, reward) in enumerate(zip(group.samples, group.rewards, strict=True)):
+            if reward is not None and sample.token_ids:
+                samples.append(sample)
+                places.append((g, i))
+                rewards.append(reward)
+    masked = [mask_truncated and s.finish_reason == "length" for s in samples]
+    batch = flatten(samples, groups=[g for g, _ in places], masked=masked)
     unscored = sum(reward is None for group in groups for reward in group.rewards)
-    counts = BatchCounts(len(groups), without_spread, unscored, len(sequences), len(batch.token_ids_N))
-    return batch, counts
+    return Gathered(batch, torch.tensor(rewards, dtype=torch.float64), tuple(places), without_spread, unscored)
 
 
-def flatten(samples: Sequence[Sample], advantages: Sequence[float]) -> TrainBatch:
-    """Lays samples end to end as the loss wants them."""
+def informative(group: ScoredGroup) -> bool:
+    """Whether a group's graded rewards differ, so that its own mean tells better from worse."""
+    return has_spread(torch.tensor([r for r in group.rewards if r is not None], dtype=torch.float64))
+
+
+def flatten(
+    samples: Sequence[Sample], *, groups: Sequence[int] | None = None, masked: Sequence[bool] | None = None
+) -> TrainBatch:
+    """Lays samples end to end, with advantages 0; by default each is a group of its own and none is masked."""
+    num_tokens = sum(len(s.token_ids) for s in samples)
     return TrainBatch(
         token_ids_N=torch.tensor([t for s in samples for t in (*s.prompt_ids, *s.token_ids)], dtype=torch.int64),
         lengths_S=tuple(len(s.prompt_ids) + len(s.token_ids) for s in samples),
         prompt_lengths_S=tuple(len(s.prompt_ids) for s in samples),
-        sampler_logprobs_C=torch.tensor([x for s in samples for x in s.logprobs], dtype=torch.float32),
-        advantages_S=torch.tensor(list(advantages), dtype=torch.float32),
         policy_versions_S=tuple(s.policy_version for s in samples),
+        groups_S=tuple(range(len(samples)) if groups is None else groups),
+        masked_S=tuple([False] * len(samples) if masked is None else masked),
+        sampler_logprobs_C=torch.tensor([x for s in samples for x in s.logprobs], dtype=torch.float32),
+        advantages_C=torch.zeros(num_tokens),
     )
 
 
-def split_updates(groups: Sequence[ScoredGroup], num_updates: int) -> list[list[ScoredGroup]]:
-    """The step's groups in `num_updates` parts of nearly equal size, in order."""
-    bounds = [round(i * len(groups) / num_updates) for i in range(num_updates + 1)]
-    return [list(groups[a:b]) for a, b in pairwise(bounds)]
+def completion_lengths(batch: TrainBatch) -> list[int]:
+    """Completion tokens of each sequence."""
+    return [n - p for n, p in zip(batch.lengths_S, batch.prompt_lengths_S, strict=True)]
+
+
+def split_updates(batch: TrainBatch, *, num_groups: int, num_updates: int) -> list[list[int]]:
+    """The step's sequences in `num_updates` parts of nearly equally many groups, in order; masked ones left out.
+
+    7 groups in 3 updates -> groups 0-1, 2-4, 5-6.
+    """
+    bounds = [round(i * num_groups / num_updates) for i in range(num_updates + 1)]
+    kept = [s for s, masked in enumerate(batch.masked_S) if not masked]
+    return [[s for s in kept if first <= batch.groups_S[s] < end] for first, end in pairwise(bounds)]
 
 
 def plan_packing(lengths_S: Sequence[int], tokens_per_microbatch: int) -> list[list[int]]:
@@ -112,30 +142,69 @@ def plan_packing(lengths_S: Sequence[int], tokens_per_microbatch: int) -> list[l
     return rows
 
 
-def pack(batch: TrainBatch, *, tokens_per_microbatch: int, loss_mean: str) -> list[MicroBatch]:
-    """Cuts an update into rows of at most `tokens_per_microbatch` tokens; the sum of their losses stays the same."""
-    lengths_S = torch.tensor(batch.lengths_S)
-    completion_S = lengths_S - torch.tensor(batch.prompt_lengths_S)
-    weights_S = token_weights(completion_S, loss_mean=loss_mean)
-    tokens = torch.split(batch.token_ids_N, list(batch.lengths_S))
-    sampler = torch.split(batch.sampler_logprobs_C, completion_S.tolist())
-    microbatches = []
-    for row in plan_packing(batch.lengths_S, tokens_per_microbatch):
-        starts = [0, *torch.cumsum(lengths_S[row], 0).tolist()]
-        predict = [
-            torch.arange(start + batch.prompt_lengths_S[s] - 1, start + batch.lengths_S[s] - 1)
-            for start, s in zip(starts, row, strict=False)
-        ]
-        repeats = completion_S[row]
-        microbatches.append(
-            MicroBatch(
-                token_ids_T=torch.cat([tokens[s] for s in row]),
-                position_ids_T=torch.cat([torch.arange(batch.lengths_S[s]) for s in row]),
-                predict_C=torch.cat(predict),
-                targets_C=torch.cat([tokens[s][batch.prompt_lengths_S[s] :] for s in row]),
-                sampler_logprobs_C=torch.cat([sampler[s] for s in row]),
-                advantages_C=batch.advantages_S[row].repeat_interleave(repeats),
-                weights_C=weights_S[row].repeat_interleave(repeats),
-            )
-        )
-    return microbatches
+def deal_rows(sizes_R: Sequence[int], num_ranks: int) -> list[list[int]]:
+    """Rows for each rank, equally many but for one, the largest first to the rank with the least.
+
+    Sizes [8, 7, 4, 3] on 2 ranks -> [[0, 3], [1, 2]].
+    """
+    most = -(-len(sizes_R) // num_ranks)
+    dealt: list[list[int]] = [[] for _ in range(num_ranks)]
+    for row in sorted(range(len(sizes_R)), key=lambda r: (-sizes_R[r], r)):
+        open_ = [rank for rank in range(num_ranks) if len(dealt[rank]) < most]
+        rank = min(open_, key=lambda k: (sum(sizes_R[r] for r in dealt[k]), k))
+        dealt[rank].append(row)
+    return dealt
+
+
+def pack(
+    batch: TrainBatch,
+    *,
+    tokens_per_microbatch: int,
+    sequences: Sequence[int] | None = None,
+    weights_S: Tensor | None = None,
+    rank: int = 0,
+    num_ranks: int = 1,
+) -> list[MicroBatch]:
+    """Cuts sequences into rows of at most `tokens_per_microbatch` tokens; the sum of their losses stays the same.
+
+    Args:
+        batch: The step.
+        tokens_per_microbatch: Most tokens of a row; a longer sequence has a row of its own.
+        sequences: Which ones, by default all.
+        weights_S: [S] weight of each completion token of a sequence of the batch, by default 0.
+        rank: Whose rows.
+        num_ranks: Ranks that share the work. All get equally many rows: who has one less gets one of weight 0.
+    """
+    chosen = list(range(len(batch.lengths_S))) if sequences is None else list(sequences)
+    rows = [
+        [chosen[i] for i in row] for row in plan_packing([batch.lengths_S[s] for s in chosen], tokens_per_microbatch)
+    ]
+    dealt = deal_rows([sum(batch.lengths_S[s] for s in row) for row in rows], num_ranks)
+    weights_S = torch.zeros(len(batch.lengths_S)) if weights_S is None else weights_S
+    starts_N = [0, *accumulate(batch.lengths_S)]
+    mine = [_row(batch, rows[r], weights_S, starts_N) for r in sorted(dealt[rank])]
+    if len(mine) < max(map(len, dealt), default=0):
+        shortest = min(chosen, key=lambda s: batch.lengths_S[s])
+        mine.append(_row(batch, [shortest], torch.zeros(len(batch.lengths_S)), starts_N))
+    return mine
+
+
+def _row(batch: TrainBatch, row: Sequence[int], weights_S: Tensor, starts_N: Sequence[int]) -> MicroBatch:
+    lengths = [batch.lengths_S[s] for s in row]
+    prompts = [batch.prompt_lengths_S[s] for s in row]
+    starts_T = [0, *accumulate(lengths)]
+    repeats = torch.tensor([n - p for n, p in zip(lengths, prompts, strict=True)])
+    return MicroBatch(
+        token_ids_T=torch.cat([batch.token_ids_N[starts_N[s] : starts_N[s + 1]] for s in row]),
+        position_ids_T=torch.cat([torch.arange(n) for n in lengths]),
+        lengths=tuple(lengths),
+        predict_C=torch.cat(
+            [torch.arange(t + p - 1, t + n - 1) for t, p, n in zip(starts_T, prompts, lengths, strict=False)]
+        ),
+        targets_C=torch.cat(
+            [batch.token_ids_N[starts_N[s] + p : starts_N[s + 1]] for s, p in zip(row, prompts, strict=True)]
+        ),
+        sequence_C=torch.arange(len(row)).repeat_interleave(repeats),
+        places_C=torch.cat([torch.arange(batch.starts_C[s], batch.starts_C[s + 1]) for s in row]),
+        weights_C=weights_S[list(row)].float().repeat_interleave(repeats),
+    )

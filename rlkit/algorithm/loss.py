@@ -1,4 +1,4 @@
-"""The policy loss, token by token."""
+"""The losses, token by token; weighing and adding them up is the caller's."""
 
 from dataclasses import dataclass
 
@@ -12,50 +12,98 @@ class PolicyLoss:
 
     loss_C: Tensor
     """[C] with gradient."""
-    ratio_C: Tensor
-    """[C] importance ratio, detached."""
     clipped_C: Tensor
-    """[C] bool: the clip took this token's gradient away."""
+    """[C] bool: the bound, not the ratio, decides this token's loss."""
 
 
 def clipped_policy_loss(
-    logprobs_C: Tensor, old_logprobs_C: Tensor, advantages_C: Tensor, *, clip_low: float, clip_high: float
+    ratio_C: Tensor, advantages_C: Tensor, *, clip_low: float, clip_high: float, dual_clip: float | None = None
 ) -> PolicyLoss:
     """PPO's clipped surrogate (arXiv:1707.06347, eq. 7) with a bound of its own on each side (DAPO, arXiv:2503.14476).
 
-    loss = -min(r A, clip(r, 1 - clip_low, 1 + clip_high) A) with r = exp(logprob - old).
+    loss = -min(r A, clip(r, 1 - clip_low, 1 + clip_high) A); with a dual clip c (arXiv:1912.09729, eq. 5) it is at most
+    -c A where A is negative.
 
-    r = 1.5, A = 1, clip_high = 0.2 -> loss -1.2, clipped;  r = 1.5, A = -1 -> loss 1.5, not clipped.
+    r = 1.5, A = 1, clip_high = 0.2 -> -1.2, clipped;  r = 1.5, A = -1 -> 1.5, not clipped;  r = 5, A = -1, c = 3 -> 3.
 
     Args:
-        logprobs_C: [C] under the weights being trained, with gradient, in nats.
-        old_logprobs_C: [C] under the policy that drew the tokens.
+        ratio_C: [C] importance ratio with gradient.
         advantages_C: [C].
         clip_low: Bound below 1.
         clip_high: Bound above 1.
+        dual_clip: Bound of the ratio where the advantage is negative, above 1; None: none.
     """
-    ratio_C = torch.exp(logprobs_C - old_logprobs_C)
-    bounded_C = ratio_C.clamp(1.0 - clip_low, 1.0 + clip_high)
-    free_C, held_C = ratio_C * advantages_C, bounded_C * advantages_C
-    return PolicyLoss(
-        loss_C=-torch.minimum(free_C, held_C),
-        ratio_C=ratio_C.detach(),
-        clipped_C=(held_C < free_C).detach(),
-    )
+    free_C = ratio_C * advantages_C
+    held_C = ratio_C.clamp(1.0 - clip_low, 1.0 + clip_high) * advantages_C
+    gain_C = torch.minimum(free_C, held_C)
+    clipped_C = held_C < free_C
+    if dual_clip is not None:
+        floor_C = dual_clip * advantages_C
+        below_C = (advantages_C < 0) & (gain_C < floor_C)
+        gain_C = torch.where(below_C, floor_C, gain_C)
+        clipped_C = clipped_C | below_C
+    return PolicyLoss(-gain_C, clipped_C.detach())
 
 
-def k3_kl(logprobs_C: Tensor, reference_logprobs_C: Tensor) -> Tensor:
-    """[C] estimate of KL(policy || reference) that is never negative: e^d - d - 1 with d = reference - policy.
+def cispo_loss(
+    logprobs_C: Tensor, ratio_C: Tensor, advantages_C: Tensor, *, clip_low: float, clip_high: float
+) -> PolicyLoss:
+    """REINFORCE weighed by the clipped importance ratio, which is held fixed (CISPO, arXiv:2506.13585, eq. 4).
 
-    Schulman's k3 (joschu.net/blog/kl-approx.html), as in GRPO (arXiv:2402.03300, eq. 4). d = 0 -> 0; d = ln 2 -> 0.307.
+    loss = -clip(r, 1 - clip_low, 1 + clip_high) A logprob. r = 3, A = 2, logprob = -1, clip_high = 1 -> 4, clipped.
+
+    Args:
+        logprobs_C: [C] with gradient, in nats.
+        ratio_C: [C] importance ratio.
+        advantages_C: [C].
+        clip_low: Bound below 1; 1: none.
+        clip_high: Bound above 1.
     """
-    delta_C = reference_logprobs_C - logprobs_C
-    return torch.exp(delta_C) - delta_C - 1.0
+    ratio_C = ratio_C.detach()
+    held_C = ratio_C.clamp(1.0 - clip_low, 1.0 + clip_high)
+    return PolicyLoss(-held_C * advantages_C * logprobs_C, held_C != ratio_C)
 
 
-def importance_weights(old_logprobs_C: Tensor, sampler_logprobs_C: Tensor, *, cap: float = 2.0) -> Tensor:
-    """[C] learner / sampler probability of each token, at most `cap`: corrects for sampling from another distribution.
+def value_loss(values_C: Tensor, old_values_C: Tensor, returns_C: Tensor, *, clip: float | None) -> Tensor:
+    """[C] half the squared error of the critic; with a clip the larger of it and that of the value held within `clip`
+    of the old one (as in the code released with arXiv:1707.06347).
 
-    Truncated importance sampling (Ionides 2008); the learner's log-probs are of the weights that drew the samples.
+    Value 1, old 0, return 1 -> 0;  clipped at 0.2: the held value is 0.2 -> 0.32.
+
+    Args:
+        values_C: [C] with gradient, in reward units.
+        old_values_C: [C] before the step's updates.
+        returns_C: [C] target.
+        clip: Furthest move of a value, in reward units; None: any.
     """
-    return torch.exp(old_logprobs_C - sampler_logprobs_C).clamp(max=cap)
+    loss_C = (values_C - returns_C).square()
+    if clip is not None:
+        held_C = old_values_C + (values_C - old_values_C).clamp(-clip, clip)
+        loss_C = torch.maximum(loss_C, (held_C - returns_C).square())
+    return loss_C / 2
+
+
+def token_weights(completion_lengths_S: Tensor, *, loss_mean: str, max_tokens: int) -> Tensor:
+    """[S] float64 weight of each completion token of a sequence in the update's loss.
+
+    token: 1 / (all completion tokens) (DAPO, arXiv:2503.14476, eq. 8).
+    sequence: 1 / (S x its own length) (GRPO as published, arXiv:2402.03300, eq. 3).
+    constant: 1 / (S x max_tokens) (Dr. GRPO, arXiv:2503.20783).
+
+    Lengths [1, 3], max_tokens 10 -> token [1/4, 1/4]; sequence [1/2, 1/6]; constant [1/20, 1/20].
+
+    The denominators are the whole update's, so how it is cut into micro-batches and ranks changes nothing.
+
+    Args:
+        completion_lengths_S: [S].
+        loss_mean: "token", "sequence" or "constant".
+        max_tokens: Most tokens a reply can have.
+    """
+    lengths_S = completion_lengths_S.double()
+    count = len(lengths_S)
+    if loss_mean == "token":
+        return torch.ones_like(lengths_S) / lengths_S.sum()
+    if loss_mean == "sequence":
+        return 1.0 / (count * lengths_S)
+    assert loss_mean == "constant", loss_mean
+    return torch.full_like(lengths_S, 1.0 / (count * max_tokens))

@@ -9,7 +9,14 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast, set_seed
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedTokenizerFast,
+    set_seed,
+)
 
 from rlkit.errors import RecipeError
 from rlkit.recipe.schema import ModelInit
@@ -92,12 +99,38 @@ def load_model(path: str, *, device: str = "cpu") -> Any:
         model = AutoModelForCausalLM.from_pretrained(path, config=config, dtype=torch.float32)
     except (OSError, ValueError) as e:
         raise RecipeError(f"model {path} cannot be loaded: {str(e).splitlines()[0]}") from e
+    return _without_dropout(model).to(device)
+
+
+def load_critic(path: str, *, device: str = "cpu") -> Any:
+    """A sequence classifier with one label in float32: a reward model, or a language model's body and a head of zeros.
+
+    Raises:
+        RecipeError: it cannot be loaded, has another number of labels, or no head that reads single tokens.
+    """
+    try:
+        config = AutoConfig.from_pretrained(path)
+        is_classifier = any("SequenceClassification" in name for name in config.architectures or ())
+        if is_classifier and config.num_labels != 1:
+            raise RecipeError(f"critic {path} has {config.num_labels} labels; a value needs exactly one")
+        config.num_labels = 1
+        model = AutoModelForSequenceClassification.from_pretrained(path, config=config, dtype=torch.float32)
+    except (OSError, ValueError) as e:
+        raise RecipeError(f"critic {path} cannot be loaded: {str(e).splitlines()[0]}") from e
+    head = getattr(model, "score", None)
+    if not isinstance(head, nn.Linear):
+        raise RecipeError(f"critic {path} ({type(model).__name__}) has no head that reads single tokens (`score`)")
+    if not is_classifier:
+        nn.init.zeros_(head.weight)
+    return _without_dropout(model).to(device)
+
+
+def _without_dropout(model: Any) -> Any:
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
         if isinstance(getattr(module, "attention_dropout", None), float):
             module.attention_dropout = 0.0
-    model.to(device)
     return model
 
 

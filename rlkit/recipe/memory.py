@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rlkit.recipe.model_size import ModelShape, ModelSize
-from rlkit.recipe.schema import GrpoStage, Recipe
+from rlkit.recipe.schema import Recipe, RlStage
 
 GIB = 2**30
 BYTES = {"float32": 4, "bfloat16": 2}
@@ -49,7 +49,7 @@ def estimate_memory(recipe: Recipe, size: ModelSize) -> Memory:
     if size.parameters is None:
         return Memory(None, None, None, None, None, None, kv_cache, None)
     width = BYTES[recipe.learner.precision]
-    reference = any(isinstance(s, GrpoStage) and s.kl_coef > 0 for s in recipe.stages)
+    reference = any(isinstance(s, RlStage) and s.needs_reference for s in recipe.stages)
     weights = 4 * size.parameters * (2 if reference else 1)
     if recipe.learner.precision == "bfloat16":
         weights += 2 * size.parameters  # autocast's copies

@@ -12,7 +12,7 @@ from rlkit.recipe.machine import Machine
 from rlkit.recipe.memory import Memory, estimate_memory
 from rlkit.recipe.model_size import ModelSize, size_of
 from rlkit.recipe.refusals import notes, refusals
-from rlkit.recipe.schema import GrpoStage, Recipe, SftStage, Stage
+from rlkit.recipe.schema import Recipe, RlStage, SftStage, Stage
 
 
 @dataclass(frozen=True)
@@ -152,14 +152,15 @@ def make_plan(recipe: Recipe, *, machine: Machine, num_tasks: int | None = None,
 def place_gpus(recipe: Recipe, machine: Machine) -> Recipe:
     """The recipe with every gpus_per_worker that was left out filled in.
 
-    One whole GPU an actor where there are enough of them, else equal shares of what there is; on a machine without
-    GPUs (or with only one of the two keys given) the CPU.
+    One whole GPU an actor where there are enough of them, else equal shares of what the reward's own actors leave; on
+    a machine without GPUs (or with only one of the two keys given) the CPU.
     """
     rollout, learner = recipe.rollout, recipe.learner
     share = 0.0
     if rollout.gpus_per_worker is None and learner.gpus_per_worker is None and machine.gpus_gib:
         actors = rollout.num_workers + learner.num_workers
-        share = min(1.0, math.floor(100 * len(machine.gpus_gib) / actors) / 100)
+        left = max(0.0, len(machine.gpus_gib) - recipe.reward.gpus)
+        share = min(1.0, math.floor(100 * left / actors) / 100)
     gpus = {"gpus_per_worker": share}
     return recipe.model_copy(
         update={
@@ -207,14 +208,14 @@ def _sft(name: str, stage: SftStage, tasks: int | None) -> StagePlan:
     )
 
 
-def _rl(name: str, stage: GrpoStage, recipe: Recipe, tasks: int | None) -> StagePlan:
+def _rl(name: str, stage: RlStage, recipe: Recipe, tasks: int | None) -> StagePlan:
     samples = stage.prompts_per_step * stage.samples_per_prompt
     tokens = samples * recipe.rollout.max_tokens
     return StagePlan(
         name=name,
         kind=stage.kind,
         steps=stage.steps,
-        updates=stage.steps * stage.updates_per_step,
+        updates=stage.num_updates,
         prompts_per_step=stage.prompts_per_step,
         samples_per_step=samples,
         prompts=stage.steps * stage.prompts_per_step,
@@ -228,12 +229,16 @@ def _rl(name: str, stage: GrpoStage, recipe: Recipe, tasks: int | None) -> Stage
 def _actors(recipe: Recipe, memory: Memory, machine: Machine) -> Iterator[ActorPlan]:
     rollout, learner = recipe.rollout, recipe.learner
     yield ActorPlan("driver", 1, 1, 0, memory.driver_gib)
-    if any(isinstance(stage, GrpoStage) for stage in recipe.stages):
+    if any(isinstance(stage, RlStage) for stage in recipe.stages):
         host = memory.engine_runtime_gib if rollout.gpus else memory.engine_gib
         count = rollout.num_workers
         yield ActorPlan(_names("rollout", count), count, rollout.threads, rollout.gpus, host)
         count = recipe.reward.runtime.num_workers
-        yield ActorPlan(_names("scorer", count), count, 1, 0, memory.scorer_gib)
+        if any(part.actors is None for part in recipe.reward.parts.values()):
+            yield ActorPlan(_names("scorer", count), count, 1, 0, memory.scorer_gib)
+        for name, own in recipe.reward.own_actors.items():
+            # What a plugin loads is not known here: this is the least.
+            yield ActorPlan(_names(f"scorer-{name}", own.num_workers), own.num_workers, 1, own.gpus, memory.scorer_gib)
     host = memory.learner_runtime_gib if learner.gpus else memory.learner_gib
     count, threads = learner.num_workers, learner_threads(recipe, machine)
     yield ActorPlan(_names("learner", count), count, threads, learner.gpus, host)
@@ -248,7 +253,7 @@ def _files(recipe: Recipe, size: ModelSize, folder: Path) -> Iterator[FilePlan]:
     yield FilePlan(str(folder / "recipe.yaml"), 0.0, "every key with its value")
     yield FilePlan(str(folder / "metrics.jsonl"), 0.0, "one line a step")
     for i, stage in enumerate(recipe.stages):
-        if not isinstance(stage, GrpoStage):
+        if not isinstance(stage, RlStage):
             continue
         stage_dir = folder / f"stage-{i}-{stage.kind}"
         if recipe.tracking.rollouts_every:

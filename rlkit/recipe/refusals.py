@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from rlkit.recipe.machine import Machine
 from rlkit.recipe.memory import BYTES, GIB, Memory
 from rlkit.recipe.model_size import ModelSize
-from rlkit.recipe.schema import GrpoStage, Recipe
+from rlkit.recipe.schema import Recipe, RlStage
 
 WEIGHTS_IN_STORE = 3
 """How many copies of the weights Ray's object store holds in a sync, at most."""
@@ -74,6 +74,12 @@ def _timed_rewards(recipe: Recipe) -> Iterator[str]:
             f"reward.efficiency.run_time_share={share} makes rewards depend on time: set it to 0, or run.deterministic "
             "to false"
         )
+    for name, own in recipe.reward.own_actors.items():
+        if recipe.run.deterministic and own.groups_per_call > 1:
+            yield (
+                f"reward.{name}.actors.groups_per_call={own.groups_per_call} lets time decide which groups are scored "
+                "together: set it to 1, or run.deterministic to false"
+            )
 
 
 def _sequences(recipe: Recipe, size: ModelSize) -> Iterator[str]:
@@ -107,13 +113,15 @@ def _sequences(recipe: Recipe, size: ModelSize) -> Iterator[str]:
 def _gpus(recipe: Recipe, memory: Memory, machine: Machine) -> Iterator[str]:
     sampling = recipe.rollout.num_workers * recipe.rollout.gpus if _samples(recipe) else 0
     learning = recipe.learner.num_workers * recipe.learner.gpus
+    scoring = recipe.reward.gpus if _samples(recipe) else 0
     have = len(machine.gpus_gib)
-    if sampling + learning > have:
+    if sampling + learning + scoring > have:
         what = "no CUDA device is visible" if not have else f"{have} are visible"
         yield (
-            f"the recipe asks for {sampling + learning:g} GPUs (rollout.num_workers x rollout.gpus_per_worker = "
-            f"{sampling:g}, learner.gpus_per_worker = {learning:g}) and {what} here: "
-            "set them to 0 to run on the CPU, or give cluster.address"
+            f"the recipe asks for {sampling + learning + scoring:g} GPUs (rollout.num_workers x "
+            f"rollout.gpus_per_worker = {sampling:g}, learner.gpus_per_worker = {learning:g}"
+            + (f", the reward's own actors = {scoring:g}" if scoring else "")
+            + f") and {what} here: set them to 0 to run on the CPU, or give cluster.address"
         )
         return
     largest = max(machine.gpus_gib, default=0.0)
@@ -153,4 +161,4 @@ def _object_store(recipe: Recipe, size: ModelSize, machine: Machine) -> Iterator
 
 
 def _samples(recipe: Recipe) -> bool:
-    return any(isinstance(stage, GrpoStage) for stage in recipe.stages)
+    return any(isinstance(stage, RlStage) for stage in recipe.stages)

@@ -1,4 +1,4 @@
-"""The update equals a plain, padded, one-sequence-at-a-time float64 reference, however it is packed."""
+"""The update equals a plain, padded, one-process float64 reference, for every algorithm and however it is packed."""
 
 import dataclasses
 
@@ -7,21 +7,25 @@ import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from rlkit.algorithm.batch import build_train_batch, pack, plan_packing, split_updates
+from rlkit.algorithm.batch import deal_rows, gather, pack, plan_packing, split_updates
 from rlkit.learner.learner import Learner, LearnerSpec
-from rlkit.learner.model import load_model
+from rlkit.learner.model import load_critic, load_model
 from rlkit.learner.optimizer import learning_rate_factor
-from rlkit.recipe.schema import GrpoStage
+from rlkit.recipe.schema import GrpoStage, PpoStage
 from rlkit.recipe.schema import Learner as LearnerKeys
+from rlkit.recipe.schema.presets import GRPO_PRESETS
 from rlkit.records import Sample, ScoredGroup, Task
+from tests.learner.reference import reference_update
 
 TASK = Task("t", "math", "p", "1")
 
 
-def spec_of(model, *, tokens_per_microbatch=4096, precision="float32", **stage):
-    keys = LearnerKeys(tokens_per_microbatch=tokens_per_microbatch, precision=precision)
-    stage = GrpoStage(kind="grpo", steps=4, **{"learning_rate": 1e-3, **stage})
-    return LearnerSpec(str(model), stage, keys, 0.7, False, 1, True)
+def spec_of(model, *, kind="grpo", max_tokens=40, learner=None, **stage):
+    make = {"grpo": GrpoStage, "ppo": PpoStage}[kind]
+    if kind == "ppo":
+        stage = {"critic": {"learning_rate": 1e-3, "max_grad_norm": 1e9}, **stage}
+    keys = make(kind=kind, steps=4, **{"learning_rate": 1e-3, **stage})
+    return LearnerSpec(str(model), keys, LearnerKeys(**(learner or {})), 0.7, max_tokens, 1, True)
 
 
 def groups_of(seed, num_groups=3, size=4, max_tokens=30, logprob=-5.0):
@@ -34,90 +38,133 @@ def groups_of(seed, num_groups=3, size=4, max_tokens=30, logprob=-5.0):
     for _ in range(num_groups):
         prompt_ids = tuple(draw(10, 300, draw(2, 20)[0]))
         samples = []
-        for _ in range(size):
+        for number in range(size):
             ids = tuple(draw(10, 300, draw(1, max_tokens)[0]))
             logprobs = tuple(logprob - x / 10 for x in draw(0, 20, len(ids)))
-            samples.append(Sample("s", "", len(ids), "stop", ids, logprobs, 0, 0, prompt_ids))
+            samples.append(
+                Sample("s", "", len(ids), "length" if number == 1 else "stop", ids, logprobs, 0, 0, prompt_ids)
+            )
         rewards = tuple(x / 10 for x in draw(0, 11, size))
         groups.append(ScoredGroup(TASK, tuple(samples), {}, {}, rewards))
     return groups
 
 
-def reference_loss(model, groups, stage, temperature):
-    """One sequence at a time, in float64, by the published formulas.
-
-    Also the smallest distance of a ratio from a bound of the clip: the loss has no derivative there, so on either side
-    of it float32 and float64 rightly differ.
-    """
-    rows, margin = [], 1.0
-    for group in groups:
-        rewards = torch.tensor(group.rewards, dtype=torch.float64)
-        if rewards.max() - rewards.min() < 1e-9:
-            continue
-        advantages = rewards - rewards.mean()
-        if stage.normalize_by_std:
-            advantages = advantages / (rewards.std(correction=0) + 1e-4)
-        for sample, advantage in zip(group.samples, advantages, strict=True):
-            ids = torch.tensor([[*sample.prompt_ids, *sample.token_ids]])
-            logits = model(ids, use_cache=False).logits[0].double() / temperature
-            start = len(sample.prompt_ids)
-            logprobs = torch.log_softmax(logits, -1)[start - 1 : -1]
-            logprobs = logprobs.gather(-1, torch.tensor(sample.token_ids)[:, None])[:, 0]
-            ratio = torch.exp(logprobs - torch.tensor(sample.logprobs, dtype=torch.float64))
-            bounds = torch.tensor([1 - stage.clip_low, 1 + stage.clip_high], dtype=torch.float64)
-            margin = min(margin, float((ratio[:, None] - bounds).abs().min().detach()))
-            held = ratio.clamp(*bounds.tolist())
-            rows.append(-torch.minimum(ratio * advantage, held * advantage))
-    if stage.loss_mean == "token":
-        return torch.cat(rows).mean(), margin
-    return torch.stack([row.mean() for row in rows]).mean(), margin
+def gradient(module):
+    return torch.cat([p.grad.double().flatten() for p in module.parameters() if p.grad is not None])
 
 
-def gradient(model):
-    return torch.cat([p.grad.double().flatten() for p in model.parameters() if p.grad is not None])
+def taken_gradients(learner, groups):
+    """The report of a step, and the gradients as its optimizers saw them."""
+    found = {}
+    learner.optimizer.register_step_pre_hook(lambda *_: found.update(policy=gradient(learner.policy)))
+    if learner.critic is not None:
+        learner.critic_optimizer.register_step_pre_hook(lambda *_: found.update(critic=gradient(learner.critic)))
+    return learner.train_step(groups), found
 
 
-@pytest.mark.parametrize("loss_mean", ["token", "sequence"])
-@pytest.mark.parametrize("normalize", [True, False])
-@settings(deadline=None, max_examples=4, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(seed=st.integers(0, 10_000), tokens_per_microbatch=st.sampled_from([1, 40, 111, 4096]))
+def moved(model, seed, scale=0.02):
+    """The model with its weights moved a little: a reference that is not the policy itself."""
+    g = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(scale * torch.randn(p.shape, generator=g))
+    return model
+
+
+ALGORITHMS = {
+    **{name: {"preset": name} for name in GRPO_PRESETS},
+    "sequence mean": {"loss_mean": "sequence", "normalize": "none", "clip_high": 0.28},
+    "dual clip": {"dual_clip": 1.5},
+    "entropy bonus": {"entropy_coef": 0.05, "baseline": "leave_one_out", "normalize": "group"},
+    "k1 in the reward": {"kl_coef": 0.1, "kl": "k1", "kl_in": "reward", "old_logprobs": "learner"},
+    "k2 in the loss": {"kl_coef": 0.1, "kl": "k2", "mask_truncated": True},
+    "learner's own log-probs": {"old_logprobs": "learner"},
+    "tokens truncated": {"old_logprobs": "learner", "correction": "truncate", "correction_max": 1.2},
+    "tokens masked": {
+        "old_logprobs": "learner",
+        "correction": "mask",
+        "correction_max": 1.4,
+        "ratio_level": "sequence",
+    },
+    "sequences truncated": {"old_logprobs": "learner", "correction": "truncate", "correction_level": "sequence"},
+    "sequences masked": {
+        "old_logprobs": "learner",
+        "correction": "mask",
+        "correction_level": "sequence",
+        "correction_min": 0.2,
+        "correction_max": 5.0,
+        "objective": "cispo",
+    },
+    "ppo": {"kind": "ppo"},
+    "ppo with KL": {"kind": "ppo", "kl_coef": 0.1, "kl_in": "reward", "gamma": 0.98, "gae_lambda": 0.8},
+    "ppo unscaled": {"kind": "ppo", "normalize": "none", "entropy_coef": 0.01, "loss_mean": "sequence"},
+}
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+@settings(deadline=None, max_examples=3, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    seed=st.integers(0, 10_000),
+    tokens_per_microbatch=st.sampled_from([1, 40, 111, 4096]),
+    checkpointing=st.booleans(),
+)
 def test_loss_and_gradient_equal_a_plain_float64_reference_in_any_packing(
-    tiny_model, loss_mean, normalize, seed, tokens_per_microbatch
+    tiny_model, name, seed, tokens_per_microbatch, checkpointing
 ):
-    spec = spec_of(
-        tiny_model,
-        tokens_per_microbatch=tokens_per_microbatch,
-        loss_mean=loss_mean,
-        normalize_by_std=normalize,
-        max_grad_norm=1e9,
-    )
+    learner_keys = {"tokens_per_microbatch": tokens_per_microbatch, "activation_checkpointing": checkpointing}
+    spec = spec_of(tiny_model, learner=learner_keys, max_grad_norm=1e9, **ALGORITHMS[name])
     learner = Learner(spec)
-    groups = groups_of(seed)
-    grads = {}
-    learner.optimizer.register_step_pre_hook(lambda *_: grads.update(ours=gradient(learner.model)))
-    report = learner.train_step(groups)
-
-    double = load_model(str(tiny_model)).double()
-    loss, margin = reference_loss(double, groups, spec.stage, spec.temperature)
-    assume(margin > 1e-5)
-    loss.backward()
+    # Near the policy's own log-probs (about -6 a token) ratios lie on either side of the bounds.
+    groups = near_policy(learner, groups_of(seed))
+    double, reference, critic = load_model(str(tiny_model)).double(), None, None
+    if learner.reference is not None:
+        moved(learner.reference.model, seed)
+        reference = load_model(str(tiny_model))
+        reference = moved(reference, seed).double()
+    if learner.critic is not None:
+        moved(learner.critic.model, seed + 1)
+        critic = moved(load_critic(str(tiny_model)), seed + 1).double()
+    report, found = taken_gradients(learner, groups)
+    expected = reference_update(
+        double, groups, spec.stage, temperature=0.7, max_tokens=40, reference_model=reference, critic=critic
+    )
+    assume(expected.margin > 1e-5)
+    expected.loss.backward()
     theirs = gradient(double)
-    assert report.metrics["learner/loss"] == pytest.approx(float(loss), rel=1e-5, abs=1e-7)
-    assert float((grads["ours"] - theirs).norm() / theirs.norm()) < 1e-5
+    assert report.metrics["learner/loss"] == pytest.approx(expected.loss.item(), rel=1e-5, abs=1e-6)
+    assert float((found["policy"] - theirs).norm() / theirs.norm()) < 1e-5
+    if critic is not None:
+        expected.critic_loss.backward()
+        theirs = gradient(critic)
+        assert report.metrics["critic/loss"] == pytest.approx(expected.critic_loss.item(), rel=1e-5)
+        assert float((found["critic"] - theirs).norm() / theirs.norm()) < 1e-5
+
+
+def near_policy(learner, groups):
+    """The groups with sampler log-probs a little off the policy's own."""
+    samples = [s for group in groups for s in group.samples]
+    rows = iter(learner.logprobs_of(samples))
+    return [
+        dataclasses.replace(
+            group,
+            samples=tuple(
+                dataclasses.replace(
+                    s, logprobs=tuple(a + b / 4 + 1.3 for a, b in zip(next(rows), s.logprobs, strict=True))
+                )
+                for s in group.samples
+            ),
+        )
+        for group in groups
+    ]
 
 
 def test_packed_sequences_do_not_see_each_other(tiny_model):
     learner = Learner(spec_of(tiny_model))
     samples = groups_of(5, num_groups=1, size=4)[0].samples
-    alone = learner.logprobs_of(samples)
-    group = ScoredGroup(TASK, samples, {}, {}, (0.0, 0.3, 0.6, 1.0))
-    batch, _ = build_train_batch([group], divide_by_std=True)
-    (row,) = pack(batch, tokens_per_microbatch=4096, loss_mean="token")
-    with torch.no_grad():
-        together, _ = learner._forward(learner.model, row)
-    order = plan_packing(batch.lengths_S, 4096)[0]
-    expected = torch.tensor([x for s in order for x in alone[s]])
-    torch.testing.assert_close(together, expected, atol=2e-6, rtol=0)
+    alone = [row for s in samples for row in learner.logprobs_of([s])]
+    together = learner.logprobs_of(samples)
+    for ours, theirs in zip(together, alone, strict=True):
+        assert ours == pytest.approx(theirs, abs=2e-6)
 
 
 def test_two_learners_on_the_same_samples_end_bitwise_equal(tiny_model):
@@ -150,11 +197,10 @@ def test_unscored_samples_and_groups_without_spread_stay_out_and_are_counted():
     _, equal, partly = groups_of(1)
     equal = dataclasses.replace(equal, rewards=(0.5,) * 4)
     partly = dataclasses.replace(partly, rewards=(0.0, None, 1.0, None))
-    batch, counts = build_train_batch([equal, partly], divide_by_std=True)
-    assert (counts.groups, counts.groups_without_spread, counts.samples_unscored) == (2, 1, 2)
-    assert counts.samples_used == 2
-    # The baseline is the mean of the graded two: 0.5, and their std 0.5.
-    assert batch.advantages_S.tolist() == pytest.approx([-1.0, 1.0], abs=1e-3)
+    for drop_equal, places in ((True, ((1, 0), (1, 2))), (False, (*((0, i) for i in range(4)), (1, 0), (1, 2)))):
+        found = gather([equal, partly], drop_equal=drop_equal, mask_truncated=False)
+        assert (found.groups_without_spread, found.samples_unscored, found.places_S) == (1, 2, places)
+        assert found.rewards_S.tolist() == [*([] if drop_equal else [0.5] * 4), 0.0, 1.0]
 
 
 def test_a_step_without_any_spread_changes_no_weight(tiny_model):
@@ -176,7 +222,11 @@ def test_packing_keeps_every_sequence_once_and_the_limit(lengths, limit):
 
 def test_packing_example_and_update_split():
     assert plan_packing([5, 4, 3, 2, 2], 8) == [[0, 2], [1, 3, 4]]
-    assert [len(part) for part in split_updates(list(range(7)), 3)] == [2, 3, 2]
+    assert deal_rows([8, 7, 4, 3], 2) == [[0, 3], [1, 2]]
+    batch = gather(groups_of(1, num_groups=7, size=2), drop_equal=False, mask_truncated=True).batch
+    parts = split_updates(batch, num_groups=7, num_updates=3)
+    # Groups 0-1, 2-4, 5-6; the second sample of each was cut and is masked.
+    assert parts == [[0, 2], [4, 6, 8], [10, 12]]
 
 
 def test_learning_rate_warms_up_and_falls():
@@ -192,6 +242,6 @@ def test_learning_rate_warms_up_and_falls():
 def test_bfloat16_autocast_stays_near_float32(tiny_model):
     samples = groups_of(5, num_groups=1)[0].samples
     full = Learner(spec_of(tiny_model)).logprobs_of(samples)
-    half = Learner(spec_of(tiny_model, precision="bfloat16")).logprobs_of(samples)
+    half = Learner(spec_of(tiny_model, learner={"precision": "bfloat16"})).logprobs_of(samples)
     gap = max(abs(a - b) for x, y in zip(full, half, strict=True) for a, b in zip(x, y, strict=True))
     assert 0 < gap < 0.25

@@ -10,7 +10,7 @@ from rlkit.recipe.schema.reward import Combine, Reward, RewardPart, Runtime
 from rlkit.recipe.schema.rollout import PARITY_LIMIT, Learner, Rollout
 from rlkit.recipe.schema.run import Checkpoint, Cluster, Run, Tracking
 from rlkit.recipe.schema.section import Section
-from rlkit.recipe.schema.stages import GrpoStage, Optimizer, SftStage, Stage
+from rlkit.recipe.schema.stages import Critic, GrpoStage, Optimizer, PpoStage, RlStage, SftStage, Stage
 
 
 class Recipe(Section):
@@ -51,9 +51,11 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _truncation_fits(self) -> Self:
         for i, stage in enumerate(self.stages):
-            if self.rollout.truncation_correction and isinstance(stage, GrpoStage) and stage.updates_per_step > 1:
+            if self.rollout.truncated and isinstance(stage, RlStage) and stage.correction == "none":
                 raise ValueError(
-                    f"rollout.truncation_correction corrects one update a step: set stages.{i}.updates_per_step to 1"
+                    f"rollout.{self.rollout.truncated} truncates the sampling distribution, which biases the "
+                    f"importance ratio: leave it off, or set stages.{i}.old_logprobs to learner and "
+                    f"stages.{i}.correction to truncate"
                 )
         return self
 
@@ -68,6 +70,7 @@ __all__ = [
     "Checkpoint",
     "Cluster",
     "Combine",
+    "Critic",
     "Data",
     "Evaluation",
     "Fields",
@@ -77,10 +80,12 @@ __all__ = [
     "Model",
     "ModelInit",
     "Optimizer",
+    "PpoStage",
     "Prompt",
     "Recipe",
     "Reward",
     "RewardPart",
+    "RlStage",
     "Rollout",
     "Rows",
     "Run",

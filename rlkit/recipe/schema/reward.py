@@ -13,6 +13,24 @@ FOREIGN_STYLES = ("trl", "trl_text", "verl", "openrlhf")
 """Whose reward functions load as they are. `trl` hands over chat messages, `trl_text` plain text."""
 
 
+class Actors(Section):
+    """Processes of a part's own, beside the scorers: for a plugin that holds a model."""
+
+    num_workers: int = Field(1, ge=1, le=4096)
+    """How many."""
+    gpus: float = Field(0.0, ge=0)
+    """GPUs of each, a share of one too; with 0 it runs on the CPU and sees none."""
+    groups_per_call: int = Field(8, ge=1, le=4096)
+    """Most groups that a plugin with `score_groups(groups)` scores at once. Which ones come together depends on time:
+    1 in deterministic runs, unless its scores do not depend on it."""
+
+    @model_validator(mode="after")
+    def _whole_beyond_one(self) -> Self:
+        if self.gpus > 1 and self.gpus != int(self.gpus):
+            raise ValueError(f"gpus={self.gpus:g} must be a whole number, or a share below 1")
+        return self
+
+
 class RewardPart(Section):
     """One part: a plugin, its weight, and the plugin's own arguments as further keys."""
 
@@ -23,6 +41,8 @@ class RewardPart(Section):
     written for another toolkit: `{trl: module:function}`, `{trl_text: ...}`, `{verl: ...}`, `{openrlhf: ...}`."""
     weight: float = Field(ge=0)
     """Weight of the part; all weights are normalised to add to 1. 0: scored and logged, not counted."""
+    actors: Actors | None = None
+    """Own processes for this part, such as `{gpus: 1}` for a reward model; by default it shares the scorers."""
 
     @field_validator("plugin")
     @classmethod
@@ -88,7 +108,7 @@ class Combine(Section):
     others, which add to 1 without them."""
     normalize: Literal["none", "group"] = "none"
     """group: each part's values are brought to mean 0 and deviation 1 in each group before they are summed (GDPO,
-    arXiv:2601.05242), so that no part drowns another; set `normalize_by_std: false` with it. A wrong reply may then
+    arXiv:2601.05242), so that no part drowns another; set `stages.N.normalize: none` with it. A wrong reply may then
     outscore a right one, and the totals say nothing outside of their group."""
     ramps: dict[str, Ramp] = Field(default_factory=dict)
     """By part: how its weight gets to what `weight` says, over the steps of a stage."""
@@ -167,6 +187,16 @@ class Reward(Section):
     def parts(self) -> dict[str, RewardPart]:
         """Parts by name, in the recipe's order."""
         return dict(self.__pydantic_extra__ or {})
+
+    @property
+    def own_actors(self) -> dict[str, Actors]:
+        """By part, the processes of those that have their own."""
+        return {name: part.actors for name, part in self.parts.items() if part.actors is not None}
+
+    @property
+    def gpus(self) -> float:
+        """GPUs of all parts' own processes."""
+        return math.fsum(own.num_workers * own.gpus for own in self.own_actors.values())
 
     @property
     def weights(self) -> dict[str, float]:

@@ -23,14 +23,11 @@ class Rollout(Section):
     temperature: float = Field(1.0, gt=0, le=10)
     """Sampling temperature in training; log-probs are of the distribution at this temperature."""
     top_p: float = Field(1.0, gt=0, le=1)
-    """Nucleus sampling; below 1 it needs truncation_correction."""
+    """Nucleus sampling; below 1 it needs stages.N.correction."""
     top_k: int = Field(0, ge=0)
-    """Keep the k likeliest tokens, 0: all; above 0 it needs truncation_correction."""
+    """Keep the k likeliest tokens, 0: all; above 0 it needs stages.N.correction."""
     min_p: float = Field(0.0, ge=0, lt=1)
-    """Drop tokens below this share of the likeliest; above 0 it needs truncation_correction."""
-    truncation_correction: Literal["importance"] | None = None
-    """How the bias of truncated sampling is corrected: `importance` recomputes the learner's own log-probs before the
-    update (one a step) and weighs each token by learner / sampler probability, at most 2."""
+    """Drop tokens below this share of the likeliest; above 0 it needs stages.N.correction."""
     max_tokens: int = Field(256, ge=1)
     """Most tokens of a reply."""
     stop: list[str] = Field(default_factory=list)
@@ -56,19 +53,11 @@ class Rollout(Section):
             raise ValueError(f"gpus_per_worker={self.gpus:g} is neither a whole number nor a share below 1")
         return self
 
-    @model_validator(mode="after")
-    def _truncation(self) -> Self:
-        truncated = [
-            f"{k}={getattr(self, k)}"
-            for k, off in (("top_p", 1.0), ("top_k", 0), ("min_p", 0.0))
-            if getattr(self, k) != off
-        ]
-        if truncated and self.truncation_correction is None:
-            raise ValueError(
-                f"{', '.join(truncated)} truncates the sampling distribution, which biases the importance ratio: "
-                "leave it off, or set rollout.truncation_correction"
-            )
-        return self
+    @property
+    def truncated(self) -> str:
+        """The keys that cut the sampling distribution, as text; empty where none does."""
+        keys = (("top_p", 1.0), ("top_k", 0), ("min_p", 0.0))
+        return ", ".join(f"{key}={getattr(self, key)}" for key, off in keys if getattr(self, key) != off)
 
 
 class Learner(Section):

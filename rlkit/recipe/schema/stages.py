@@ -1,10 +1,11 @@
 """`stages`: what is done to the model, in order."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from rlkit.recipe.schema.data import Rows
+from rlkit.recipe.schema.presets import GRPO_PRESETS
 from rlkit.recipe.schema.section import Section
 
 
@@ -54,30 +55,73 @@ class SftStage(Optimizer):
         return self
 
 
-class GrpoStage(Optimizer):
-    """Group relative policy optimisation (DeepSeekMath, arXiv:2402.03300)."""
+class RlStage(Optimizer):
+    """What every stage that learns from rewards shares: sampling, ratio, clip, KL, corrections."""
 
-    kind: Literal["grpo"]
-    """Group relative policy optimisation."""
+    kind: Literal["grpo", "ppo"]
+    """The algorithm."""
+
     steps: int = Field(ge=1)
     """Rounds of sample, score, update, sync."""
     prompts_per_step: int = Field(32, ge=1)
     """Prompts a step."""
-    samples_per_prompt: int = Field(8, ge=2)
-    """Samples a prompt: the group that the baseline is taken over."""
+    samples_per_prompt: int = Field(8, ge=1)
+    """Samples a prompt: its group."""
     updates_per_step: int = Field(1, ge=1)
-    """Optimizer updates a step; the step's prompts are split into that many parts."""
-    clip_low: float = Field(0.2, ge=0, lt=1)
+    """Optimizer updates in one pass over a step; the step's prompts are split into that many parts."""
+    passes_per_step: int = Field(1, ge=1)
+    """Passes over a step's samples."""
+    objective: Literal["clip", "cispo"] = "clip"
+    """clip: PPO's clipped surrogate (arXiv:1707.06347); cispo: the clipped ratio, held fixed, weighs the
+    log-probability (arXiv:2506.13585), so that no token loses its gradient."""
+    ratio_level: Literal["token", "sequence"] = "token"
+    """Importance ratio of each token, or one for a whole sequence, the mean over its tokens (GSPO,
+    arXiv:2507.18071)."""
+    clip_low: float = Field(0.2, ge=0, le=1)
     """The importance ratio is clipped from below at 1 - clip_low."""
     clip_high: float = Field(0.2, ge=0)
     """The importance ratio is clipped from above at 1 + clip_high."""
-    loss_mean: Literal["token", "sequence"] = "token"
+    dual_clip: float | None = Field(None, gt=1)
+    """With a negative advantage a token's loss is at most this times it (arXiv:1912.09729); objective clip only."""
+    loss_mean: Literal["token", "sequence", "constant"] = "token"
     """token: mean over all tokens (DAPO, arXiv:2503.14476); sequence: mean over sequences of their means (GRPO as
-    published)."""
-    normalize_by_std: bool = True
-    """Divide the group's centred rewards by their standard deviation; off: Dr. GRPO (arXiv:2503.20783)."""
+    published); constant: sum over tokens / (sequences x rollout.max_tokens) (Dr. GRPO, arXiv:2503.20783)."""
     kl_coef: float = Field(0.0, ge=0)
-    """Weight of the KL to the stage's start model (k3 estimator); 0: no reference model is kept."""
+    """Weight of the KL to the reference, the stage's start model; 0: no reference is kept."""
+    kl: Literal["k1", "k2", "k3"] = "k3"
+    """Estimator of the KL (joschu.net/blog/kl-approx.html). In the loss k1's gradient does not depend on the reference,
+    so k2 or k3 belong there; in the reward k1 is the unbiased one."""
+    kl_in: Literal["loss", "reward"] = "loss"
+    """Where the KL counts: added to the loss, or taken off the reward."""
+    reference_every: int | None = Field(None, ge=1)
+    """Steps after which the reference becomes a copy of the current weights; by default it stays."""
+    entropy_coef: float = Field(0.0, ge=0)
+    """Weight of the entropy bonus: the loss is less this times the policy's entropy."""
+    old_logprobs: Literal["sampler", "learner"] = "sampler"
+    """The policy that the importance ratio is against: the sampler's own log-probabilities, or the learner's, worked
+    out anew before the step's first update."""
+    correction: Literal["none", "truncate", "mask"] = "none"
+    """What is done about the sampler's log-probabilities differing from the learner's, or being of older weights: each
+    loss is weighed by learner / sampler probability, at most correction_max (truncate) or left out where that is not
+    between correction_min and correction_max (mask). Needs old_logprobs: learner."""
+    correction_level: Literal["token", "sequence"] = "token"
+    """Learner / sampler probability of each token, or of the whole sequence."""
+    correction_max: float = Field(2.0, ge=1)
+    """Upper bound of the correction."""
+    correction_min: float = Field(0.5, ge=0, le=1)
+    """Lower bound of correction: mask."""
+    mask_truncated: bool = False
+    """Replies cut at rollout.max_tokens count for the baseline and are not learned from (DAPO's overlong filtering)."""
+
+    @property
+    def num_updates(self) -> int:
+        """Optimizer updates of the whole stage, where every one takes place."""
+        return self.steps * self.updates_per_step * self.passes_per_step
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether a reference model is kept."""
+        return self.kl_coef > 0
 
     @model_validator(mode="after")
     def _updates_divide(self) -> Self:
@@ -88,5 +132,104 @@ class GrpoStage(Optimizer):
             )
         return self
 
+    @model_validator(mode="after")
+    def _terms_fit(self) -> Self:
+        if self.correction != "none" and self.old_logprobs == "sampler":
+            raise ValueError(
+                f"correction={self.correction} weighs by learner / sampler probability: set old_logprobs to learner "
+                "(against the sampler the ratio itself holds the difference)"
+            )
+        if self.objective == "cispo" and self.dual_clip is not None:
+            raise ValueError("dual_clip bounds the clipped surrogate: leave it out, or set objective to clip")
+        if self.reference_every is not None and not self.needs_reference:
+            raise ValueError("reference_every refreshes a reference that is not kept: set kl_coef above 0")
+        return self
 
-Stage = Annotated[SftStage | GrpoStage, Field(discriminator="kind")]
+
+class GrpoStage(RlStage):
+    """Advantages from the step's other samples, without a critic: GRPO (DeepSeekMath, arXiv:2402.03300) and its kin."""
+
+    kind: Literal["grpo"]
+    """Group relative policy optimisation."""
+    preset: (
+        Literal["grpo", "dr_grpo", "dapo", "gspo", "cispo", "rloo", "reinforce++", "reinforce++_baseline"] | None
+    ) = None
+    """Takes a paper's settings for every key of the stage that is not given (rlkit/recipe/schema/presets.py)."""
+    samples_per_prompt: int = Field(8, ge=1)
+    """Samples a prompt: the group that the baseline is taken over."""
+    baseline: Literal["group", "leave_one_out", "batch"] = "group"
+    """What a sample's reward is compared with: its group's mean, the mean of the others in its group (RLOO,
+    arXiv:2402.14740), or the mean of the whole step (REINFORCE++, arXiv:2501.03262)."""
+    normalize: Literal["group", "batch", "none"] = "group"
+    """Divide the centred rewards by the standard deviation of their group (GRPO), of the whole step (REINFORCE++), or
+    not at all (Dr. GRPO, arXiv:2503.20783)."""
+    dynamic_sampling: bool = False
+    """Groups whose rewards are all equal are replaced by groups of further prompts, until the step is full (DAPO)."""
+    dynamic_sampling_rounds: int = Field(10, ge=1)
+    """Most rounds of sampling in one step, the first included; after the last one the step is as full as it is."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_preset(cls, raw: Any) -> Any:
+        if not isinstance(raw, dict) or not isinstance(raw.get("preset"), str):
+            return raw
+        return {**GRPO_PRESETS.get(raw["preset"], {}), **raw}
+
+    @model_validator(mode="after")
+    def _baseline_fits(self) -> Self:
+        if self.samples_per_prompt == 1 and (self.baseline != "batch" or self.normalize == "group"):
+            raise ValueError(
+                f"samples_per_prompt=1 leaves a group nothing to compare with: raise it, or set baseline to batch and "
+                f"normalize to batch or none (here {self.baseline} and {self.normalize})"
+            )
+        if self.baseline == "batch" and self.normalize == "group":
+            raise ValueError("baseline=batch goes with normalize=batch or none: a group's spread is of its own mean")
+        if self.baseline == "batch" and self.dynamic_sampling:
+            raise ValueError(
+                "dynamic_sampling drops groups that tell nothing against their own mean: with baseline=batch every "
+                "group tells; switch it off"
+            )
+        return self
+
+
+class Critic(Optimizer):
+    """PPO's value model, a network and an optimizer of its own."""
+
+    path: str | None = None
+    """Folder or Hub name of a reward model (a sequence classifier with one label) to start from; by default the stage's
+    start model with a value head of zeros."""
+    learning_rate: float = Field(1e-5, gt=0, le=1)
+    """Peak learning rate of the critic."""
+    value_clip: float | None = Field(0.2, gt=0)
+    """Values move at most this far from the ones before the step's updates (arXiv:1707.06347's released code); null:
+    unclipped."""
+    warmup_only: int = Field(0, ge=0)
+    """First steps of the stage in which only the critic learns."""
+
+
+class PpoStage(RlStage):
+    """Proximal policy optimisation with a critic (arXiv:1707.06347)."""
+
+    kind: Literal["ppo"]
+    """Proximal policy optimisation."""
+    samples_per_prompt: int = Field(1, ge=1)
+    """Samples a prompt."""
+    gamma: float = Field(1.0, gt=0, le=1)
+    """Discount of a later token's reward."""
+    gae_lambda: float = Field(0.95, ge=0, le=1)
+    """Generalised advantage estimation (arXiv:1506.02438): 0 trusts the critic, 1 the rewards."""
+    normalize: Literal["batch", "none"] = "batch"
+    """Bring the step's advantages to mean 0 and deviation 1, or leave them."""
+    critic: Critic = Field(default_factory=Critic)
+    """The value model."""
+
+    @model_validator(mode="after")
+    def _policy_learns(self) -> Self:
+        if self.critic.warmup_only >= self.steps:
+            raise ValueError(
+                f"critic.warmup_only={self.critic.warmup_only} leaves the policy none of the stage's {self.steps} steps"
+            )
+        return self
+
+
+Stage = Annotated[SftStage | GrpoStage | PpoStage, Field(discriminator="kind")]

@@ -1,0 +1,162 @@
+"""One micro-batch's share of an update's gradient, and the figures of a step's updates."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from rlkit.algorithm.batch import MicroBatch
+from rlkit.algorithm.divergence import correction_weights, importance_ratio, kl_estimate
+from rlkit.algorithm.loss import cispo_loss, clipped_policy_loss, value_loss
+from rlkit.learner.policy import Critic, Policy
+from rlkit.learner.ranks import Ranks
+from rlkit.recipe.schema import RlStage
+from rlkit.records import TrainBatch
+
+
+def policy_backward(policy: Policy, row: MicroBatch, batch: TrainBatch, stage: RlStage, tally: Tally) -> None:
+    """Adds one micro-batch's gradient of the policy's loss."""
+    outputs = policy(row)
+    logprobs_C, entropy_C = outputs.logprobs_C, outputs.entropy_C
+    sampler_C, advantages_C = row.of(batch.sampler_logprobs_C), row.of(batch.advantages_C)
+    old_C = logprobs_C.detach() if batch.old_logprobs_C is None else row.of(batch.old_logprobs_C)
+    ratio_C = importance_ratio(logprobs_C, old_C, row.sequence_C, level=stage.ratio_level)
+    bounds = {"clip_low": stage.clip_low, "clip_high": stage.clip_high}
+    if stage.objective == "cispo":
+        policy_loss = cispo_loss(logprobs_C, ratio_C, advantages_C, **bounds)
+    else:
+        policy_loss = clipped_policy_loss(ratio_C, advantages_C, **bounds, dual_clip=stage.dual_clip)
+    correction_C = torch.ones_like(old_C)
+    if stage.correction != "none":
+        correction_C = correction_weights(
+            old_C,
+            sampler_C,
+            row.sequence_C,
+            kind=stage.correction,
+            level=stage.correction_level,
+            at_most=stage.correction_max,
+            at_least=stage.correction_min,
+        )
+    loss_C = policy_loss.loss_C * correction_C
+    if batch.reference_logprobs_C is None:
+        # Without a reference the KL to the old policy is reported: how far this step's updates went.
+        kl_C = kl_estimate(logprobs_C.detach(), old_C, "k3")
+    else:
+        kl_C = kl_estimate(logprobs_C, row.of(batch.reference_logprobs_C), stage.kl)
+        if stage.kl_in == "loss":
+            loss_C = loss_C + stage.kl_coef * kl_C
+    loss_C = loss_C - stage.entropy_coef * entropy_C
+    loss = (loss_C * row.weights_C).sum()
+    torch.autograd.backward(loss)
+    tally.policy_row(
+        row,
+        loss=loss,
+        entropy=entropy_C,
+        kl=kl_C,
+        clipped=policy_loss.clipped_C,
+        ratio=ratio_C,
+        gap=(logprobs_C - sampler_C).abs(),
+        correction=correction_C,
+    )
+
+
+def critic_backward(critic: Critic, row: MicroBatch, batch: TrainBatch, clip: float | None, tally: Tally) -> None:
+    """Adds one micro-batch's gradient of the critic's loss, weighed as the policy's."""
+    assert batch.values_C is not None
+    assert batch.returns_C is not None
+    loss_C = value_loss(critic(row), row.of(batch.values_C), row.of(batch.returns_C), clip=clip)
+    loss = (loss_C * row.weights_C).sum()
+    torch.autograd.backward(loss)
+    tally.critic_row(loss)
+
+
+MEANS = ("entropy", "kl", "clip_fraction", "ratio_mean", "correction_mean")
+"""Means over the tokens of a step's updates."""
+MAXIMA = ("learner/ratio_max", "parity/train_max_abs")
+
+
+class Tally:
+    """Adds up a step's figures over rows, updates and ranks."""
+
+    def __init__(self, ranks: Ranks) -> None:
+        self._ranks = ranks
+        self._sums = torch.zeros(len(MEANS) + 3, dtype=torch.float64)
+        self._maxima = torch.zeros(len(MAXIMA), dtype=torch.float64)
+        self._norms: list[float] = []
+        self._critic_norms: list[float] = []
+        self._samples = self._tokens = 0
+        self._explained: float | None = None
+
+    def policy_row(
+        self,
+        row: MicroBatch,
+        *,
+        loss: Tensor,
+        entropy: Tensor,
+        kl: Tensor,
+        clipped: Tensor,
+        ratio: Tensor,
+        gap: Tensor,
+        correction: Tensor,
+    ) -> None:
+        """One row's figures, each [C] but for the loss."""
+        counted_C = row.weights_C > 0  # a row that only keeps ranks in step has no say
+        sums = [x.detach()[counted_C].double().sum() for x in (entropy, kl, clipped, ratio, correction)]
+        figures = [*sums, counted_C.double().sum(), loss.detach().double(), torch.zeros((), device=loss.device)]
+        self._sums += torch.stack([f.double().cpu() for f in figures])
+        if bool(counted_C.any()):
+            peaks = torch.stack([x.detach()[counted_C].double().max().cpu() for x in (ratio, gap)])
+            self._maxima = torch.maximum(self._maxima, peaks)
+
+    def critic_row(self, loss: Tensor) -> None:
+        """One row's loss of the critic."""
+        self._sums[-1] += float(loss.detach())
+
+    def used(self, num_samples: int, num_tokens: int) -> None:
+        """Sequences of one update, of all ranks, and their tokens, prompts included."""
+        self._samples += num_samples
+        self._tokens += num_tokens
+
+    def explained(self, values_C: Tensor, returns_C: Tensor) -> None:
+        """How much of the returns' variance the critic foretold: 1 all, 0 as much as their mean would."""
+        spread = float(returns_C.var(correction=0)) if returns_C.numel() else 0.0
+        error = float((returns_C - values_C).var(correction=0)) if returns_C.numel() else 0.0
+        self._explained = 1.0 - error / spread if spread > 1e-12 else math.nan
+
+    def stepped(self, optimizer: torch.optim.Optimizer, module: nn.Module, max_norm: float) -> None:
+        """Clips the policy's gradient, takes the optimizer's step and clears the gradient."""
+        self._norms.append(_step(optimizer, module, max_norm))
+
+    def critic_stepped(self, optimizer: torch.optim.Optimizer, module: nn.Module, max_norm: float) -> None:
+        """The same for the critic."""
+        self._critic_norms.append(_step(optimizer, module, max_norm))
+
+    def metrics(self) -> dict[str, float]:
+        """As in metrics.jsonl."""
+        sums, maxima = self._ranks.sum(self._sums).tolist(), self._ranks.max(self._maxima).tolist()
+        *totals, tokens, loss, critic_loss = sums
+        updates = max(1, len(self._norms))
+        metrics = {f"learner/{name}": total / max(1.0, tokens) for name, total in zip(MEANS, totals, strict=True)}
+        metrics |= dict(zip(MAXIMA, maxima, strict=True))
+        metrics |= {
+            "learner/loss": loss / updates,
+            "learner/grad_norm": sum(self._norms) / updates,
+            "learner/updates": float(len(self._norms)),
+            "learner/samples_used": float(self._samples),
+            "learner/tokens_used": float(self._tokens),
+        }
+        if self._critic_norms:
+            metrics["critic/loss"] = critic_loss / len(self._critic_norms)
+            metrics["critic/grad_norm"] = sum(self._critic_norms) / len(self._critic_norms)
+        if self._explained is not None:
+            metrics["critic/explained_variance"] = self._explained
+        return metrics
+
+
+def _step(optimizer: torch.optim.Optimizer, module: nn.Module, max_norm: float) -> float:
+    norm = nn.utils.clip_grad_norm_(module.parameters(), max_norm)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return float(norm)
