@@ -1,4 +1,4 @@
-"""THE LOOP: sample -> score -> update -> sync -> save -> log, one line a stage."""
+"""THE LOOP: sample and score -> update -> sync -> log -> save, one line a stage."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from rlkit.algorithm.batch import informative
 from rlkit.checkpoint import Checkpoint, save_checkpoint
 from rlkit.data.prompts import PromptRenderer
 from rlkit.data.stream import TaskStream
@@ -30,7 +31,7 @@ def train(run: OnlineStage, first_step: int = 1) -> None:
     run.sync(first_step - 1)
     for step in range(first_step, run.keys.steps + 1):
         timer = PhaseTimer()
-        scored = run.score(step, run.sample(step, timer), timer)
+        scored = run.collect(step, timer)
         with run.stop.deferred():  # from here on a step is finished, so that what is kept is whole
             run.unfinished = True
             with timer("update"):
@@ -73,25 +74,36 @@ class OnlineStage:
     stream_state: dict[str, Any] | None = None
     """The data position after `done_step`."""
 
-    def sample(self, step: int, timer: PhaseTimer) -> Iterator[tuple[int, Group]]:
-        """The step's groups, each as it finishes."""
-        tasks = self.stream.next(self.keys.prompts_per_step)
-        count = self.keys.samples_per_prompt
-        with timer("sample"):
-            yield from self.rollout.draw(
-                make_requests(self.renderer, tasks, count, self.recipe.run.seed, self.name, step)
-            )
+    def collect(self, step: int, timer: PhaseTimer) -> list[ScoredGroup]:
+        """The step's scored groups, in order; with dynamic sampling as many rounds as it takes to fill the step.
 
-    def score(self, step: int, groups: Iterator[tuple[int, Group]], timer: PhaseTimer) -> list[ScoredGroup]:
-        """Scores groups while others are still being drawn; gives them back in the step's order."""
+        Groups are scored while others are still being drawn. Those that tell nothing are among them: they are samples
+        of the policy, and only the learner leaves them out.
+        """
+        scored: dict[int, ScoredGroup] = {}
         whole = PhaseTimer()
-        with whole("both"):
-            scored = dict(self.scoring.score(groups, step))
+        for _ in range(self.keys.sampling_rounds):
+            missing = self.keys.prompts_per_step
+            if self.keys.sampling_rounds > 1:
+                missing -= sum(informative(group) for group in scored.values())
+            if missing == 0:
+                break
+            with whole("both"):
+                scored |= self.scoring.score(self.sample(step, missing, len(scored), timer), step)
         # What is left of scoring once the last group was drawn.
         timer.seconds["score"] = max(0.0, whole.seconds["both"] - timer.seconds.get("sample", 0.0))
         ordered = [scored[index] for index in sorted(scored)]
         check_unscored(ordered, self.recipe.reward.runtime.max_unscored)
         return ordered
+
+    def sample(self, step: int, count: int, first: int, timer: PhaseTimer) -> Iterator[tuple[int, Group]]:
+        """Groups of the next `count` tasks, numbered from `first`, each as it finishes."""
+        tasks = self.stream.next(count)
+        samples, seed = self.keys.samples_per_prompt, self.recipe.run.seed
+        with timer("sample"):
+            yield from self.rollout.draw(
+                make_requests(self.renderer, tasks, samples, seed, self.name, step, first=first)
+            )
 
     def sync(self, version: int) -> float:
         """Publishes the learner's weights to every engine and passes the parity gate; returns the canary's gap."""
@@ -171,11 +183,18 @@ class OnlineStage:
 
 
 def make_requests(
-    renderer: PromptRenderer, tasks: Sequence[Task], count: int, run_seed: int, purpose: str, step: int
+    renderer: PromptRenderer,
+    tasks: Sequence[Task],
+    count: int,
+    run_seed: int,
+    purpose: str,
+    step: int,
+    *,
+    first: int = 0,
 ) -> list[DrawRequest]:
     """One request a task; the seeds depend on nothing but the run's seed and the sample's place."""
     requests = []
-    for index, task in enumerate(tasks):
+    for index, task in enumerate(tasks, first):
         prompt = renderer.render(task)
         seeds = tuple(derive_seed(run_seed, purpose, step, index, number) for number in range(count))
         requests.append(DrawRequest(index, task, prompt.token_ids, prompt.forced, seeds))

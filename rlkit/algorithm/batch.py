@@ -114,14 +114,15 @@ def completion_lengths(batch: TrainBatch) -> list[int]:
     return [n - p for n, p in zip(batch.lengths_S, batch.prompt_lengths_S, strict=True)]
 
 
-def split_updates(batch: TrainBatch, *, num_groups: int, num_updates: int) -> list[list[int]]:
+def split_updates(batch: TrainBatch, num_updates: int) -> list[list[int]]:
     """The step's sequences in `num_updates` parts of nearly equally many groups, in order; masked ones left out.
 
     7 groups in 3 updates -> groups 0-1, 2-4, 5-6.
     """
-    bounds = [round(i * num_groups / num_updates) for i in range(num_updates + 1)]
+    number = {group: i for i, group in enumerate(dict.fromkeys(batch.groups_S))}
+    bounds = [round(i * len(number) / num_updates) for i in range(num_updates + 1)]
     kept = [s for s, masked in enumerate(batch.masked_S) if not masked]
-    return [[s for s in kept if first <= batch.groups_S[s] < end] for first, end in pairwise(bounds)]
+    return [[s for s in kept if first <= number[batch.groups_S[s]] < end] for first, end in pairwise(bounds)]
 
 
 def plan_packing(lengths_S: Sequence[int], tokens_per_microbatch: int) -> list[list[int]]:

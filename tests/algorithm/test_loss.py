@@ -1,21 +1,22 @@
-"""The loss token by token, against numbers worked out by hand and plain formulas."""
+"""The losses token by token, against numbers worked out by hand."""
 
 import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from rlkit.algorithm.logprobs import token_logprobs
-from rlkit.algorithm.loss import clipped_policy_loss, importance_weights, k3_kl
+from rlkit.algorithm.loss import cispo_loss, clipped_policy_loss, token_weights, value_loss
 
 
-def loss_of(ratio, advantage, low=0.2, high=0.2):
+def loss_of(ratio, advantage, low=0.2, high=0.2, dual_clip=None):
     logprob = torch.tensor([math.log(ratio)], requires_grad=True)
-    found = clipped_policy_loss(logprob, torch.zeros(1), torch.tensor([advantage]), clip_low=low, clip_high=high)
+    found = clipped_policy_loss(
+        torch.exp(logprob), torch.tensor([advantage]), clip_low=low, clip_high=high, dual_clip=dual_clip
+    )
     (grad,) = torch.autograd.grad(found.loss_C.sum(), logprob)
-    return float(found.loss_C.detach()), float(grad), bool(found.clipped_C)
+    return found.loss_C.item(), float(grad), bool(found.clipped_C)
 
 
 def test_the_clip_takes_the_gradient_only_where_it_would_push_further_out():
@@ -31,34 +32,39 @@ def test_each_side_of_the_clip_has_its_own_bound():
     assert loss_of(1.30, 1.0, low=0.2, high=0.28) == (pytest.approx(-1.28), 0.0, True)
 
 
-def test_k3_is_zero_at_equality_and_known_elsewhere():
-    policy = torch.tensor([-1.0, -1.0])
-    reference = torch.tensor([-1.0, -1.0 + math.log(2)])
-    assert k3_kl(policy, reference).tolist() == pytest.approx([0.0, 2 - math.log(2) - 1])
+def test_the_dual_clip_bounds_what_a_bad_token_can_cost():
+    assert loss_of(5.0, -1.0) == (pytest.approx(5.0), pytest.approx(5.0), False)
+    assert loss_of(5.0, -1.0, dual_clip=3.0) == (pytest.approx(3.0), 0.0, True)
+    assert loss_of(2.5, -1.0, dual_clip=3.0) == (pytest.approx(2.5), pytest.approx(2.5), False)
+    assert loss_of(5.0, 1.0, dual_clip=3.0) == (pytest.approx(-1.2), 0.0, True)
 
 
-@given(st.floats(-5, 5), st.floats(-5, 5))
-def test_k3_is_never_negative(a, b):
-    assert float(k3_kl(torch.tensor([a]), torch.tensor([b]))) >= -1e-6
+def test_cispo_keeps_every_tokens_gradient_and_bounds_its_weight():
+    logprobs_C = torch.tensor([-1.0, -1.0], requires_grad=True)
+    ratio_C = torch.tensor([3.0, 0.1])
+    found = cispo_loss(logprobs_C, ratio_C, torch.tensor([2.0, 2.0]), clip_low=1.0, clip_high=1.0)
+    assert found.loss_C.tolist() == pytest.approx([4.0, 0.2])
+    assert found.clipped_C.tolist() == [True, False]
+    (grad_C,) = torch.autograd.grad(found.loss_C.sum(), logprobs_C)
+    assert grad_C.tolist() == pytest.approx([-4.0, -0.2])
 
 
-def test_importance_weights_are_capped():
-    found = importance_weights(torch.tensor([-1.0, -1.0]), torch.tensor([-1.0 - math.log(1.5), -9.0]))
-    assert found.tolist() == pytest.approx([1.5, 2.0])
+def test_the_value_clip_takes_the_larger_error():
+    value, old, target = torch.tensor([1.0]), torch.tensor([0.0]), torch.tensor([1.0])
+    assert value_loss(value, old, target, clip=None).item() == 0.0
+    assert value_loss(value, old, target, clip=0.2).item() == pytest.approx(0.8**2 / 2)
+    assert value_loss(torch.tensor([0.1]), old, target, clip=0.2).item() == pytest.approx(0.9**2 / 2)
 
 
-@settings(deadline=None, max_examples=25)
-@given(st.integers(1, 40), st.integers(1, 17), st.floats(0.3, 3.0), st.integers(0, 10_000))
-def test_chunked_logprobs_equal_the_whole_log_softmax(count, chunk, temperature, seed):
-    generator = torch.Generator().manual_seed(seed)
-    head = torch.nn.Linear(8, 23, bias=False, dtype=torch.float64)
-    hidden_CH = torch.randn(count, 8, generator=generator, dtype=torch.float64, requires_grad=True)
-    targets_C = torch.randint(0, 23, (count,), generator=generator)
-    ours, entropy_C = token_logprobs(head, hidden_CH, targets_C, temperature=temperature, chunk_tokens=chunk)
-    whole_CV = torch.log_softmax(head(hidden_CH) / temperature, dim=-1)
-    theirs = whole_CV.gather(-1, targets_C[:, None]).squeeze(-1)
-    torch.testing.assert_close(ours.double(), theirs, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(entropy_C.double(), -(whole_CV.exp() * whole_CV).sum(-1), atol=1e-5, rtol=1e-5)
-    (our_grad,) = torch.autograd.grad(ours.sum(), hidden_CH, retain_graph=True)
-    (their_grad,) = torch.autograd.grad(theirs.sum(), hidden_CH)
-    torch.testing.assert_close(our_grad, their_grad, atol=1e-5, rtol=1e-4)
+def test_each_mean_weighs_as_its_paper_says():
+    lengths_S = torch.tensor([1, 3])
+    assert token_weights(lengths_S, loss_mean="token", max_tokens=10).tolist() == [0.25, 0.25]
+    assert token_weights(lengths_S, loss_mean="sequence", max_tokens=10).tolist() == pytest.approx([0.5, 1 / 6])
+    assert token_weights(lengths_S, loss_mean="constant", max_tokens=10).tolist() == [0.05, 0.05]
+
+
+@given(st.lists(st.integers(1, 500), min_size=1, max_size=30), st.sampled_from(["token", "sequence"]))
+def test_weights_add_to_one_over_all_tokens(lengths, loss_mean):
+    lengths_S = torch.tensor(lengths)
+    weights_S = token_weights(lengths_S, loss_mean=loss_mean, max_tokens=500)
+    assert float((weights_S * lengths_S).sum()) == pytest.approx(1.0)

@@ -168,7 +168,8 @@ def reference_update(model, groups, stage, *, temperature, max_tokens, reference
                 weight = weight * inside
             losses = losses * weight
         if reference is not None and stage.kl_in == "loss":
-            losses = losses + stage.kl_coef * kl_of(logprobs, reference[i], stage.kl)
+            kl = kl_of(logprobs, reference[i], stage.kl)
+            losses = losses + stage.kl_coef * (kl * ratio if stage.kl_weighted else kl)
         losses = losses - stage.entropy_coef * entropy
         total = total + (losses * share(len(losses))).sum()
         if critic_rows is not None:

@@ -77,6 +77,7 @@ ALGORITHMS = {
     "dual clip": {"dual_clip": 1.5},
     "entropy bonus": {"entropy_coef": 0.05, "baseline": "leave_one_out", "normalize": "group"},
     "k1 in the reward": {"kl_coef": 0.1, "kl": "k1", "kl_in": "reward", "old_logprobs": "learner"},
+    "weighted k3": {"kl_coef": 0.1, "kl_weighted": True, "loss_mean": "sequence"},
     "k2 in the loss": {"kl_coef": 0.1, "kl": "k2", "mask_truncated": True},
     "learner's own log-probs": {"old_logprobs": "learner"},
     "tokens truncated": {"old_logprobs": "learner", "correction": "truncate", "correction_max": 1.2},
@@ -224,7 +225,7 @@ def test_packing_example_and_update_split():
     assert plan_packing([5, 4, 3, 2, 2], 8) == [[0, 2], [1, 3, 4]]
     assert deal_rows([8, 7, 4, 3], 2) == [[0, 3], [1, 2]]
     batch = gather(groups_of(1, num_groups=7, size=2), drop_equal=False, mask_truncated=True).batch
-    parts = split_updates(batch, num_groups=7, num_updates=3)
+    parts = split_updates(batch, 3)
     # Groups 0-1, 2-4, 5-6; the second sample of each was cut and is masked.
     assert parts == [[0, 2], [4, 6, 8], [10, 12]]
 

@@ -93,6 +93,9 @@ class RlStage(Optimizer):
     so k2 or k3 belong there; in the reward k1 is the unbiased one."""
     kl_in: Literal["loss", "reward"] = "loss"
     """Where the KL counts: added to the loss, or taken off the reward."""
+    kl_weighted: bool = False
+    """Multiply the KL in the loss by the importance ratio, so that its gradient is that of the KL itself (DeepSeek-V3.2,
+    arXiv:2512.02556)."""
     reference_every: int | None = Field(None, ge=1)
     """Steps after which the reference becomes a copy of the current weights; by default it stays."""
     entropy_coef: float = Field(0.0, ge=0)
@@ -117,6 +120,11 @@ class RlStage(Optimizer):
     def num_updates(self) -> int:
         """Optimizer updates of the whole stage, where every one takes place."""
         return self.steps * self.updates_per_step * self.passes_per_step
+
+    @property
+    def sampling_rounds(self) -> int:
+        """Most rounds of sampling in one step."""
+        return 1
 
     @property
     def needs_reference(self) -> bool:
@@ -167,6 +175,11 @@ class GrpoStage(RlStage):
     """Groups whose rewards are all equal are replaced by groups of further prompts, until the step is full (DAPO)."""
     dynamic_sampling_rounds: int = Field(10, ge=1)
     """Most rounds of sampling in one step, the first included; after the last one the step is as full as it is."""
+
+    @property
+    def sampling_rounds(self) -> int:
+        """Most rounds of sampling in one step."""
+        return self.dynamic_sampling_rounds if self.dynamic_sampling else 1
 
     @model_validator(mode="before")
     @classmethod
