@@ -12,6 +12,8 @@ class Reference:
     loss: torch.Tensor
     margin: float
     """Smallest distance of a ratio or weight from a bound: on either side of one float32 and float64 rightly differ."""
+    scale: float
+    """Sum of the terms' absolute values: the loss itself may be a small difference of large ones."""
     critic_loss: torch.Tensor | None = None
 
 
@@ -139,7 +141,7 @@ def reference_update(model, groups, stage, *, temperature, max_tokens, reference
         "sequence": lambda n: 1 / (len(in_loss) * n),
         "constant": lambda n: 1 / (len(in_loss) * max_tokens),
     }[stage.loss_mean]
-    total, critic_total, margin = 0.0, 0.0, 1.0
+    total, scale, critic_total, margin = 0.0, 0.0, 0.0, 1.0
     for i in in_loss:
         logprobs, entropy = now[i]
         advantage = torch.tensor(advantages[i], dtype=torch.float64)
@@ -172,8 +174,9 @@ def reference_update(model, groups, stage, *, temperature, max_tokens, reference
             losses = losses + stage.kl_coef * (kl * ratio if stage.kl_weighted else kl)
         losses = losses - stage.entropy_coef * entropy
         total = total + (losses * share(len(losses))).sum()
+        scale += float(losses.detach().abs().sum()) * share(len(losses))
         if critic_rows is not None:
             target = torch.tensor(returns[i], dtype=torch.float64)
             # Before the first update the values are the old ones, so the clip holds nothing.
             critic_total = critic_total + ((critic_rows[i] - target) ** 2 / 2 * share(len(losses))).sum()
-    return Reference(total, margin, critic_total if critic is not None else None)
+    return Reference(total, margin, scale, critic_total if critic is not None else None)

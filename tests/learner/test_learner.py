@@ -4,102 +4,15 @@ import dataclasses
 
 import pytest
 import torch
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rlkit.algorithm.batch import deal_rows, gather, pack, plan_packing, split_updates
-from rlkit.learner.learner import Learner, LearnerSpec
-from rlkit.learner.model import load_critic, load_model
+from rlkit.learner.learner import Learner
 from rlkit.learner.optimizer import learning_rate_factor
-from rlkit.recipe.schema import GrpoStage, PpoStage
-from rlkit.recipe.schema import Learner as LearnerKeys
-from rlkit.recipe.schema.presets import GRPO_PRESETS
-from rlkit.records import Sample, ScoredGroup, Task
-from tests.learner.reference import reference_update
-
-TASK = Task("t", "math", "p", "1")
-
-
-def spec_of(model, *, kind="grpo", max_tokens=40, learner=None, **stage):
-    make = {"grpo": GrpoStage, "ppo": PpoStage}[kind]
-    if kind == "ppo":
-        stage = {"critic": {"learning_rate": 1e-3, "max_grad_norm": 1e9}, **stage}
-    keys = make(kind=kind, steps=4, **{"learning_rate": 1e-3, **stage})
-    return LearnerSpec(str(model), keys, LearnerKeys(**(learner or {})), 0.7, max_tokens, 1, True)
-
-
-def groups_of(seed, num_groups=3, size=4, max_tokens=30, logprob=-5.0):
-    g = torch.Generator().manual_seed(seed)
-
-    def draw(low, high, n=1):
-        return torch.randint(low, high, (n,), generator=g).tolist()
-
-    groups = []
-    for _ in range(num_groups):
-        prompt_ids = tuple(draw(10, 300, draw(2, 20)[0]))
-        samples = []
-        for number in range(size):
-            ids = tuple(draw(10, 300, draw(1, max_tokens)[0]))
-            logprobs = tuple(logprob - x / 10 for x in draw(0, 20, len(ids)))
-            samples.append(
-                Sample("s", "", len(ids), "length" if number == 1 else "stop", ids, logprobs, 0, 0, prompt_ids)
-            )
-        rewards = tuple(x / 10 for x in draw(0, 11, size))
-        groups.append(ScoredGroup(TASK, tuple(samples), {}, {}, rewards))
-    return groups
-
-
-def gradient(module):
-    return torch.cat([p.grad.double().flatten() for p in module.parameters() if p.grad is not None])
-
-
-def taken_gradients(learner, groups):
-    """The report of a step, and the gradients as its optimizers saw them."""
-    found = {}
-    learner.optimizer.register_step_pre_hook(lambda *_: found.update(policy=gradient(learner.policy)))
-    if learner.critic is not None:
-        learner.critic_optimizer.register_step_pre_hook(lambda *_: found.update(critic=gradient(learner.critic)))
-    return learner.train_step(groups), found
-
-
-def moved(model, seed, scale=0.02):
-    """The model with its weights moved a little: a reference that is not the policy itself."""
-    g = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for p in model.parameters():
-            p.add_(scale * torch.randn(p.shape, generator=g))
-    return model
-
-
-ALGORITHMS = {
-    **{name: {"preset": name} for name in GRPO_PRESETS},
-    "sequence mean": {"loss_mean": "sequence", "normalize": "none", "clip_high": 0.28},
-    "dual clip": {"dual_clip": 1.5},
-    "entropy bonus": {"entropy_coef": 0.05, "baseline": "leave_one_out", "normalize": "group"},
-    "k1 in the reward": {"kl_coef": 0.1, "kl": "k1", "kl_in": "reward", "old_logprobs": "learner"},
-    "weighted k3": {"kl_coef": 0.1, "kl_weighted": True, "loss_mean": "sequence"},
-    "k2 in the loss": {"kl_coef": 0.1, "kl": "k2", "mask_truncated": True},
-    "learner's own log-probs": {"old_logprobs": "learner"},
-    "tokens truncated": {"old_logprobs": "learner", "correction": "truncate", "correction_max": 1.2},
-    "tokens masked": {
-        "old_logprobs": "learner",
-        "correction": "mask",
-        "correction_max": 1.4,
-        "ratio_level": "sequence",
-    },
-    "sequences truncated": {"old_logprobs": "learner", "correction": "truncate", "correction_level": "sequence"},
-    "sequences masked": {
-        "old_logprobs": "learner",
-        "correction": "mask",
-        "correction_level": "sequence",
-        "correction_min": 0.2,
-        "correction_max": 5.0,
-        "objective": "cispo",
-    },
-    "ppo": {"kind": "ppo"},
-    "ppo with KL": {"kind": "ppo", "kl_coef": 0.1, "kl_in": "reward", "gamma": 0.98, "gae_lambda": 0.8},
-    "ppo unscaled": {"kind": "ppo", "normalize": "none", "entropy_coef": 0.01, "loss_mean": "sequence"},
-}
+from rlkit.learner.ranks import Ranks
+from rlkit.recipe.schema import GrpoStage
+from tests.learner.updates import ALGORITHMS, expect_reference, groups_of, measured, spec_of
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
@@ -114,49 +27,7 @@ def test_loss_and_gradient_equal_a_plain_float64_reference_in_any_packing(
 ):
     learner_keys = {"tokens_per_microbatch": tokens_per_microbatch, "activation_checkpointing": checkpointing}
     spec = spec_of(tiny_model, learner=learner_keys, max_grad_norm=1e9, **ALGORITHMS[name])
-    learner = Learner(spec)
-    # Near the policy's own log-probs (about -6 a token) ratios lie on either side of the bounds.
-    groups = near_policy(learner, groups_of(seed))
-    double, reference, critic = load_model(str(tiny_model)).double(), None, None
-    if learner.reference is not None:
-        moved(learner.reference.model, seed)
-        reference = load_model(str(tiny_model))
-        reference = moved(reference, seed).double()
-    if learner.critic is not None:
-        moved(learner.critic.model, seed + 1)
-        critic = moved(load_critic(str(tiny_model)), seed + 1).double()
-    report, found = taken_gradients(learner, groups)
-    expected = reference_update(
-        double, groups, spec.stage, temperature=0.7, max_tokens=40, reference_model=reference, critic=critic
-    )
-    assume(expected.margin > 1e-5)
-    expected.loss.backward()
-    theirs = gradient(double)
-    assert report.metrics["learner/loss"] == pytest.approx(expected.loss.item(), rel=1e-5, abs=1e-6)
-    assert float((found["policy"] - theirs).norm() / theirs.norm()) < 1e-5
-    if critic is not None:
-        expected.critic_loss.backward()
-        theirs = gradient(critic)
-        assert report.metrics["critic/loss"] == pytest.approx(expected.critic_loss.item(), rel=1e-5)
-        assert float((found["critic"] - theirs).norm() / theirs.norm()) < 1e-5
-
-
-def near_policy(learner, groups):
-    """The groups with sampler log-probs a little off the policy's own."""
-    samples = [s for group in groups for s in group.samples]
-    rows = iter(learner.logprobs_of(samples))
-    return [
-        dataclasses.replace(
-            group,
-            samples=tuple(
-                dataclasses.replace(
-                    s, logprobs=tuple(a + b / 4 + 1.3 for a, b in zip(next(rows), s.logprobs, strict=True))
-                )
-                for s in group.samples
-            ),
-        )
-        for group in groups
-    ]
+    expect_reference(tiny_model, spec, seed, *measured(Ranks(), spec, seed))
 
 
 def test_packed_sequences_do_not_see_each_other(tiny_model):
