@@ -101,6 +101,30 @@ def test_placement_names_every_actor_once() -> None:
     assert [a.name for a in plan_of(stages=[{"kind": "sft"}]).actors] == ["driver", "learner-0"]
 
 
+OWN = {"plugin": "reward_model", "weight": 0.1, "path": "x"}
+
+
+def test_a_rewards_own_actors_are_placed_and_leave_the_others_the_rest_of_the_gpus() -> None:
+    reward = {"rm": {**OWN, "actors": {"num_workers": 2, "gpus": 0.5}}, "small": {**OWN, "actors": {}}}
+    two = plan_of(replace(MACHINE, gpus_gib=(80.0, 80.0)), reward=reward)
+    assert {a.name: (a.count, a.gpus) for a in two.actors} == {
+        "driver": (1, 0),
+        "rollout-0": (1, 0.5),
+        "scorer-0": (1, 0),
+        "scorer-rm-0..1": (2, 0.5),
+        "scorer-small-0": (1, 0),
+        "learner-0": (1, 0.5),
+    }
+    assert two.refusals == ()
+    (refusal,) = plan_of(reward=reward).refusals
+    assert "learner.gpus_per_worker = 0, the reward's own actors = 1) and no CUDA device is visible" in refusal
+
+
+def test_only_own_actors_need_no_scorer() -> None:
+    parts = {**dict.fromkeys(("reasoning", "format", "efficiency")), "accuracy": {"actors": {}}}
+    assert [a.name for a in plan_of(reward=parts).actors] == ["driver", "rollout-0", "scorer-accuracy-0", "learner-0"]
+
+
 CONFIGS = [
     {},
     {"architecture": "qwen3", "hidden_size": 192, "num_heads": 6, "num_kv_heads": 3, "num_layers": 2},
@@ -217,8 +241,12 @@ def test_what_cannot_run_here_is_refused_with_what_would_have_to_change(name: st
 
 
 def test_a_holdout_that_leaves_nothing_is_refused() -> None:
-    (refusal,) = plan_of(run={"deterministic": True}, reward={"efficiency": {"run_time_share": 0.5}}).refusals
-    assert refusal.startswith("reward.efficiency.run_time_share=0.5 makes rewards depend on time")
+    (refusal,) = plan_of(run={"deterministic": True}, reward={"efficiency": {"cpu_time_share": 0.5}}).refusals
+    assert refusal.startswith("reward.efficiency.cpu_time_share=0.5 makes rewards depend on time")
+    (refusal,) = plan_of(run={"deterministic": True}, reward={"rm": {**OWN, "actors": {}}}).refusals
+    assert refusal.startswith("reward.rm.actors.groups_per_call=8 lets time decide")
+    alone = {"rm": {**OWN, "actors": {"groups_per_call": 1}}}
+    assert plan_of(run={"deterministic": True}, reward=alone).refusals == ()
     (refusal,) = plan_of(num_tasks=200).refusals
     assert refusal.startswith("evaluation.holdout=256 leaves no training task: the data holds 200")
     assert plan_of(num_tasks=257).refusals == ()

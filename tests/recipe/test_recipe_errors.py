@@ -62,7 +62,7 @@ BROKEN = {
     "unknown kind": (
         "kind: grpo",
         "kind: grop",
-        "8: stages.1.kind = 'grop': must be one of sft, grpo; did you mean 'grpo'?",
+        "8: stages.1.kind = 'grop': must be one of sft, grpo, ppo; did you mean 'grpo'?",
     ),
     "no kind": ("kind: grpo", "kl_coef: 0", "8: stages.1.kind is missing: must be one of sft, grpo"),
     "stage is text": ("  - kind: sft\n    steps: 4", "  - sft", "6: stages.0 = 'sft': must be a mapping"),
@@ -116,7 +116,7 @@ BROKEN = {
         "max_tokens: 512",
         "11: rollout.max_tokens=512 leaves no room for a prompt",
     ),
-    "truncated sampling": ("max_tokens: 64", "top_p: 0.9", "11: rollout: top_p=0.9 truncates"),
+    "truncated sampling": ("max_tokens: 64", "top_p: 0.9", "11: rollout.top_p=0.9 truncates"),
     "heads": (
         "init: {}",
         "init: {num_heads: 8}",
@@ -230,7 +230,7 @@ OVERRIDES = {
         "stages.1.betas=[0.9",
         "the value is not YAML: expected ',' or ']', but got '<stream end>'; quote it",
     ),
-    "reserved": ("rollout.top_k=5", "rollout: top_k=5 truncates the sampling distribution"),
+    "reserved": ("rollout.top_k=5", "rollout.top_k=5 truncates the sampling distribution"),
 }
 
 

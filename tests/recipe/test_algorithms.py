@@ -1,0 +1,57 @@
+"""The keys that choose an algorithm: presets fill what is not given, and what does not fit is refused."""
+
+import pytest
+from pydantic import ValidationError
+
+from rlkit.recipe.schema import GrpoStage, PpoStage
+from rlkit.recipe.schema.presets import GRPO_PRESETS
+
+
+@pytest.mark.parametrize("name", GRPO_PRESETS)
+def test_a_preset_fills_the_keys_that_are_not_given(name):
+    stage = GrpoStage(kind="grpo", steps=1, preset=name)
+    assert {key: getattr(stage, key) for key in GRPO_PRESETS[name]} == GRPO_PRESETS[name]
+
+
+def test_a_given_key_comes_before_the_presets():
+    stage = GrpoStage(kind="grpo", steps=1, preset="dapo", clip_high=0.5)
+    assert (stage.clip_high, stage.dynamic_sampling, stage.sampling_rounds) == (0.5, True, 10)
+
+
+def test_the_resolved_keys_of_a_preset_load_to_the_same_stage():
+    for name in GRPO_PRESETS:
+        stage = GrpoStage(kind="grpo", steps=1, preset=name)
+        assert GrpoStage(**stage.model_dump()) == stage
+
+
+def test_updates_of_a_stage_are_steps_times_parts_times_passes():
+    stage = GrpoStage(kind="grpo", steps=5, prompts_per_step=4, updates_per_step=2, passes_per_step=3)
+    assert stage.num_updates == 30
+
+
+REFUSED = {
+    "correction needs the learner's": ({"correction": "truncate"}, "set old_logprobs to learner"),
+    "a bound that cispo lacks": ({"objective": "cispo", "dual_clip": 3.0}, "dual_clip bounds the clipped surrogate"),
+    "nothing to refresh": ({"reference_every": 5}, "set kl_coef above 0"),
+    "one sample a group": ({"samples_per_prompt": 1}, "nothing to compare with"),
+    "a group's spread of the step's mean": ({"baseline": "batch"}, "normalize=batch or none"),
+    "filling where every group tells": (
+        {"baseline": "batch", "normalize": "batch", "dynamic_sampling": True},
+        "switch it off",
+    ),
+    "more updates than prompts": ({"prompts_per_step": 2, "updates_per_step": 3}, "at least as many prompts_per_step"),
+    "an unknown preset": ({"preset": "dappo"}, "dapo"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_does_not_fit_is_refused_with_what_to_do(name):
+    keys, expected = REFUSED[name]
+    with pytest.raises(ValidationError, match=expected):
+        GrpoStage(kind="grpo", steps=3, **keys)
+
+
+def test_ppo_leaves_the_policy_steps_of_its_own():
+    with pytest.raises(ValidationError, match="leaves the policy none"):
+        PpoStage(kind="ppo", steps=3, critic={"warmup_only": 3})
+    assert PpoStage(kind="ppo", steps=3).samples_per_prompt == 1
