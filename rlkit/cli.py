@@ -163,6 +163,13 @@ def _configure_train(parser: argparse.ArgumentParser) -> None:
         help="auto: continue an unfinished run, else start; must: only continue; never: only start anew",
     )
     parser.add_argument("--address", metavar="RAY", help="a Ray cluster (auto, host:6379), as cluster.address")
+    parser.add_argument(
+        "--allow",
+        metavar="KEY",
+        action="append",
+        default=[],
+        help="continue although this key (or section, or code.PART) differs from the run's start; may be repeated",
+    )
 
 
 def _train(args: argparse.Namespace) -> int:
@@ -173,7 +180,7 @@ def _train(args: argparse.Namespace) -> int:
         raise UsageError("\n".join(plan.refusals))
     from rlkit.pipeline import run_recipe
 
-    return run_recipe(loaded, run_dir=run_dir, resume=args.resume, address=args.address)
+    return run_recipe(loaded, run_dir=run_dir, resume=args.resume, address=args.address, allow=args.allow)
 
 
 def _configure_plan(parser: argparse.ArgumentParser) -> None:

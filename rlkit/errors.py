@@ -7,6 +7,8 @@
     |  `- PluginError          a reward plugin that cannot be loaded or built
     |- ClusterError            Ray, an actor or a deadline of ours
     |  `- ActorLost            one actor died or hangs: whoever can replace it does
+    |     `- LearnerLost       a rank of the learner: the stage goes on from its newest checkpoint
+    |- CheckpointError         a checkpoint cannot be written, or none can be used
     |- ParityError             engine and learner disagree after a weight sync
     |- ScoringError            a reward plugin fails on too many samples
     `- Stopped                 exit code 130: stopped by the user, state saved
@@ -45,6 +47,14 @@ class ClusterError(RlkitError):
 
 class ActorLost(ClusterError):
     """One actor died, its node went, or it did not answer within its deadline."""
+
+
+class LearnerLost(ActorLost):
+    """A rank of the learner died or hangs; the others were ended with it."""
+
+
+class CheckpointError(RlkitError):
+    """A checkpoint cannot be written, or none that is left can be used."""
 
 
 class ParityError(RlkitError):

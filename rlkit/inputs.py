@@ -41,6 +41,12 @@ class Inputs:
     skipped: Sequence[BadRow]
     """Rows that were refused and skipped, of all sources."""
 
+    @property
+    def told(self) -> str:
+        """What was read, in a line."""
+        what = [f"{len(self.train)} training tasks", f"{len(self.heldout)} held out"] if self.train else []
+        return ", ".join([*what, *(f"{len(d.demonstrations)} demonstrations" for d in self.demonstrations.values())])
+
     def stream(self, recipe: Recipe, index: int) -> TaskStream:
         """A fresh stream of the training tasks for stage `index`; each stage has an order of its own."""
         assert self.loaded is not None
@@ -72,10 +78,10 @@ def read_inputs(recipe: Recipe, run_dir: Path, say: Callable[[str], None]) -> In
         DataError: a source or a row.
         RecipeError: a model that cannot be used.
     """
-    seed = recipe.run.seed
-    loaded = load_tasks(recipe.data, seed=seed) if any(s.kind != "sft" for s in recipe.stages) else None
+    seed, kinds = recipe.run.seed, recipe.reward.kinds
+    loaded = load_tasks(recipe.data, seed=seed, kinds=kinds) if any(s.kind != "sft" for s in recipe.stages) else None
     demonstrations = {
-        i: load_demonstrations(stage.data or recipe.data, seed=seed)
+        i: load_demonstrations(stage.data or recipe.data, seed=seed, kinds=kinds)
         for i, stage in enumerate(recipe.stages)
         if isinstance(stage, SftStage)
     }
@@ -119,7 +125,7 @@ def _split(
     train: Sequence[Task] = () if loaded is None else loaded.tasks
     heldout: Sequence[Task] = ()
     if keys.sources is not None:
-        found = load_sources(keys.sources, recipe.data.on_bad_row, seed=seed)
+        found = load_sources(keys.sources, recipe.data.on_bad_row, seed=seed, kinds=recipe.reward.kinds)
         found = check_prompt_lengths(found, renderer, room, recipe.data.on_bad_row)
         heldout, bad = found.tasks, found.skipped
     elif keys.holdout and train:
@@ -172,8 +178,7 @@ def _texts(
     prompt = recipe.data.prompt
 
     def shown(text: str, kind: str, reply: str) -> str:
-        turn = (prompt.code_template if kind == "code" else prompt.template).format(prompt=text)
-        return f"user\n{turn}\nassistant\n{reply}"
+        return f"user\n{prompt.template_for(kind).format(prompt=text)}\nassistant\n{reply}"
 
     texts = [shown(d.prompt, d.kind, d.response) for found in demonstrations.values() for d in found.demonstrations]
     if not texts and loaded is not None:

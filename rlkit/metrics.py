@@ -59,7 +59,10 @@ def part_means(groups: Sequence[ScoredGroup]) -> dict[str, float]:
 
 
 def reward_metrics(groups: Sequence[ScoredGroup]) -> dict[str, float]:
-    """A step's reward, its parts with spread and verdict counts, lengths and what could not be graded."""
+    """A step's reward, its parts with spread, verdict counts and time, lengths and what could not be graded.
+
+    `time/reward/<part>` is what the part's plugin took for all groups, in seconds of one process.
+    """
     rewards = [r for g in groups for r in g.rewards if r is not None]
     samples = [s for g in groups for s in g.samples]
     total = mean(rewards)
@@ -78,6 +81,7 @@ def reward_metrics(groups: Sequence[ScoredGroup]) -> dict[str, float]:
         metrics |= _spread_metrics(groups, name)
         verdicts = Counter(s.verdict for g in groups for s in g.parts[name] if s.verdict)
         metrics |= {f"verdicts/{name}/{verdict}": float(n) for verdict, n in sorted(verdicts.items())}
+        metrics[f"time/reward/{name}"] = math.fsum(g.seconds.get(name, 0.0) for g in groups)
     return metrics | _code_metrics(groups)
 
 
@@ -133,6 +137,14 @@ def write_whole(path: Path, text: str) -> None:
     os.replace(beside, path)
 
 
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a file of JSON lines; a last line that a kill cut off is left out."""
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
 class RunLog:
     """Writes metrics.jsonl, events.jsonl, run.log, rollouts and summary.json of one run folder."""
 
@@ -144,6 +156,14 @@ class RunLog:
     def step(self, row: Mapping[str, Any]) -> None:
         """Appends one step's metrics."""
         self._append("metrics.jsonl", row)
+
+    def evaluation(self, row: Mapping[str, Any]) -> None:
+        """Appends what an evaluation inside a stage found, to evaluations.jsonl."""
+        self._append("evaluations.jsonl", row)
+
+    def evaluations(self, stage: str) -> list[dict[str, Any]]:
+        """What `evaluation` wrote of a stage."""
+        return [row for row in read_rows(self.run_dir / "evaluations.jsonl") if row["stage"] == stage]
 
     def event(self, kind: str, text: str) -> None:
         """Appends something that happened: a replaced worker, a checkpoint, the end."""
@@ -161,11 +181,10 @@ class RunLog:
 
     def keep_steps(self, stage: str, last_step: int) -> None:
         """Drops what a resumed stage is about to do again: its rows and rollouts after `last_step`."""
-        path = self.run_dir / "metrics.jsonl"
-        if path.exists():
-            rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
-            kept = [row for row in rows if row["stage"] != stage or row["step"] <= last_step]
-            write_whole(path, "".join(json.dumps(row) + "\n" for row in kept))
+        for path in (self.run_dir / "metrics.jsonl", self.run_dir / "evaluations.jsonl"):
+            if path.exists():
+                kept = [row for row in read_rows(path) if row["stage"] != stage or row["step"] <= last_step]
+                write_whole(path, "".join(json.dumps(row) + "\n" for row in kept))
         for rollouts in (self.run_dir / stage / "rollouts").glob("step-*.parquet"):
             if int(rollouts.stem.removeprefix("step-")) > last_step:
                 rollouts.unlink()

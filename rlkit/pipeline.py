@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from rlkit.checkpoint import list_checkpoints
 from rlkit.cluster import start_ray, stop_ray
-from rlkit.errors import RlkitError, Stopped
+from rlkit.errors import LearnerLost, RlkitError, Stopped
 from rlkit.evaluate import Evaluated
 from rlkit.inputs import Inputs, read_inputs
 from rlkit.learner.group import LearnerGroup
-from rlkit.learner.learner import LearnerSpec
+from rlkit.learner.spec import LearnerSpec
 from rlkit.metrics import PhaseTimer, RunLog
 from rlkit.offline.launch import launch_sft
 from rlkit.offline.sft import SftSpec
+from rlkit.provenance import code_hashes, library_versions
 from rlkit.recipe.load import LoadedRecipe
 from rlkit.recipe.machine import Machine
 from rlkit.recipe.plan import learner_threads, place_gpus
@@ -32,7 +33,9 @@ from rlkit.train import OnlineStage, evaluate_heldout, train
 from rlkit.weight_sync import CANARY_PROMPTS
 
 
-def run_recipe(loaded: LoadedRecipe, *, run_dir: Path, resume: str, address: str | None) -> int:
+def run_recipe(
+    loaded: LoadedRecipe, *, run_dir: Path, resume: str, address: str | None, allow: Sequence[str] = ()
+) -> int:
     """Runs a recipe to its end; returns the exit code.
 
     Raises:
@@ -40,11 +43,12 @@ def run_recipe(loaded: LoadedRecipe, *, run_dir: Path, resume: str, address: str
     """
     report = Report()
     recipe = loaded.recipe
-    load_parts(recipe.reward, loaded.base_dir)
+    parts = load_parts(recipe.reward, loaded.base_dir)
+    made_with = {"code": code_hashes((part.name, part.plugin) for part in parts), "versions": library_versions()}
     check_engine_arguments(recipe.rollout, timeout_s=recipe.cluster.start_timeout_s)
     run_dir = run_dir.resolve()  # actors may run in another working directory
     with locked(run_dir):
-        state = begin(run_dir, loaded, resume)
+        state = begin(run_dir, loaded, resume, made_with=made_with, allow=allow)
         if state is None:
             report.line(f"the run in {run_dir} is done, its model is {run_dir / 'model'}; for another give a run.name")
             return 0
@@ -73,6 +77,8 @@ class Pipeline:
         """Every stage that is not done yet, then the summary."""
         began = time.monotonic()
         status = "failed"
+        for change in self.state.changes:
+            self.log.event("changed", change)
         try:
             with self.timer("setup"):
                 inputs = self._read()
@@ -101,9 +107,7 @@ class Pipeline:
 
     def _read(self) -> Inputs:
         inputs = read_inputs(self.recipe, self.run_dir, self.report.line)
-        what = [f"{len(inputs.train)} training tasks", f"{len(inputs.heldout)} held out"] if inputs.train else []
-        what += [f"{len(d.demonstrations)} demonstrations" for d in inputs.demonstrations.values()]
-        self.report.line(f"run {self.run_dir}: {', '.join(what)}")
+        self.report.line(f"run {self.run_dir}: {inputs.told}")
         if not inputs.heldout:
             self.report.line("no held-out tasks: nothing is evaluated; give evaluation.sources or evaluation.holdout")
         for row in inputs.skipped:
@@ -119,7 +123,7 @@ class Pipeline:
         model = str(self.run_dir / self.state.models[-1]) if self.state.models else inputs.model_path
         kinds = [stage.kind for stage in self.recipe.stages]
         if not {"grpo", "ppo"} & set(kinds) and not self.state.models:
-            self._evaluate_before(inputs, model, "before")
+            self._note_before(self._evaluate_model(inputs, model), "before")
         for i, stage in enumerate(self.recipe.stages):
             if i < len(self.state.models):
                 continue
@@ -134,7 +138,7 @@ class Pipeline:
             model = str(out)
             self.state.models.append(str(out.relative_to(self.run_dir)))
             self.state.save()
-        if kinds[-1] == "sft" and inputs.heldout and self.state.after is None:
+        if kinds[-1] == "sft" and self.state.after is None:
             self.state.after = self._evaluate_model(inputs, model)
 
     def _sft(self, name: str, index: int, stage: SftStage, inputs: Inputs, model: str, out: Path) -> None:
@@ -179,17 +183,24 @@ class Pipeline:
 
     def _learn(self, index: int, stage: RlStage, run: OnlineStage) -> None:
         """From the stage's newest checkpoint, or its start, to its end."""
-        checkpoints = list_checkpoints(self.run_dir / run.name / "checkpoints")
-        if checkpoints:
-            first_step = run.resume(checkpoints[-1])
-        else:
-            first_step = 1
-            self.log.keep_steps(run.name, 0)
-        if first_step == 1 and self.state.before is None:
-            run.sync(0)
-            self._note_before(run.evaluate(), f"before stage {index} ({stage.kind})")
-        train(run, first_step)
-        run.save()
+        restarts_left = self.recipe.cluster.max_learner_restarts
+        while True:
+            try:
+                first_step = run.take_up()
+                if first_step == 1 and self.state.before is None:
+                    run.sync(0)
+                    self._note_before(run.evaluate(), f"before stage {index} ({stage.kind})")
+                train(run, first_step)
+                run.save()
+                break
+            except LearnerLost as e:
+                if restarts_left == 0:
+                    raise
+                restarts_left -= 1
+                self.log.event("learner_restarted", f"{run.name}: {e}; it goes on from the newest checkpoint")
+                self.report.line(f"{e}; starting the learner anew from the newest checkpoint")
+                run.learner.close()
+                run.learner = self._learner(stage, run.model_path)
         with self.timer("evaluation"):
             self.state.after = run.evaluate()
 
@@ -198,6 +209,28 @@ class Pipeline:
     ) -> OnlineStage:
         """Starts the stage's actors; they end with `actors`."""
         rollout, scoring = self._pools(model, actors)
+        run = OnlineStage(
+            name=name,
+            keys=stage,
+            recipe=self.recipe,
+            run_dir=self.run_dir,
+            run_id=self.state.run_id,
+            model_path=model,
+            stream=inputs.stream(self.recipe, index),
+            renderer=inputs.renderer,
+            heldout=inputs.heldout,
+            canary=(*inputs.heldout, *inputs.train)[:CANARY_PROMPTS],
+            rollout=rollout,
+            scoring=scoring,
+            learner=self._learner(stage, model),
+            log=self.log,
+            report=self.report,
+            stop=self.stop,
+        )
+        actors.callback(lambda: run.learner.close())  # whichever it is by then
+        return run
+
+    def _learner(self, stage: RlStage, model: str) -> LearnerGroup:
         spec = LearnerSpec(
             model_path=model,
             stage=stage,
@@ -206,25 +239,9 @@ class Pipeline:
             max_tokens=self.recipe.rollout.max_tokens,
             threads=self.threads,
             deterministic=self.recipe.run.deterministic,
+            seed=self.recipe.run.seed,
         )
-        learner = LearnerGroup(spec, start_timeout_s=self.recipe.cluster.start_timeout_s)
-        actors.callback(learner.close)
-        return OnlineStage(
-            name=name,
-            keys=stage,
-            recipe=self.recipe,
-            run_dir=self.run_dir,
-            stream=inputs.stream(self.recipe, index),
-            renderer=inputs.renderer,
-            heldout=inputs.heldout,
-            canary=(*inputs.heldout, *inputs.train)[:CANARY_PROMPTS],
-            rollout=rollout,
-            scoring=scoring,
-            learner=learner,
-            log=self.log,
-            report=self.report,
-            stop=self.stop,
-        )
+        return LearnerGroup(spec, start_timeout_s=self.recipe.cluster.start_timeout_s)
 
     def _pools(self, model: str, actors: ExitStack) -> tuple[RolloutPool, ScoringPool]:
         cluster = self.recipe.cluster
@@ -242,10 +259,6 @@ class Pipeline:
         actors.callback(rollout.close)
         return rollout, scoring
 
-    def _evaluate_before(self, inputs: Inputs, model: str, name: str) -> None:
-        if inputs.heldout:
-            self._note_before(self._evaluate_model(inputs, model), name)
-
     def _note_before(self, result: Evaluated | None, name: str) -> None:
         if result is not None:
             self.state.before, self.state.before_name = result, name
@@ -253,7 +266,9 @@ class Pipeline:
             self.report.evaluated(name, result)
 
     def _evaluate_model(self, inputs: Inputs, model: str) -> Evaluated | None:
-        """A model on the held-out tasks, with engines of its own (where no RL stage has them up)."""
+        """A model on the held-out tasks, with engines of its own; None without tasks."""
+        if not inputs.heldout:
+            return None
         with self.timer("evaluation"), ExitStack() as actors:
             rollout, scoring = self._pools(model, actors)
             return evaluate_heldout(self.recipe, inputs.heldout, inputs.renderer, rollout, scoring)

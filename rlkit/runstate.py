@@ -6,28 +6,22 @@ import dataclasses
 import fcntl
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from fnmatch import fnmatch
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import yaml
 
 from rlkit.errors import UsageError
 from rlkit.evaluate import Evaluated, Share
 from rlkit.metrics import write_whole
+from rlkit.recipe.changes import Change, find_changes
 from rlkit.recipe.load import LoadedRecipe
 
 LOCK = ".lock"
-FREE_TO_CHANGE = (
-    *("run.name", "run.dir", "checkpoint", "tracking", "cluster"),
-    *("rollout.num_workers", "rollout.timeout_s", "rollout.parity_limit", "rollout.kv_cache_gb"),
-    *("learner.timeout_s", "learner.activation_checkpointing", "stages.*.timeout_s"),
-    *("reward.runtime.num_workers", "reward.runtime.timeout_s", "reward.runtime.max_unscored"),
-)
-"""Keys that may differ when a run is continued: deadlines, limits and what changes no number of it."""
 
 
 @dataclass
@@ -35,8 +29,14 @@ class RunState:
     """Kept in `progress.json`, written after each finished stage."""
 
     run_dir: Path
+    run_id: str
+    """Made once, at the run's first start; its checkpoints carry it."""
     models: list[str]
     """Model folder of each finished stage, below the run's folder."""
+    made_with: dict[str, dict[str, str]] = field(default_factory=dict)
+    """{"code": hash by reward part, "versions": by library} of the newest start."""
+    changes: list[str] = field(default_factory=list)
+    """What differs from the start before, as text; not saved."""
     before: Evaluated | None = None
     """The evaluation that "after" is compared with."""
     before_name: str = "before"
@@ -48,7 +48,9 @@ class RunState:
     def save(self) -> None:
         """Writes progress.json, atomically."""
         state = {
+            "run": self.run_id,
             "models": self.models,
+            "made_with": self.made_with,
             "before": None if self.before is None else dataclasses.asdict(self.before),
             "after": None if self.after is None else dataclasses.asdict(self.after),
             "before_name": self.before_name,
@@ -57,42 +59,78 @@ class RunState:
         write_whole(self.run_dir / "progress.json", json.dumps(state, indent=2))
 
 
-def begin(run_dir: Path, loaded: LoadedRecipe, resume: str) -> RunState | None:
+def begin(
+    run_dir: Path,
+    loaded: LoadedRecipe,
+    resume: str,
+    *,
+    made_with: Mapping[str, Mapping[str, str]] | None = None,
+    allow: Sequence[str] = (),
+) -> RunState | None:
     """Decides between a fresh start and going on; None: the run here is done.
 
+    Args:
+        run_dir: The run's folder.
+        loaded: The recipe.
+        resume: "auto", "must" or "never".
+        made_with: {"code": hash by reward part, "versions": by library} of this start.
+        allow: Keys (or sections, or `code.<part>`) that may differ although that changes the run's numbers.
+
     Raises:
-        UsageError: there is nothing to continue, something not to be overwritten, or another recipe.
+        UsageError: there is nothing to continue, something not to be overwritten, or the recipe or the code differs.
     """
+    made = {name: dict(values) for name, values in (made_with or {}).items()}
     recipe_file = run_dir / "recipe.yaml"
     if not recipe_file.exists():
         if resume == "must":
             raise UsageError(f"--resume must: {run_dir} holds no run to continue; start it with --resume auto")
         if run_dir.exists() and any(path.name != LOCK for path in run_dir.iterdir()):
             raise UsageError(f"{run_dir} is not empty and holds no run: give another --run-dir or run.name")
-        return _start(run_dir, loaded)
+        return _start(run_dir, loaded, made)
     if resume == "never":
         raise UsageError(f"--resume never: {run_dir} already holds a run; give another run.name or --run-dir")
-    changed = changed_keys(yaml.safe_load(recipe_file.read_text(encoding="utf-8")), loaded.resolved)
-    if changed:
-        raise UsageError(
-            f"the run in {run_dir} was started with another recipe: {', '.join(changed[:5])} differ"
-            f"{'s' if len(changed) == 1 else ''}; continue it with its own recipe.yaml, or give another run.name"
-        )
-    if _status(run_dir) == "done":
+    state = _read(run_dir)
+    old = yaml.safe_load(recipe_file.read_text(encoding="utf-8"))
+    changes = [*find_changes(old, loaded.resolved), *find_changes(state.made_with, made)]
+    longer = _reopened(changes, len(state.models))
+    _refuse(run_dir, [c for c in changes if not (c in longer or _passes(c, len(state.models)) or c.allowed(allow))])
+    if _status(run_dir) == "done" and not longer:
         return None
-    return _read(run_dir, len(loaded.recipe.stages))
+    if longer:
+        state.models.pop()
+        state.after = None
+    if len(state.models) < len(loaded.recipe.stages):
+        # A model that an earlier start kept when it was stopped, or a shorter stage's, is not this run's result.
+        shutil.rmtree(run_dir / "model", ignore_errors=True)
+    state.changes, state.made_with = [str(change) for change in changes], made
+    _write_recipe(run_dir, loaded)
+    state.save()
+    return state
 
 
-def changed_keys(old: Any, new: Any, path: str = "") -> list[str]:
-    """Dotted keys whose value differs and matters."""
-    if old == new or any(fnmatch(path, free) for free in FREE_TO_CHANGE):
-        return []
-    if isinstance(old, dict) and isinstance(new, dict):
-        keys = [*old, *(k for k in new if k not in old)]
-        return [c for k in keys for c in changed_keys(old.get(k), new.get(k), f"{path}.{k}" if path else str(k))]
-    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        return [c for i, (a, b) in enumerate(zip(old, new, strict=True)) for c in changed_keys(a, b, f"{path}.{i}")]
-    return [path]
+def _passes(change: Change, num_done: int) -> bool:
+    """Whether a change may pass without being named: harmless, and no more steps of a stage that is done."""
+    if change.key.startswith("versions."):
+        return True
+    section, _, rest = change.key.partition(".")
+    of_done_stage = section == "stages" and int(rest.partition(".")[0]) < num_done
+    return change.harmless and not (of_done_stage and change.key.endswith(".steps"))
+
+
+def _reopened(changes: Sequence[Change], num_done: int) -> list[Change]:
+    """More steps of the stage that was finished last: its checkpoint of the last step is still there to go on from."""
+    return [c for c in changes if num_done and c.key == f"stages.{num_done - 1}.steps" and c.harmless]
+
+
+def _refuse(run_dir: Path, changes: Sequence[Change]) -> None:
+    if not changes:
+        return
+    told = "; ".join(map(str, changes[:5])) + ("; ..." if len(changes) > 5 else "")
+    allow = " ".join(f"--allow {change.key}" for change in changes[:5])
+    raise UsageError(
+        f"the run in {run_dir} was started with another recipe or other code ({told}), which would change its numbers: "
+        f"continue it as it was, give another run.name, or go on all the same with {allow}"
+    )
 
 
 @contextmanager
@@ -115,10 +153,16 @@ def locked(run_dir: Path) -> Iterator[None]:
         yield
 
 
-def _start(run_dir: Path, loaded: LoadedRecipe) -> RunState:
+def _start(run_dir: Path, loaded: LoadedRecipe, made_with: dict[str, dict[str, str]]) -> RunState:
+    _write_recipe(run_dir, loaded)
+    state = RunState(run_dir, uuid4().hex, [], made_with=made_with)
+    state.save()
+    return state
+
+
+def _write_recipe(run_dir: Path, loaded: LoadedRecipe) -> None:
     text = yaml.safe_dump(loaded.resolved, sort_keys=False, allow_unicode=True)
     write_whole(run_dir / "recipe.yaml", text)
-    return RunState(run_dir, [])
 
 
 def _status(run_dir: Path) -> str | None:
@@ -129,15 +173,17 @@ def _status(run_dir: Path) -> str | None:
     return status
 
 
-def _read(run_dir: Path, num_stages: int) -> RunState:
+def _read(run_dir: Path) -> RunState:
     path = run_dir / "progress.json"
-    raw = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"models": []}
-    if len(raw["models"]) < num_stages:
-        # A model that an earlier start kept when it was stopped is not this run's result.
-        shutil.rmtree(run_dir / "model", ignore_errors=True)
+    # Killed between the run's first two files, it has done nothing yet.
+    raw: dict[str, Any] = {"run": uuid4().hex, "models": []}
+    if path.exists():
+        raw = json.loads(path.read_text(encoding="utf-8"))
     return RunState(
         run_dir,
+        raw["run"],
         raw["models"],
+        made_with=raw.get("made_with", {}),
         before=_evaluated(raw.get("before")),
         before_name=raw.get("before_name", "before"),
         after=_evaluated(raw.get("after")),

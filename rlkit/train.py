@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from rlkit.algorithm.batch import informative
-from rlkit.checkpoint import Checkpoint, save_checkpoint
+from rlkit.checkpoint import Checkpoint, find_checkpoint, prune_checkpoints, save_checkpoint
 from rlkit.data.prompts import PromptRenderer
 from rlkit.data.stream import TaskStream
+from rlkit.errors import CheckpointError
 from rlkit.evaluate import Evaluated, evaluate
 from rlkit.learner.group import LearnerGroup
-from rlkit.learner.learner import UpdateReport
+from rlkit.learner.spec import UpdateReport
 from rlkit.metrics import PhaseTimer, RunLog, reward_metrics, sandbox_tiers
 from rlkit.recipe.schema import Recipe, RlStage
 from rlkit.records import Group, ScoredGroup, Task
@@ -29,6 +31,7 @@ from rlkit.weight_sync import CANARY_TOKENS, check_parity, max_logprob_gap
 def train(run: OnlineStage, first_step: int = 1) -> None:
     """Runs the steps of an RL stage from `first_step` on."""
     run.sync(first_step - 1)
+    run.evaluate_if_due(first_step - 1)  # where a run was killed between a checkpoint and its evaluation
     for step in range(first_step, run.keys.steps + 1):
         timer = PhaseTimer()
         scored = run.collect(step, timer)
@@ -52,6 +55,10 @@ class OnlineStage:
     keys: RlStage
     recipe: Recipe
     run_dir: Path
+    run_id: str
+    """Of the run, in its checkpoints."""
+    model_path: str
+    """The stage's start model."""
     stream: TaskStream
     renderer: PromptRenderer
     heldout: Sequence[Task]
@@ -69,10 +76,17 @@ class OnlineStage:
     """The last step whose update, sync and metrics are done."""
     saved_step: int = -1
     """The step of the newest checkpoint."""
+    saved_at: float = field(default_factory=time.monotonic)
+    """When that was, or the stage's start."""
     tiers: list[str] = field(default_factory=list)
     """How programs were isolated so far, as it was logged."""
     stream_state: dict[str, Any] | None = None
     """The data position after `done_step`."""
+    start: dict[str, Any] = field(init=False)
+    """The data position at the stage's start."""
+
+    def __post_init__(self) -> None:
+        self.start = self.stream.state_dict()
 
     def collect(self, step: int, timer: PhaseTimer) -> list[ScoredGroup]:
         """The step's scored groups, in order; with dynamic sampling as many rounds as it takes to fill the step.
@@ -141,24 +155,59 @@ class OnlineStage:
         """Notes that the step is whole, and saves a checkpoint where one is due."""
         self.done_step, self.stream_state = step, self.stream.state_dict()
         self.unfinished = False
-        every = self.recipe.checkpoint.every
-        if every and step % every == 0:
+        keys = self.recipe.checkpoint
+        late = keys.every_minutes is not None and time.monotonic() - self.saved_at >= 60 * keys.every_minutes
+        if late or (keys.every and step % keys.every == 0):
+            self.save_if_possible()
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where the stage's checkpoints are."""
+        return self.run_dir / self.name / "checkpoints"
+
+    def save_if_possible(self) -> None:
+        """Saves a checkpoint; where that fails the run goes on, since the earlier ones are still whole."""
+        try:
             self.save()
+        except CheckpointError as e:
+            self.log.event("checkpoint_failed", str(e))
+            self.report.line(f"{e}; the run goes on and tries again when the next checkpoint is due")
 
     def save(self) -> None:
-        """Saves a checkpoint of the last whole step, once."""
-        if self.saved_step == self.done_step:
-            return
-        state = {"step": self.done_step, "stream": self.stream_state or self.stream.state_dict()}
-        folder = self.run_dir / self.name / "checkpoints"
-        save_checkpoint(
-            folder, self.done_step, state, self.learner.save_state, keep_last=self.recipe.checkpoint.keep_last
-        )
-        self.saved_step = self.done_step
-        self.log.event("checkpoint", f"{self.name} step {self.done_step}")
+        """Saves a checkpoint of the last whole step, once, then drops what need not stay."""
+        if self.saved_step != self.done_step:
+            state = {"step": self.done_step, "stream": self.stream_state or self.stream.state_dict()}
+            save_checkpoint(self.checkpoints, self.done_step, state, self.learner.save_state, run_id=self.run_id)
+            self.saved_step, self.saved_at = self.done_step, time.monotonic()
+            self.log.event("checkpoint", f"{self.name} step {self.done_step}")
+        keys = self.recipe.checkpoint
+        prune_checkpoints(self.checkpoints, keep_last=keys.keep_last, keep=self.best_steps())
 
-    def resume(self, checkpoint: Checkpoint) -> int:
-        """Takes up a checkpoint; returns the first step to do."""
+    def best_steps(self) -> list[int]:
+        """The steps of the best evaluations, checkpoint.keep_best of them; of equals the earlier."""
+        rows = [row for row in self.log.evaluations(self.name) if row["step"] < self.keys.steps]
+        ranked = sorted(rows, key=lambda row: (-row["accuracy"], row["step"]))
+        return [row["step"] for row in ranked[: self.recipe.checkpoint.keep_best]]
+
+    def take_up(self) -> int:
+        """Takes up the newest whole checkpoint, or the stage's start where there is none; returns the first step to do.
+
+        Raises:
+            CheckpointError: there are checkpoints, and none is whole.
+        """
+        found = find_checkpoint(self.checkpoints, self.run_id)
+        for damage in found.damaged:
+            self.log.event("checkpoint_damaged", damage)
+            self.report.line(f"{damage}; the one before it is taken")
+        self.unfinished = False
+        if found.checkpoint is not None:
+            return self._resume(found.checkpoint)
+        self.stream.load_state_dict(self.start)
+        self.done_step, self.saved_step, self.stream_state = 0, -1, None
+        self.log.keep_steps(self.name, 0)
+        return 1
+
+    def _resume(self, checkpoint: Checkpoint) -> int:
         state = checkpoint.state()
         self.learner.load_state(checkpoint.learner_state)
         self.stream.load_state_dict(state["stream"])
@@ -171,11 +220,16 @@ class OnlineStage:
     def evaluate_if_due(self, step: int) -> None:
         """An evaluation inside the stage, every evaluation.every steps; the last step's is the stage's own."""
         every = self.recipe.evaluation.every
-        if every and step % every == 0 and step < self.keys.steps:
-            result = self.evaluate()
-            if result is not None:
-                self.report.evaluated(f"after step {step}", result)
-                self.log.event("evaluation", f"{self.name} step {step}: {result.summary()}")
+        due = every and 0 < step < self.keys.steps and step % every == 0
+        if not due or step in [row["step"] for row in self.log.evaluations(self.name)]:
+            return
+        result = self.evaluate()
+        if result is None:
+            return
+        self.report.evaluated(f"after step {step}", result)
+        self.log.evaluation({"stage": self.name, "step": step, **result.summary()})
+        if step in self.best_steps():
+            self.save_if_possible()
 
     def evaluate(self) -> Evaluated | None:
         """The weights in the engines on the held-out tasks; None where there are none."""

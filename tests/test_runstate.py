@@ -1,15 +1,14 @@
 """Which folder is started, continued or refused, and what a continued run may change."""
 
 import json
-from pathlib import Path
 
 import pytest
 import yaml
 
-from rlkit.errors import RlkitError, UsageError
+from rlkit.errors import UsageError
 from rlkit.evaluate import Evaluated, Share
 from rlkit.recipe.load import load_recipe
-from rlkit.runstate import RunState, begin, changed_keys, locked
+from rlkit.runstate import RunState, begin, locked
 
 RECIPE = """
 model: {init: {}}
@@ -72,37 +71,73 @@ def test_a_folder_at_work_is_refused(tmp_path):
             pass
 
 
-def test_deadlines_may_change_and_the_seed_may_not(loaded):
-    old = yaml.safe_load(yaml.safe_dump(loaded.resolved))
-    new = yaml.safe_load(yaml.safe_dump(loaded.resolved))
-    new["rollout"]["num_workers"], new["learner"]["timeout_s"], new["stages"][0]["timeout_s"] = 4, 9.0, 9.0
-    new["checkpoint"]["every"] = 3
-    assert changed_keys(old, new) == []
-    new["run"]["seed"] = 1
-    new["stages"][1]["learning_rate"] = 0.5
-    assert changed_keys(old, new) == ["run.seed", "stages.1.learning_rate"]
+MADE = {"code": {"accuracy": "abc"}, "versions": {"torch": "2.13.0"}}
+
+
+@pytest.fixture
+def continued(tmp_path):
+    """Starts a run, and continues it with overrides."""
+
+    def go(*overrides, made=MADE, models=(), status=None, **keys):
+        path = tmp_path / "recipe.yaml"
+        path.write_text(RECIPE)
+        run_dir = tmp_path / "run"
+        run_dir.mkdir(exist_ok=True)
+        begin(run_dir, load_recipe(path), "auto", made_with=MADE)
+        if models:
+            RunState(run_dir, "run", list(models), made_with=MADE).save()
+        if status:
+            (run_dir / "summary.json").write_text(json.dumps({"status": status}))
+        return begin(run_dir, load_recipe(path, overrides), "auto", made_with=made, **keys)
+
+    return go
+
+
+def test_harmless_changes_pass_and_are_recorded(continued, tmp_path):
+    state = continued("rollout.num_workers=4", "learner.timeout_s=9", "checkpoint.every=3", "stages.1.steps=7")
+    assert sorted(state.changes) == [
+        "checkpoint.every: 10 -> 3",
+        "learner.timeout_s: 1800.0 -> 9.0",
+        "rollout.num_workers: 1 -> 4",
+        "stages.1.steps: 3 -> 7",
+    ]
+    assert yaml.safe_load((tmp_path / "run" / "recipe.yaml").read_text())["stages"][1]["steps"] == 7
+
+
+HARMFUL = {
+    "seed": (["run.seed=1"], MADE, "run.seed: 0 -> 1"),
+    "learning rate": (["stages.1.learning_rate=0.5"], MADE, "stages.1.learning_rate: 1e-06 -> 0.5"),
+    "model": (["model.init.num_layers=2"], MADE, "model.init.num_layers"),
+    "data": (["data.path=builtin:quickstart?rows=9"], MADE, "data.path"),
+    "fewer steps": (["stages.1.steps=2"], MADE, "stages.1.steps: 3 -> 2"),
+    "reward code": ([], {"code": {"accuracy": "xyz"}, "versions": {}}, "code.accuracy: 'abc' -> 'xyz'"),
+}
+
+
+@pytest.mark.parametrize("name", HARMFUL)
+def test_harmful_changes_stop_with_the_list_unless_allowed_by_name(continued, name):
+    overrides, made, told = HARMFUL[name]
+    with pytest.raises(UsageError) as refused:
+        continued(*overrides, made=made)
+    assert told in str(refused.value)
+    key = told.partition(":")[0]
+    assert f"--allow {key}" in str(refused.value)
+    assert any(told in change for change in continued(*overrides, made=made, allow=[key]).changes)
+
+
+def test_other_library_versions_are_recorded_and_pass(continued):
+    state = continued(made={**MADE, "versions": {"torch": "2.14.0"}})
+    assert state.changes == ["versions.torch: '2.13.0' -> '2.14.0'"]
+
+
+def test_more_steps_reopen_the_last_stage_of_a_done_run_and_no_earlier_one(continued):
+    both = ["stage-0-sft/model", "model"]
+    assert continued(models=both, status="done") is None
+    with pytest.raises(UsageError, match=r"stages.0.steps: 2 -> 7"):
+        continued("stages.0.steps=7", models=both, status="done")
+    assert continued("stages.1.steps=7", models=both, status="done").models == both[:1]
 
 
 def test_state_is_json_of_a_known_shape(tmp_path):
-    RunState(tmp_path, ["m"]).save()
+    RunState(tmp_path, "run", ["m"]).save()
     assert json.loads((tmp_path / "progress.json").read_text())["models"] == ["m"]
-
-
-def test_a_full_disk_is_one_sentence_and_harms_no_earlier_checkpoint(tmp_path):
-    from rlkit.checkpoint import list_checkpoints, save_checkpoint
-
-    def write(path: Path) -> None:
-        path.write_bytes(b"weights")
-
-    def no_space(path: Path) -> None:
-        path.write_bytes(b"wei")
-        raise OSError(28, "No space left on device")
-
-    for step in (2, 4, 6):
-        save_checkpoint(tmp_path, step, {"step": step}, write, keep_last=2)
-    assert [c.step for c in list_checkpoints(tmp_path)] == [4, 6]
-    with pytest.raises(RlkitError, match=r"checkpoint 8 cannot be written .* No space left on device"):
-        save_checkpoint(tmp_path, 8, {"step": 8}, no_space, keep_last=2)
-    assert [c.step for c in list_checkpoints(tmp_path)] == [4, 6]
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["step-000004", "step-000006"]
-    assert list_checkpoints(tmp_path)[-1].state() == {"step": 6}

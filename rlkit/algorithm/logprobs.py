@@ -1,25 +1,34 @@
-"""Log-probabilities and entropy of drawn tokens without ever holding [tokens x vocabulary] at once."""
+"""Log-probabilities and entropy of drawn tokens without ever holding [tokens x vocabulary] at once.
+
+Axes: C completion tokens, K those of one chunk, H hidden size, V vocabulary.
+"""
+
+from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
 CHUNK_TOKENS = 512
 """Rows of logits held at once; recomputed in the backward pass."""
 
 
-def _chunk(
-    head: Callable[[Tensor], Tensor], hidden_KH: Tensor, targets_K: Tensor, temperature: float
-) -> tuple[Tensor, Tensor]:
-    logits_KV = head(hidden_KH).float() / temperature
-    log_z_K = torch.logsumexp(logits_KV, dim=-1)
-    logprobs_K = logits_KV.gather(-1, targets_K[:, None]).squeeze(-1) - log_z_K
-    with torch.no_grad():
-        probs_KV = torch.exp(logits_KV - log_z_K[:, None])
-        entropy_K = log_z_K - (probs_KV * logits_KV).sum(-1)
-    return logprobs_K, entropy_K
+@dataclass(frozen=True)
+class LogitForm:
+    """How a model's logits come from its output layer's products y: cap * tanh(scale * y / cap)."""
+
+    scale: float = 1.0
+    """Factor of the products (Cohere, Granite)."""
+    cap: float | None = None
+    """Bound of the logits (Gemma 2); None: none."""
+
+
+PLAIN = LogitForm()
 
 
 def token_logprobs(
@@ -28,30 +37,206 @@ def token_logprobs(
     targets_C: Tensor,
     *,
     temperature: float,
+    form: LogitForm = PLAIN,
     chunk_tokens: int = CHUNK_TOKENS,
 ) -> tuple[Tensor, Tensor]:
     """Log-probability of each target and entropy of its distribution, at the sampling temperature.
 
+    Products are taken in the dtype of the head's weight (under autocast: in autocast's), softmax and its statistics in
+    float32. A plain `nn.Linear` is read directly, so its weight must be whole where this is called; any other head
+    (an adapter on it, a sharded one) is called as a module, which costs a few more passes over the logits.
+
     Args:
-        head: Output layer, [K, H] -> [K, V] logits.
+        head: Output layer, [K, H] -> [K, V].
         hidden_CH: [C, H] last hidden states at the positions that predict the targets.
         targets_C: [C] drawn tokens.
         temperature: Logits are divided by it, as the sampler did.
+        form: What the model does to the output layer's products.
         chunk_tokens: Rows of logits held at once.
 
     Returns:
         logprobs_C: [C] float32 with gradient, in nats.
-        entropy_C: [C] float32 without gradient, in nats.
+        entropy_C: [C] float32 with gradient, in nats; its gradient costs nothing where no loss uses it.
     """
-    logprobs: list[Tensor] = []
-    entropies: list[Tensor] = []
-    for hidden_KH, targets_K in zip(
-        torch.split(hidden_CH, chunk_tokens), torch.split(targets_C, chunk_tokens), strict=True
-    ):
-        if torch.is_grad_enabled():
-            pair = checkpoint(_chunk, head, hidden_KH, targets_K, temperature, use_reentrant=False)
+    if type(head) is nn.Linear:
+        logprobs_C, entropy_C = _LinearLogprobs.apply(  # type: ignore[no-untyped-call]
+            hidden_CH, head.weight, head.bias, targets_C, temperature, form, chunk_tokens
+        )
+        return logprobs_C, entropy_C
+    pairs = [
+        checkpoint(_of_chunk, head, hidden_KH, targets_K, temperature, form, use_reentrant=False)
+        for hidden_KH, targets_K in zip(
+            torch.split(hidden_CH, chunk_tokens), torch.split(targets_C, chunk_tokens), strict=True
+        )
+    ]
+    return torch.cat([pair[0] for pair in pairs]), torch.cat([pair[1] for pair in pairs])
+
+
+def _of_chunk(
+    head: Callable[[Tensor], Tensor], hidden_KH: Tensor, targets_K: Tensor, temperature: float, form: LogitForm
+) -> tuple[Tensor, Tensor]:
+    """The same for one chunk and any head, with autograd's own gradients."""
+    logits_KV = head(hidden_KH).float() * form.scale
+    if form.cap is not None:
+        logits_KV = torch.tanh(logits_KV / form.cap) * form.cap
+    logprobs_KV = torch.log_softmax(logits_KV / temperature, dim=-1)
+    entropy_K = -(logprobs_KV.exp() * logprobs_KV).sum(-1)
+    return logprobs_KV.gather(-1, targets_K[:, None]).squeeze(-1), entropy_K
+
+
+class _LinearLogprobs(torch.autograd.Function):
+    """`token_logprobs` of a linear head: the backward pass repeats the products and works in place on them."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden_CH: Tensor,
+        weight_VH: Tensor,
+        bias_V: Tensor | None,
+        targets_C: Tensor,
+        temperature: float,
+        form: LogitForm,
+        chunk_tokens: int,
+    ) -> tuple[Tensor, Tensor]:
+        device = hidden_CH.device.type
+        autocast = torch.is_autocast_enabled(device)
+        ctx.dtype = torch.get_autocast_dtype(device) if autocast else weight_VH.dtype
+        ctx.temperature, ctx.form, ctx.chunk_tokens = temperature, form, chunk_tokens
+        # Where no loss uses the entropy, its gradient is None instead of zeros to work through.
+        ctx.set_materialize_grads(False)
+        head = _Head(weight_VH, bias_V, ctx.dtype, temperature, form, min(chunk_tokens, len(targets_C)))
+        log_z_C = torch.empty(len(targets_C), dtype=torch.float32, device=hidden_CH.device)
+        logprobs_C, entropy_C = torch.empty_like(log_z_C), torch.empty_like(log_z_C)
+        for part in _chunks(len(targets_C), chunk_tokens):
+            log_z_C[part], logprobs_C[part], entropy_C[part] = head.statistics(hidden_CH[part], targets_C[part])
+        ctx.save_for_backward(hidden_CH, weight_VH, bias_V, targets_C, log_z_C, entropy_C)
+        return logprobs_C, entropy_C
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        hidden_CH, weight_VH, bias_V, targets_C, log_z_C, entropy_C = ctx.saved_tensors
+        head = _Head(weight_VH, bias_V, ctx.dtype, ctx.temperature, ctx.form, min(ctx.chunk_tokens, len(targets_C)))
+        needs_hidden, needs_weight, needs_bias = ctx.needs_input_grad[:3]
+        hidden_grad_CH = torch.empty_like(hidden_CH) if needs_hidden else None
+        weight_grad, bias_grad = _Sum(weight_VH.dtype), _Sum(weight_VH.dtype)
+        for part in _chunks(len(targets_C), ctx.chunk_tokens):
+            hidden_KH = hidden_CH[part].to(ctx.dtype)
+            of_logprob_K, of_entropy_K = (None if g is None else g[part] for g in grads)
+            grad_KV = head.gradient(
+                hidden_KH, targets_C[part], log_z_C[part], entropy_C[part], of_logprob_K, of_entropy_K
+            )
+            if hidden_grad_CH is not None:
+                hidden_grad_CH[part] = grad_KV @ head.weight_VH
+            if needs_weight:
+                weight_grad.add(grad_KV.t() @ hidden_KH)
+            if needs_bias:
+                bias_grad.add(grad_KV.sum(0))
+        return hidden_grad_CH, weight_grad.total(), bias_grad.total(), None, None, None, None
+
+
+def _chunks(num_tokens: int, chunk_tokens: int) -> list[slice]:
+    return [slice(start, start + chunk_tokens) for start in range(0, num_tokens, chunk_tokens)]
+
+
+class _Head:
+    """A linear output layer, from hidden states to scores (logits over temperature) and back.
+
+    Its buffers serve all chunks: fresh ones would be fresh pages of memory, as slow to get as the passes over them.
+    """
+
+    def __init__(
+        self,
+        weight_VH: Tensor,
+        bias_V: Tensor | None,
+        dtype: torch.dtype,
+        temperature: float,
+        form: LogitForm,
+        num_rows: int,
+    ) -> None:
+        self.weight_VH = weight_VH.to(dtype)
+        self._bias_V = None if bias_V is None else bias_V.to(dtype)
+        self._temperature, self._form = temperature, form
+        shape, device = (num_rows, len(weight_VH)), weight_VH.device
+        self._first = torch.empty(shape, dtype=torch.float32, device=device)
+        self._second = torch.empty(shape, dtype=torch.float32, device=device)
+        same = dtype == torch.float32
+        self._products = self._first if same else torch.empty(shape, dtype=dtype, device=device)
+
+    def statistics(self, hidden_KH: Tensor, targets_K: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Log of the sum of exponentials of the scores, log-prob of the target, entropy; each [K] float32."""
+        scores_KV = self._scores(hidden_KH)
+        peak_K1 = scores_KV.amax(-1, keepdim=True).float()
+        peak_K = peak_K1.squeeze(-1)
+        target_K = scores_KV.gather(-1, targets_K[:, None]).squeeze(-1).float() - peak_K
+        rows = len(targets_K)
+        relative_KV = torch.sub(scores_KV, peak_K1, out=self._first[:rows])
+        exp_KV = torch.exp(relative_KV, out=self._second[:rows])
+        sum_K = exp_KV.sum(-1)
+        log_sum_K = sum_K.log()
+        entropy_K = log_sum_K - exp_KV.mul_(relative_KV).sum(-1) / sum_K
+        return peak_K + log_sum_K, target_K - log_sum_K, entropy_K
+
+    def gradient(
+        self,
+        hidden_KH: Tensor,
+        targets_K: Tensor,
+        log_z_K: Tensor,
+        entropy_K: Tensor,
+        of_logprob_K: Tensor | None,
+        of_entropy_K: Tensor | None,
+    ) -> Tensor:
+        """[K, V] gradient of the layer's products, in their dtype.
+
+        With p = softmax(scores): d logprob / d score_v = [v is the target] - p_v, d entropy / d score_v =
+        -p_v (log p_v + entropy).
+        """
+        rows, factor, cap = len(targets_K), self._form.scale / self._temperature, self._form.cap
+        scores_KV = self._scores(hidden_KH)
+        # Of cap * tanh(x / cap), from its own value.
+        slope_KV = None if cap is None else 1.0 - (scores_KV * (self._temperature / cap)).square_()
+        grad_KV = torch.sub(scores_KV, log_z_K[:, None], out=self._first[:rows])
+        if of_entropy_K is None:
+            assert of_logprob_K is not None
+            grad_KV.exp_().mul_((-factor * of_logprob_K)[:, None])
         else:
-            pair = _chunk(head, hidden_KH, targets_K, temperature)
-        logprobs.append(pair[0])
-        entropies.append(pair[1])
-    return torch.cat(logprobs), torch.cat(entropies)
+            probs_KV = torch.exp(grad_KV, out=self._second[:rows])
+            grad_KV.add_(entropy_K[:, None]).mul_((-factor * of_entropy_K)[:, None])
+            if of_logprob_K is not None:
+                grad_KV.sub_((factor * of_logprob_K)[:, None])
+            grad_KV.mul_(probs_KV)
+        if of_logprob_K is not None:
+            grad_KV[torch.arange(rows, device=targets_K.device), targets_K] += factor * of_logprob_K
+        if slope_KV is not None:
+            grad_KV.mul_(slope_KV)
+        return grad_KV if self._products is self._first else self._products[:rows].copy_(grad_KV)
+
+    def _scores(self, hidden_KH: Tensor) -> Tensor:
+        """[K, V] in the products' dtype, in a buffer; float32 where logits are capped."""
+        rows, cap, factor = len(hidden_KH), self._form.cap, self._form.scale / self._temperature
+        hidden_KH, out = hidden_KH.to(self.weight_VH.dtype), self._products[:rows]
+        # The factor goes into the product: no pass over [K, V] for the temperature.
+        alpha = factor if cap is None else self._form.scale / cap
+        if self._bias_V is None:
+            torch.addmm(out, hidden_KH, self.weight_VH.t(), beta=0.0, alpha=alpha, out=out)
+        else:
+            torch.addmm(self._bias_V, hidden_KH, self.weight_VH.t(), beta=alpha, alpha=alpha, out=out)
+        if cap is None:
+            return out
+        return torch.tanh(out, out=self._first[:rows]).mul_(cap / self._temperature)
+
+
+class _Sum:
+    """Adds up chunks' gradients of one parameter; more than one in float32, so that small ones are not rounded away."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        self._dtype = dtype
+        self._total: Tensor | None = None
+
+    def add(self, part: Tensor) -> None:
+        """Adds a chunk's."""
+        self._total = part if self._total is None else self._total.float().add_(part)
+
+    def total(self) -> Tensor | None:
+        """The sum in the parameter's dtype; None: nothing was added."""
+        return None if self._total is None else self._total.to(self._dtype)

@@ -1,7 +1,8 @@
-"""The learner's Ray actor and the driver's handle on it."""
+"""The learner's Ray actors, one a rank, and the driver's handle on them."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,18 +10,39 @@ from typing import Any
 import ray
 
 from rlkit.cluster import get
-from rlkit.learner.learner import Learner, LearnerSpec, UpdateReport
+from rlkit.errors import ActorLost, ClusterError, LearnerLost, RlkitError
+from rlkit.learner.learner import Learner
+from rlkit.learner.ranks import Ranks
+from rlkit.learner.spec import LearnerSpec, UpdateReport
 from rlkit.records import Sample, ScoredGroup
+
+GRACE_S = 5.0
+"""How long the other ranks have, once one failed, to say what they know of it."""
 
 
 class LearnerWorker:
-    """The actor's side."""
+    """The actor's side: one rank."""
 
     learner: Learner
 
-    def start(self, spec: LearnerSpec) -> None:
+    def open_meeting(self, spec: LearnerSpec) -> tuple[str, int]:
+        """On rank 0: where the ranks find each other, as (host, port)."""
+        from rlkit.learner.shard import open_meeting
+
+        host = ray.util.get_node_ip_address()
+        self._meeting = open_meeting(host, spec.keys.num_workers, timeout_s=spec.keys.timeout_s)
+        return host, self._meeting.port
+
+    def start(self, spec: LearnerSpec, rank: int, meeting: tuple[str, int] | None) -> None:
         """Loads the model. Not in __init__: Ray hides the cause of what fails there."""
-        self.learner = Learner(spec)
+        from rlkit.learner.shard import connect, join_meeting
+
+        ranks = Ranks(rank, spec.keys.num_workers)
+        if meeting is not None:
+            limit = spec.keys.timeout_s
+            store = self._meeting if rank == 0 else join_meeting(*meeting, ranks.size, timeout_s=limit)
+            connect(ranks, store, device=spec.device, timeout_s=limit)
+        self.learner = Learner(spec, ranks)
 
     def train_step(self, groups: Sequence[ScoredGroup]) -> UpdateReport:
         """See Learner.train_step."""
@@ -38,21 +60,20 @@ class LearnerWorker:
         """See Learner.save_model."""
         self.learner.save_model(out)
 
-    def save_state(self, path: Path) -> None:
-        """Writes the learner's state to one file."""
-        import torch
+    def save_state(self, folder: Path) -> None:
+        """See Learner.save_state."""
+        self.learner.save_state(folder)
 
-        torch.save(self.learner.state_dict(), path)
-
-    def load_state(self, path: Path) -> None:
-        """Takes up a state that `save_state` wrote."""
-        import torch
-
-        self.learner.load_state_dict(torch.load(path, weights_only=True))
+    def load_state(self, folder: Path) -> None:
+        """See Learner.load_state."""
+        self.learner.load_state(folder)
 
 
 class LearnerGroup:
-    """The driver's side: every call has the recipe's deadline."""
+    """The driver's side: every call goes to all ranks and has the recipe's deadline.
+
+    A call that fails on one rank ends all of them: the others would wait for it in their next exchange.
+    """
 
     def __init__(self, spec: LearnerSpec, *, start_timeout_s: float) -> None:
         self._timeout_s = spec.keys.timeout_s
@@ -64,10 +85,18 @@ class LearnerGroup:
         if spec.deterministic:
             env["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
         actor = ray.remote(LearnerWorker).options(num_cpus=0, num_gpus=spec.keys.gpus, runtime_env={"env_vars": env})
-        self._worker = actor.remote()
-        get(
-            self._worker.start.remote(spec), timeout_s=start_timeout_s, what=f"starting the learner ({spec.model_path})"
-        )
+        self._workers = [actor.remote() for _ in range(spec.keys.num_workers)]
+        what = f"starting the learner ({spec.model_path})"
+        try:
+            meeting = None
+            if spec.keys.sharded:
+                meeting = get(self._workers[0].open_meeting.remote(spec), timeout_s=start_timeout_s, what=what)
+            shared = ray.put(spec)
+            refs = [worker.start.remote(shared, rank, meeting) for rank, worker in enumerate(self._workers)]
+            _results(refs, timeout_s=start_timeout_s, what=what)
+        except RlkitError:
+            self.close()
+            raise
 
     def train_step(self, groups: Sequence[ScoredGroup], step: int) -> UpdateReport:
         """One step's updates."""
@@ -76,7 +105,8 @@ class LearnerGroup:
 
     def publish(self) -> Any:
         """A Ray reference to the weights; it never passes through the driver."""
-        return self._worker.weights.remote()
+        refs = [worker.weights.remote() for worker in self._workers]  # every rank: they gather them together
+        return refs[0]
 
     def logprobs_of(self, samples: Sequence[Sample]) -> list[list[float]]:
         """The canary's log-probs under the learner's weights."""
@@ -87,17 +117,71 @@ class LearnerGroup:
         """Writes the model in Hugging Face format."""
         self._call("save_model", f"saving the model to {out}", out)
 
-    def save_state(self, path: Path) -> None:
+    def save_state(self, folder: Path) -> None:
         """Writes the learner's state."""
-        self._call("save_state", f"saving the learner's state to {path}", path)
+        self._call("save_state", f"saving the learner's state to {folder}", folder)
 
-    def load_state(self, path: Path) -> None:
+    def load_state(self, folder: Path) -> None:
         """Takes up a saved state."""
-        self._call("load_state", f"loading the learner's state from {path}", path)
+        self._call("load_state", f"loading the learner's state from {folder}", folder)
 
     def close(self) -> None:
-        """Ends the actor."""
-        ray.kill(self._worker)
+        """Ends the actors."""
+        for worker in self._workers:
+            ray.kill(worker)
 
     def _call(self, method: str, what: str, *args: Any) -> Any:
-        return get(getattr(self._worker, method).remote(*args), timeout_s=self._timeout_s, what=what)
+        """The result of rank 0 once every rank is done."""
+        if not self._workers:
+            raise LearnerLost(f"{what} has no learner: a rank of it was lost")
+        shared = [ray.put(arg) for arg in args]
+        refs = [getattr(worker, method).remote(*shared) for worker in self._workers]
+        try:
+            return _results(refs, timeout_s=self._timeout_s, what=what)[0]
+        except RlkitError as e:
+            if len(self._workers) > 1:
+                self.close()
+                self._workers = []
+            if isinstance(e, ActorLost):
+                raise LearnerLost(str(e)) from e
+            raise
+
+
+def _results(refs: Sequence[Any], *, timeout_s: float, what: str) -> list[Any]:
+    """Every rank's result, in order.
+
+    Raises:
+        RlkitError: the most telling of the ranks' failures: a rank that waits for a dead one fails too, of the silence.
+    """
+    if len(refs) == 1:
+        return [get(refs[0], timeout_s=timeout_s, what=what)]
+    deadline = time.monotonic() + timeout_s
+    waiting, failures = list(refs), list[RlkitError]()
+    while waiting:
+        left = min(deadline - time.monotonic(), GRACE_S) if failures else deadline - time.monotonic()
+        done, waiting = ray.wait(waiting, num_returns=1, timeout=max(0.0, left))
+        if not done:
+            break
+        failures += filter(None, (_failure(ref, refs.index(ref), what) for ref in done))
+    if failures:
+        raise min(failures, key=_vagueness)
+    if waiting:
+        late = ", ".join(str(refs.index(ref)) for ref in waiting)
+        raise ActorLost(f"{what} took more than {timeout_s:g} s on rank {late} (a deadline that the recipe sets)")
+    return [get(ref, timeout_s=timeout_s, what=what) for ref in refs]
+
+
+def _failure(ref: Any, rank: int, what: str) -> RlkitError | None:
+    """Why a rank's finished call failed; None: it did not."""
+    try:
+        get(ref, timeout_s=GRACE_S, what=f"{what} on rank {rank}")
+    except RlkitError as e:
+        return e
+    return None
+
+
+def _vagueness(error: RlkitError) -> int:
+    """Our own errors say most, a death says more than the failed exchange that it caused."""
+    if not isinstance(error, ClusterError):
+        return 0
+    return 1 if isinstance(error, ActorLost) else 2

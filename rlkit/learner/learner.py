@@ -3,61 +3,31 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rlkit.algorithm.batch import Gathered, MicroBatch, flatten, gather, pack, split_updates
 from rlkit.algorithm.divergence import kl_estimate
 from rlkit.algorithm.loss import token_weights
 from rlkit.algorithm.shape import compared_advantages, critic_advantages
-from rlkit.learner.model import load_critic, load_model, load_tokenizer, save_model
-from rlkit.learner.optimizer import build_optimizer
-from rlkit.learner.policy import Critic, Policy
+from rlkit.learner import state as state_table
+from rlkit.learner.lora import merged_weights
+from rlkit.learner.model import load_tokenizer, save_model
+from rlkit.learner.networks import build_critic, build_policy, build_reference
+from rlkit.learner.optimizer import Schedule, build_optimizer
+from rlkit.learner.policy import Critic
+from rlkit.learner.precision import computing
 from rlkit.learner.ranks import Ranks
-from rlkit.learner.update import Tally, critic_backward, policy_backward
-from rlkit.recipe.schema import GrpoStage, PpoStage, RlStage
-from rlkit.recipe.schema import Learner as LearnerKeys
+from rlkit.learner.spec import LearnerSpec, UpdateReport
+from rlkit.learner.update import Balance, Tally, critic_backward, policy_backward, update_balance
+from rlkit.recipe.schema import GrpoStage, PpoStage
+from rlkit.recipe.schema import Optimizer as OptimizerKeys
 from rlkit.records import Sample, ScoredGroup, TrainBatch
-
-
-@dataclass(frozen=True)
-class LearnerSpec:
-    """Everything a learner is made from."""
-
-    model_path: str
-    """Folder or Hub name of the stage's start weights."""
-    stage: RlStage
-    """The algorithm's keys."""
-    keys: LearnerKeys
-    """Precision, packing, threads."""
-    temperature: float
-    """Sampling temperature: log-probs are compared at it."""
-    max_tokens: int
-    """Most tokens of a reply."""
-    threads: int
-    """CPU threads of each rank."""
-    deterministic: bool
-    """Refuse torch operations whose result depends on timing."""
-
-    @property
-    def device(self) -> str:
-        """Where the weights live."""
-        return "cuda" if self.keys.gpus else "cpu"
-
-
-@dataclass(frozen=True)
-class UpdateReport:
-    """What a step's updates did."""
-
-    metrics: dict[str, float]
-    """By name, as in metrics.jsonl."""
-    advantages: tuple[tuple[float | None, ...], ...]
-    """By group and sample, the mean over its tokens; None: the sample was in no loss."""
 
 
 class Learner:
@@ -71,26 +41,18 @@ class Learner:
         self.ranks = ranks or Ranks()
         self.steps_done = 0
         self.tokenizer = load_tokenizer(spec.model_path)
-        self.policy = self._policy(trained=True)
-        self.reference = self._policy(trained=False) if spec.stage.needs_reference else None
-        self.optimizer, self.schedule = build_optimizer(self.policy, spec.stage, num_updates=spec.stage.num_updates)
+        self.policy = build_policy(spec, self.ranks)
+        self.reference = build_reference(spec, self.ranks, self.policy) if spec.stage.needs_reference else None
+        self.optimizer, self.schedule = self._optimizer(self.policy, spec.stage)
         self.critic: Critic | None = None
         if isinstance(spec.stage, PpoStage):
             keys = spec.stage.critic
-            model = load_critic(keys.path or spec.model_path, device=spec.device)
-            self.critic = Critic(model, precision=spec.keys.precision, device=spec.device)
-            self.critic_optimizer, self.critic_schedule = build_optimizer(
-                self.critic, keys, num_updates=spec.stage.num_updates
-            )
+            self.critic = build_critic(spec, self.ranks, keys.path or spec.model_path)
+            self.critic_optimizer, self.critic_schedule = self._optimizer(self.critic, keys)
 
-    def _policy(self, *, trained: bool) -> Policy:
-        model = load_model(self.spec.model_path, device=self.spec.device)
-        model.train(trained).requires_grad_(trained)
-        if trained and self.spec.keys.activation_checkpointing:
-            model.gradient_checkpointing_enable({"use_reentrant": False})
-        return Policy(
-            model, temperature=self.spec.temperature, precision=self.spec.keys.precision, device=self.spec.device
-        )
+    def _optimizer(self, module: nn.Module, keys: OptimizerKeys) -> tuple[torch.optim.Optimizer, Schedule]:
+        kind = self.spec.keys.optimizer
+        return build_optimizer(module, keys, num_updates=self.stage.num_updates, kind=kind)
 
     # -- what the loop calls
 
@@ -101,9 +63,9 @@ class Learner:
         gathered = gather(groups, drop_equal=dynamic, mask_truncated=self.stage.mask_truncated)
         tally = Tally(self.ranks)
         batch = self._shape(self._look(gathered.batch), gathered.rewards_S, tally)
-        learning_rate = float(self.schedule.get_last_lr()[0])
+        learning_rate = self.schedule.learning_rate
         for _ in range(self.stage.passes_per_step):
-            for part in split_updates(batch, num_groups=len(groups), num_updates=self.stage.updates_per_step):
+            for part in split_updates(batch, self.stage.updates_per_step):
                 self._update(batch, part, tally)
         self.steps_done += 1
         self._refresh_reference()
@@ -120,38 +82,69 @@ class Learner:
     def logprobs_of(self, samples: Sequence[Sample]) -> list[list[float]]:
         """Log-probs of each sample's tokens under the weights as they are, in the samples' order (parity gate)."""
         batch = flatten(samples)
-        logprobs_C = self._each_token(batch, lambda row: self.policy(row).logprobs_C)
+        logprobs_C = self._each_token(batch, self.policy, lambda row: self.policy(row).logprobs_C)
         counts = [len(s.token_ids) for s in samples]
         return [part.tolist() for part in torch.split(logprobs_C, counts)]
 
     def weights(self) -> dict[str, Tensor]:
-        """Copies of the weights by their Hugging Face names, on the CPU, in the engine's dtype; tied ones once."""
-        dtype = torch.bfloat16 if self.spec.keys.precision == "bfloat16" else torch.float32
-        named = self.policy.model.named_parameters()
-        return {name: p.detach().to("cpu", dtype, copy=True) for name, p in named}
+        """Copies of the weights by their Hugging Face names, on the CPU, in the engine's dtype; tied ones once.
+
+        On rank 0; the others help gather them and have none.
+        """
+        dtype = torch.bfloat16 if self.spec.keys.dtype == "bfloat16" else torch.float32
+        weights = {}
+        for name, weight in merged_weights(self.policy.model):
+            if self.ranks.rank == 0:
+                weights[name] = weight.to("cpu", dtype, copy=True)
+        return weights
 
     def save_model(self, out: Path) -> None:
-        """Writes the model in Hugging Face format."""
-        save_model(self.policy.model, self.tokenizer, out)
+        """Writes the model in Hugging Face format, from rank 0."""
+        weights = {n: w.cpu() for n, w in merged_weights(self.policy.model) if self.ranks.rank == 0}
+        if self.ranks.rank == 0:
+            save_model(self.policy.model, self.tokenizer, out, weights)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Weights, optimizers, schedules, reference and critic: what a resume needs of the learner."""
-        return {name: part.state_dict() for name, part in self._parts().items()} | {"steps_done": self.steps_done}
+    def save_state(self, folder: Path) -> None:
+        """Writes weights, optimizers, schedules, reference, critic and random state: what a resume needs of this rank.
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes up a state that `state_dict` gave."""
-        for name, part in self._parts().items():
-            part.load_state_dict(state[name])
-        self.steps_done = state["steps_done"]
+        Every rank calls this; the folder is the same for all.
+        """
+        state = self._networks_state() | state_table.random_state(self.ranks)
+        for part, module, optimizer in self._learning():
+            state |= state_table.optimizer_state(part, module, optimizer)
+        state_table.save(state | self._counts(), folder, alone=not self.spec.keys.sharded)
 
-    def _parts(self) -> dict[str, Any]:
-        parts: dict[str, Any] = {"policy": self.policy, "optimizer": self.optimizer, "schedule": self.schedule}
-        if self.reference is not None and self.stage.reference_every is not None:
-            parts["reference"] = self.reference
+    def load_state(self, folder: Path) -> None:
+        """Takes up a state that any number of ranks wrote."""
+        state, counts = self._networks_state(), self._counts()
+        for part, module, optimizer in self._learning():
+            state |= state_table.room_for_optimizer(part, module, optimizer, folder)
+        state_table.load(state | counts, folder, alone=not self.spec.keys.sharded)
+        for _, _, optimizer in self._learning():
+            state_table.settle(optimizer)
+        state_table.load_random(self.ranks, folder)
+        self.steps_done = int(counts["steps_done"])
+        self.schedule.go_to(int(counts["updates_planned"]))
         if self.critic is not None:
-            parts |= {"critic": self.critic, "critic_optimizer": self.critic_optimizer}
-            parts["critic_schedule"] = self.critic_schedule
-        return parts
+            self.critic_schedule.go_to(self.schedule.done)
+
+    def _networks_state(self) -> state_table.State:
+        state = state_table.trained_state("policy", self.policy)
+        if self.reference is not None and self.stage.reference_every is not None:
+            state |= state_table.weights_state("reference", self.reference.named_parameters())
+        if self.critic is not None:
+            state |= state_table.trained_state("critic", self.critic)
+        return state
+
+    def _learning(self) -> Iterator[tuple[str, nn.Module, torch.optim.Optimizer]]:
+        yield "policy.optimizer", self.policy, self.optimizer
+        if self.critic is not None:
+            yield "critic.optimizer", self.critic, self.critic_optimizer
+
+    def _counts(self) -> state_table.State:
+        # The critic's schedule counts the same updates.
+        counts = {"steps_done": self.steps_done, "updates_planned": self.schedule.done}
+        return {name: torch.tensor(value) for name, value in counts.items()}
 
     # -- before the updates
 
@@ -163,27 +156,44 @@ class Learner:
             # One update: the log-probs before it are the ones it starts from, and a pass of their own would be wasted.
             several = stage.updates_per_step * stage.passes_per_step > 1
             penalised = stage.needs_reference and stage.kl_in == "reward"
-            old_C = self._each_token(batch, lambda r: self.policy(r).logprobs_C) if several or penalised else None
+            if several or penalised:
+                old_C = self._each_token(batch, self.policy, lambda row: self.policy(row).logprobs_C)
+            else:
+                old_C = None
         reference, critic = self.reference, self.critic
-        reference_C = self._each_token(batch, lambda r: reference(r).logprobs_C) if reference is not None else None
-        values_C = self._each_token(batch, critic) if critic is not None else None
+        reference_C = values_C = None
+        if reference is not None:
+            reference_C = self._each_token(batch, reference.network, lambda row: reference(row).logprobs_C)
+        if critic is not None:
+            values_C = self._each_token(batch, critic, critic)
         return replace(batch, old_logprobs_C=old_C, reference_logprobs_C=reference_C, values_C=values_C)
 
-    def _each_token(self, batch: TrainBatch, forward: Any) -> Tensor:
-        """[C] float32 on the CPU: a forward pass without gradient over every sequence of the batch."""
+    def _each_token(self, batch: TrainBatch, network: nn.Module, read: Callable[[MicroBatch], Tensor]) -> Tensor:
+        """[C] float32 on the CPU: a pass of a network without gradient over every sequence of the batch."""
         values_C = torch.zeros(len(batch.sampler_logprobs_C))
         if not batch.lengths_S:
             return values_C
-        limit = self.spec.keys.tokens_per_microbatch
-        with torch.no_grad():
-            for row in self._rows(batch, list(range(len(batch.lengths_S))), None, limit):
-                values_C[row.places_C.cpu()] = forward(row).float().cpu()
+        everyone = list(range(len(batch.lengths_S)))
+        with torch.no_grad(), self._computing(network):
+            for row in self._rows(batch, everyone, torch.ones(len(everyone))):
+                found_C = read(row).float().cpu()
+                if bool(row.weights_C.any()):  # else another rank has this row too
+                    values_C[row.places_C.cpu()] = found_C
         return self.ranks.gather_tokens(values_C)
 
-    def _rows(self, batch: TrainBatch, sequences: list[int], weights_S: Tensor | None, limit: int) -> list[MicroBatch]:
+    @contextmanager
+    def _computing(self, *networks: nn.Module | None) -> Iterator[None]:
+        """Around passes of networks; sharded ones see to their precision themselves."""
+        with ExitStack() as stack:
+            for network in networks:
+                if network is not None and not self.spec.keys.sharded:
+                    stack.enter_context(computing(network, self.spec.keys.precision))
+            yield
+
+    def _rows(self, batch: TrainBatch, sequences: list[int], weights_S: Tensor) -> list[MicroBatch]:
         rows = pack(
             batch,
-            tokens_per_microbatch=limit,
+            tokens_per_microbatch=self.spec.keys.tokens_per_microbatch,
             sequences=sequences,
             weights_S=weights_S,
             rank=self.ranks.rank,
@@ -230,12 +240,14 @@ class Learner:
             weights_S[part] = token_weights(
                 lengths_S[part], loss_mean=self.stage.loss_mean, max_tokens=self.spec.max_tokens
             )
-            rows = self._rows(batch, told, weights_S, self.spec.keys.tokens_per_microbatch)
-            for row in rows:
-                if not only_critic:
-                    policy_backward(self.policy, row, batch, self.stage, tally)
-                if self.critic is not None and critic_keys is not None:
-                    critic_backward(self.critic, row, batch, critic_keys.value_clip, tally)
+            rows = self._rows(batch, told, weights_S)
+            with self._computing(self.policy, self.critic):
+                balance = None if only_critic else self._balance(rows, sum(batch.lengths_S[s] for s in told))
+                for row in rows:
+                    if not only_critic:
+                        policy_backward(self.policy, row, batch, self.stage, tally, balance)
+                    if self.critic is not None and critic_keys is not None:
+                        critic_backward(self.critic, row, batch, critic_keys.value_clip, tally)
             if not only_critic:
                 tally.stepped(self.optimizer, self.policy, self.stage.max_grad_norm)
             if self.critic is not None and critic_keys is not None:
@@ -246,6 +258,14 @@ class Learner:
         if self.critic is not None:
             self.critic_schedule.step()
 
+    def _balance(self, rows: list[MicroBatch], num_tokens: int) -> Balance | None:
+        """What keeps a mixture's experts evenly used over an update; None for a dense model."""
+        coef, routing = self.spec.keys.router_aux_coef, self.policy.routing
+        if coef is None:
+            coef = routing.aux_coef if routing is not None else 0.0
+        with torch.no_grad():
+            return update_balance(self.policy, rows, self.ranks, coef=coef, num_tokens=num_tokens)
+
     def _tells(self, batch: TrainBatch, sequence: int) -> bool:
         """Whether a sequence can move a weight: with advantages of 0 only a KL or an entropy term does."""
         if self.stage.entropy_coef > 0 or (self.stage.needs_reference and self.stage.kl_in == "loss"):
@@ -255,7 +275,7 @@ class Learner:
     def _refresh_reference(self) -> None:
         every = self.stage.reference_every
         if self.reference is not None and every is not None and self.steps_done % every == 0:
-            self.reference.load_state_dict(self.policy.state_dict())
+            self.reference.refresh()
 
 
 def sample_advantages(

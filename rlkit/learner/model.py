@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     PreTrainedTokenizerFast,
+    logging,
     set_seed,
 )
 
@@ -86,20 +88,31 @@ def init_model(init: ModelInit, texts: Iterator[str], *, seed: int, out: Path) -
 
 def load_tokenizer(path: str) -> Any:
     """The tokenizer of a model folder or Hub name."""
-    return AutoTokenizer.from_pretrained(path)
+    try:
+        return AutoTokenizer.from_pretrained(path)
+    except (OSError, ValueError) as e:
+        raise RecipeError(f"the tokenizer of {path} cannot be loaded: {str(e).splitlines()[0]}") from e
 
 
-def load_model(path: str, *, device: str = "cpu") -> Any:
+def load_model(path: str, *, device: str = "cpu", quantization: Any = None) -> Any:
     """A causal language model in float32 (the master weights), with every dropout off.
 
     Dropout would make the learner's log-probs differ from the sampler's.
+
+    Args:
+        path: Folder or Hub name.
+        device: Where the weights go.
+        quantization: A transformers quantization config for weights that stay as they are; None: float32.
     """
+    _quiet()
+    options = {} if quantization is None else {"quantization_config": quantization, "device_map": {"": device}}
     try:
         config = AutoConfig.from_pretrained(path)
-        model = AutoModelForCausalLM.from_pretrained(path, config=config, dtype=torch.float32)
-    except (OSError, ValueError) as e:
+        model = AutoModelForCausalLM.from_pretrained(path, config=config, dtype=torch.float32, **options)
+    except (OSError, ValueError, ImportError) as e:
         raise RecipeError(f"model {path} cannot be loaded: {str(e).splitlines()[0]}") from e
-    return _without_dropout(model).to(device)
+    model = _without_dropout(model)
+    return model if quantization is not None else model.to(device)
 
 
 def load_critic(path: str, *, device: str = "cpu") -> Any:
@@ -108,6 +121,7 @@ def load_critic(path: str, *, device: str = "cpu") -> Any:
     Raises:
         RecipeError: it cannot be loaded, has another number of labels, or no head that reads single tokens.
     """
+    _quiet()
     try:
         config = AutoConfig.from_pretrained(path)
         is_classifier = any("SequenceClassification" in name for name in config.architectures or ())
@@ -125,6 +139,12 @@ def load_critic(path: str, *, device: str = "cpu") -> Any:
     return _without_dropout(model).to(device)
 
 
+def _quiet() -> None:
+    """Ends transformers' bars and reports of loading: what goes wrong is raised."""
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+
+
 def _without_dropout(model: Any) -> Any:
     for module in model.modules():
         if isinstance(module, nn.Dropout):
@@ -140,12 +160,32 @@ def context_length(path: str) -> int:
     return int(getattr(config, "max_position_embeddings", 0) or 2048)
 
 
-def save_model(model: Any, tokenizer: Any, out: Path) -> None:
-    """Writes weights, config, generation config and tokenizer to `out`, as `from_pretrained` and vLLM read them."""
+def save_model(model: Any, tokenizer: Any, out: Path, weights: Mapping[str, Tensor] | None = None) -> None:
+    """Writes weights, config, generation config and tokenizer to `out`, as `from_pretrained` and vLLM read them.
+
+    Args:
+        model: A transformers model.
+        tokenizer: Its tokenizer.
+        out: Folder, made where it is not there.
+        weights: By name, tied ones once; by default the model's own.
+    """
+    _quiet()
     out.mkdir(parents=True, exist_ok=True)
-    model.save_pretrained(out, max_shard_size="5GB")
+    if weights is not None and getattr(model, "is_quantized", False):
+        model = _skeleton(model)
+    model.save_pretrained(out, max_shard_size="5GB", state_dict=None if weights is None else dict(weights))
     tokenizer.save_pretrained(out)
     _keep_generation_end(out, tokenizer)
+
+
+def _skeleton(model: Any) -> Any:
+    """A model of the same form in float32 without weights: a quantized one would be written as such."""
+    config = copy.deepcopy(model.config)
+    del config.quantization_config
+    with torch.device("meta"):
+        plain = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    plain.generation_config = model.generation_config
+    return plain
 
 
 def _keep_generation_end(out: Path, tokenizer: Any) -> None:

@@ -1,25 +1,79 @@
 """AdamW and its schedule."""
 
+import importlib
 import math
+from typing import Any
 
 import torch
 from torch import nn
-from torch.optim.lr_scheduler import LambdaLR
 
+from rlkit.errors import RecipeError
 from rlkit.recipe.schema import Optimizer as OptimizerKeys
 
 
+class Schedule:
+    """Sets the optimizer's learning rate for the update that comes next."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer, keys: OptimizerKeys, num_updates: int) -> None:
+        self._optimizer = optimizer
+        self._keys = keys
+        self._num_updates = num_updates
+        self.done = 0
+        self.go_to(0)
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the next update."""
+        return self._keys.learning_rate * learning_rate_factor(self._keys, self.done, self._num_updates)
+
+    def step(self) -> None:
+        """One planned update is over, whether or not it changed a weight."""
+        self.go_to(self.done + 1)
+
+    def go_to(self, done: int) -> None:
+        """The place after `done` planned updates."""
+        self.done = done
+        for group in self._optimizer.param_groups:
+            group["lr"] = self.learning_rate
+
+
 def build_optimizer(
-    model: nn.Module, keys: OptimizerKeys, *, num_updates: int
-) -> tuple[torch.optim.Optimizer, LambdaLR]:
-    """AdamW (arXiv:1711.05101) with weight decay on matrices only, and the recipe's schedule over `num_updates`."""
+    model: nn.Module, keys: OptimizerKeys, *, num_updates: int, kind: str
+) -> tuple[torch.optim.Optimizer, Schedule]:
+    """AdamW (arXiv:1711.05101) with weight decay on matrices only, and the recipe's schedule over `num_updates`.
+
+    Args:
+        model: Its parameters that take gradients are learned.
+        keys: Of the stage, or of its critic.
+        num_updates: Updates of the whole stage.
+        kind: "adamw", or "adamw_8bit": its two moments in 8 bits a weight (arXiv:2110.02861), by bitsandbytes.
+
+    Raises:
+        RecipeError: bitsandbytes is not installed.
+    """
     params = [p for p in model.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in params if p.ndim >= 2], "weight_decay": keys.weight_decay},
         {"params": [p for p in params if p.ndim < 2], "weight_decay": 0.0},
     ]
-    optimizer = torch.optim.AdamW(groups, lr=keys.learning_rate, betas=keys.betas, eps=1e-8)
-    return optimizer, LambdaLR(optimizer, lambda update: learning_rate_factor(keys, update, num_updates))
+    groups = [group for group in groups if group["params"]]
+    options: dict[str, Any] = {"lr": keys.learning_rate, "betas": keys.betas, "eps": 1e-8}
+    if kind == "adamw_8bit":
+        optimizer: torch.optim.Optimizer = _bitsandbytes().AdamW8bit(groups, **options)
+    else:
+        assert kind == "adamw", kind
+        # One pass over all tensors: 2 to 9 times the loop's speed on a CPU core, to the last bit the same every time.
+        optimizer = torch.optim.AdamW(groups, fused=True, **options)
+    return optimizer, Schedule(optimizer, keys, num_updates)
+
+
+def _bitsandbytes() -> Any:
+    try:
+        return importlib.import_module("bitsandbytes.optim")
+    except ImportError as e:
+        raise RecipeError(
+            f"learner.optimizer=adamw_8bit needs the package bitsandbytes ({e}): install it, or set adamw"
+        ) from e
 
 
 def learning_rate_factor(keys: OptimizerKeys, update: int, num_updates: int) -> float:

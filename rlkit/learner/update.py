@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -10,13 +12,60 @@ from torch import Tensor, nn
 from rlkit.algorithm.batch import MicroBatch
 from rlkit.algorithm.divergence import correction_weights, importance_ratio, kl_estimate
 from rlkit.algorithm.loss import cispo_loss, clipped_policy_loss, value_loss
+from rlkit.algorithm.router import balance_loss, expert_counts, load_metrics
+from rlkit.errors import RecipeError
 from rlkit.learner.policy import Critic, Policy
 from rlkit.learner.ranks import Ranks
+from rlkit.learner.shard import whole
 from rlkit.recipe.schema import RlStage
 from rlkit.records import TrainBatch
 
 
-def policy_backward(policy: Policy, row: MicroBatch, batch: TrainBatch, stage: RlStage, tally: Tally) -> None:
+@dataclass(frozen=True)
+class Balance:
+    """What the load-balancing loss of a micro-batch needs to know of its whole update."""
+
+    coef: float
+    """Weight of the loss."""
+    shares_LE: Tensor
+    """[L, E] share of the update's choices that fell on each expert."""
+    num_tokens: int
+    """Tokens of the update, prompts included."""
+
+    def loss(self, router_logits: Sequence[Tensor]) -> Tensor:
+        """The sum over layers, weighed; of this micro-batch's tokens."""
+        layers = zip(router_logits, self.shares_LE, strict=True)
+        losses = [balance_loss(logits_TE, shares_E, num_tokens=self.num_tokens) for logits_TE, shares_E in layers]
+        return self.coef * torch.stack(losses).sum()
+
+
+def update_balance(
+    policy: Policy, rows: Sequence[MicroBatch], ranks: Ranks, *, coef: float, num_tokens: int
+) -> Balance | None:
+    """Counts the experts' use over an update in a pass without gradient; None: dense, or nothing weighs it."""
+    if policy.routing is None or coef == 0:
+        return None
+    counts_LE = sum(row_counts(policy, row, policy(row, only_routers=True).router_logits) for row in rows)
+    assert isinstance(counts_LE, Tensor)
+    counts_LE = ranks.sum(counts_LE)
+    return Balance(coef, counts_LE / counts_LE.sum(-1, keepdim=True), num_tokens)
+
+
+def row_counts(policy: Policy, row: MicroBatch, router_logits: Sequence[Tensor]) -> Tensor:
+    """[L, E] how often a row's tokens chose each expert, on the CPU; 0 for a row that only keeps ranks in step."""
+    assert policy.routing is not None
+    if not router_logits:
+        raise RecipeError(
+            f"{type(policy.model).__name__} has experts but does not tell what its routers say, so their balance can "
+            "neither be kept nor reported: rlkit cannot train it"
+        )
+    counts_LE = torch.stack([expert_counts(logits_TE, policy.routing.top_k) for logits_TE in router_logits])
+    return counts_LE.cpu() * bool(row.weights_C.any())
+
+
+def policy_backward(
+    policy: Policy, row: MicroBatch, batch: TrainBatch, stage: RlStage, tally: Tally, balance: Balance | None = None
+) -> None:
     """Adds one micro-batch's gradient of the policy's loss."""
     outputs = policy(row)
     logprobs_C, entropy_C = outputs.logprobs_C, outputs.entropy_C
@@ -46,10 +95,15 @@ def policy_backward(policy: Policy, row: MicroBatch, batch: TrainBatch, stage: R
     else:
         kl_C = kl_estimate(logprobs_C, row.of(batch.reference_logprobs_C), stage.kl)
         if stage.kl_in == "loss":
-            loss_C = loss_C + stage.kl_coef * kl_C
+            loss_C = loss_C + stage.kl_coef * (kl_C * ratio_C if stage.kl_weighted else kl_C)
     loss_C = loss_C - stage.entropy_coef * entropy_C
     loss = (loss_C * row.weights_C).sum()
-    torch.autograd.backward(loss)
+    router_loss = loss.new_zeros(())
+    if balance is not None:
+        router_loss = balance.loss(outputs.router_logits) * bool(row.weights_C.any())
+    torch.autograd.backward(loss + router_loss)
+    if policy.routing is not None:
+        tally.router_row(row_counts(policy, row, outputs.router_logits), router_loss)
     tally.policy_row(
         row,
         loss=loss,
@@ -88,6 +142,8 @@ class Tally:
         self._critic_norms: list[float] = []
         self._samples = self._tokens = 0
         self._explained: float | None = None
+        self._expert_counts: Tensor | None = None
+        self._router_loss = torch.zeros((), dtype=torch.float64)
 
     def policy_row(
         self,
@@ -109,6 +165,11 @@ class Tally:
         if bool(counted_C.any()):
             peaks = torch.stack([x.detach()[counted_C].double().max().cpu() for x in (ratio, gap)])
             self._maxima = torch.maximum(self._maxima, peaks)
+
+    def router_row(self, counts_LE: Tensor, loss: Tensor) -> None:
+        """One row's use of the experts, and its part of the load-balancing loss."""
+        self._expert_counts = counts_LE if self._expert_counts is None else self._expert_counts + counts_LE
+        self._router_loss += loss.detach().double().cpu()
 
     def critic_row(self, loss: Tensor) -> None:
         """One row's loss of the critic."""
@@ -150,13 +211,17 @@ class Tally:
         if self._critic_norms:
             metrics["critic/loss"] = critic_loss / len(self._critic_norms)
             metrics["critic/grad_norm"] = sum(self._critic_norms) / len(self._critic_norms)
+        if self._expert_counts is not None:
+            load = load_metrics(self._ranks.sum(self._expert_counts))
+            metrics |= {f"learner/router_{name}": value for name, value in load.items()}
+            metrics["learner/router_loss"] = float(self._ranks.sum(self._router_loss)) / updates
         if self._explained is not None:
             metrics["critic/explained_variance"] = self._explained
         return metrics
 
 
 def _step(optimizer: torch.optim.Optimizer, module: nn.Module, max_norm: float) -> float:
-    norm = nn.utils.clip_grad_norm_(module.parameters(), max_norm)
+    norm = whole(nn.utils.clip_grad_norm_(module.parameters(), max_norm))
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return float(norm)

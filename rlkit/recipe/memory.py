@@ -48,11 +48,11 @@ def estimate_memory(recipe: Recipe, size: ModelSize) -> Memory:
     kv_cache = recipe.rollout.kv_cache_gb
     if size.parameters is None:
         return Memory(None, None, None, None, None, None, kv_cache, None)
-    width = BYTES[recipe.learner.precision]
+    width = BYTES[recipe.learner.dtype]
     reference = any(isinstance(s, RlStage) and s.needs_reference for s in recipe.stages)
     weights = 4 * size.parameters * (2 if reference else 1)
-    if recipe.learner.precision == "bfloat16":
-        weights += 2 * size.parameters  # autocast's copies
+    if recipe.learner.dtype == "bfloat16":
+        weights += 2 * size.parameters  # bfloat16 copies, autocast's or the passes' own
     gradients, optimizer = 4 * size.parameters, 8 * size.parameters
     activations = _activations(recipe, size.shape, width) if size.shape else 0.0
     engine = width * size.parameters
@@ -80,6 +80,7 @@ def _activations(recipe: Recipe, shape: ModelShape, width: int) -> float:
     layers: float = shape.num_layers * per_token
     if recipe.learner.activation_checkpointing:
         layers = shape.num_layers * shape.hidden_size + per_token
-    mask = 4.0 * tokens * tokens
-    logits = 4.0 * 4 * min(tokens, LOGITS_ROWS) * shape.vocab_size  # logits, their softmax and both gradients
+    mask = 4.0 * tokens * tokens if recipe.learner.attention in ("sdpa", "eager") else 0.0
+    # Two float32 buffers and one of the products; the output layer's gradient, summed over chunks.
+    logits: float = (8 + width) * min(tokens, LOGITS_ROWS) * shape.vocab_size + 4 * shape.vocab_size * shape.hidden_size
     return tokens * layers * width + mask + logits

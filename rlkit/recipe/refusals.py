@@ -68,10 +68,10 @@ def notes(recipe: Recipe, size: ModelSize, machine: Machine, *, threads: int) ->
 def _timed_rewards(recipe: Recipe) -> Iterator[str]:
     """A reward that depends on time is no function of the recipe."""
     efficiency = recipe.reward.parts.get("efficiency")
-    share = efficiency.arguments.get("run_time_share", 0) if efficiency is not None else 0
+    share = efficiency.arguments.get("cpu_time_share", 0) if efficiency is not None else 0
     if recipe.run.deterministic and share:
         yield (
-            f"reward.efficiency.run_time_share={share} makes rewards depend on time: set it to 0, or run.deterministic "
+            f"reward.efficiency.cpu_time_share={share} makes rewards depend on time: set it to 0, or run.deterministic "
             "to false"
         )
     for name, own in recipe.reward.own_actors.items():

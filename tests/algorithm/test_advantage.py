@@ -61,8 +61,12 @@ def test_a_single_sample_has_no_spread():
 
 def test_batch_normalisation_centres_where_asked():
     scale = 1.0 + EPS
-    assert batch_normalized(float64(1, 1, 3, 3), centre=True).tolist() == pytest.approx([-1 / scale] * 2 + [1 / scale] * 2)
-    assert batch_normalized(float64(1, 1, 3, 3), centre=False).tolist() == pytest.approx([1 / scale] * 2 + [3 / scale] * 2)
+    assert batch_normalized(float64(1, 1, 3, 3), centre=True).tolist() == pytest.approx(
+        [-1 / scale] * 2 + [1 / scale] * 2
+    )
+    assert batch_normalized(float64(1, 1, 3, 3), centre=False).tolist() == pytest.approx(
+        [1 / scale] * 2 + [3 / scale] * 2
+    )
     assert batch_normalized(float64(), centre=True).tolist() == []
 
 

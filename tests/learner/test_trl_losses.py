@@ -6,7 +6,7 @@ import torch
 from rlkit.algorithm.batch import gather
 from rlkit.algorithm.shape import compared_advantages
 from rlkit.learner.learner import Learner
-from tests.learner.test_learner import groups_of, near_policy, spec_of, taken_gradients
+from tests.learner.updates import groups_of, near_policy, spec_of, taken_gradients
 
 CASES = {
     # ours, and the same in TRL's arguments
@@ -86,7 +86,7 @@ def test_loss_and_gradient_equal_trls(tiny_model, trl_trainer, name):
     reference = None
     if learner.reference is not None:
         with torch.no_grad():
-            for p in learner.reference.model.parameters():
+            for p in learner.reference.network.model.parameters():
                 p.mul_(0.9)
         policy, learner.policy = learner.policy, learner.reference
         reference = learner.logprobs_of(samples)

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from rlkit.recipe.schema.data import Data, Evaluation, Fields, Filter, Prompt, Rows, Source, WeightedSource
 from rlkit.recipe.schema.model import Model, ModelInit
 from rlkit.recipe.schema.reward import Combine, Reward, RewardPart, Runtime
-from rlkit.recipe.schema.rollout import PARITY_LIMIT, Learner, Rollout
+from rlkit.recipe.schema.rollout import PARITY_LIMIT, Learner, Lora, Rollout
 from rlkit.recipe.schema.run import Checkpoint, Cluster, Run, Tracking
 from rlkit.recipe.schema.section import Section
 from rlkit.recipe.schema.stages import Critic, GrpoStage, Optimizer, PpoStage, RlStage, SftStage, Stage
@@ -62,7 +62,7 @@ class Recipe(Section):
     @property
     def parity_limit(self) -> float:
         """The recipe's limit or the precision's default, in nats."""
-        return self.rollout.parity_limit or PARITY_LIMIT[self.learner.precision]
+        return self.rollout.parity_limit or PARITY_LIMIT[self.learner.dtype]
 
 
 __all__ = [
@@ -77,6 +77,7 @@ __all__ = [
     "Filter",
     "GrpoStage",
     "Learner",
+    "Lora",
     "Model",
     "ModelInit",
     "Optimizer",

@@ -7,6 +7,8 @@ from pydantic import Field, model_validator
 from rlkit.recipe.schema.section import PathText, Section
 
 Mapping = Literal["plain", "gsm8k", "math", "humaneval", "mbpp"]
+TASK_KINDS = ("math", "code", "exact", "choice", "numeric")
+"""Kinds of task that the built-in accuracy part judges."""
 
 
 class Fields(Section):
@@ -21,7 +23,8 @@ class Fields(Section):
     id: str | None = None
     """Column of a stable id; by default the row's number."""
     kind: str | None = None
-    """Column that says "math" or "code"; by default told from the reference's shape."""
+    """Column that says "math", "code", "exact", "choice", "numeric" or a kind of your own (`reward.accuracy.judges`);
+    by default the source's `kind`, else told from the reference's shape: math for a text, code for an object."""
     domain: str | None = "metadata.domain"
     """Column of the domain, for filters and mixtures."""
     difficulty: str | None = "metadata.difficulty"
@@ -35,7 +38,7 @@ class Filter(Section):
     """Domains to keep."""
     difficulty: list[str | int | float] | None = None
     """Difficulties to keep."""
-    kind: list[Literal["math", "code"]] | None = None
+    kind: list[str] | None = None
     """Kinds of task to keep."""
 
 
@@ -51,6 +54,8 @@ class Source(Section):
     """A ready mapping of columns; told from the columns where it is left out."""
     fields: Fields | None = None
     """A mapping of your own instead of a ready one."""
+    kind: str | None = Field(None, min_length=1)
+    """Kind of the tasks whose row names none, such as choice."""
     filter: Filter | None = None
     """Rows to keep."""
     max_rows: int | None = Field(None, ge=1)
@@ -74,9 +79,11 @@ class Prompt(Section):
     """How a task becomes what the model sees, R1 style."""
 
     template: str = "{prompt}\n\nPut the final answer in \\boxed{{}}."
-    """Text of the user's turn for math tasks; {prompt} is the task's text, double braces stand for single ones."""
+    """Text of the user's turn; {prompt} is the task's text, double braces stand for single ones."""
     code_template: str = "{prompt}\n\nPut the program in one ```python block."
     """The same for code tasks."""
+    templates: dict[str, str] = Field(default_factory=dict)
+    """By kind: a text of its own, such as `choice: "{prompt} Answer with one letter in \\boxed{{}}."`."""
     system: str | None = None
     """System turn; none by default."""
     force_think: bool = True
@@ -84,8 +91,8 @@ class Prompt(Section):
 
     @model_validator(mode="after")
     def _templates_format(self) -> Self:
-        for name in ("template", "code_template"):
-            text = getattr(self, name)
+        texts = {"template": self.template, "code_template": self.code_template}
+        for name, text in (texts | {f"templates.{kind}": text for kind, text in self.templates.items()}).items():
             try:
                 shown = text.format(prompt="\0")
             except (KeyError, IndexError, ValueError, AttributeError) as e:
@@ -95,6 +102,10 @@ class Prompt(Section):
             if "\0" not in shown:
                 raise ValueError(f"{name} does not contain {{prompt}}")
         return self
+
+    def template_for(self, kind: str) -> str:
+        """The text for tasks of a kind."""
+        return self.templates.get(kind, self.code_template if kind == "code" else self.template)
 
 
 class Rows(Section):
@@ -107,6 +118,8 @@ class Rows(Section):
     mapping: Mapping | None = None
     """As in sources."""
     fields: Fields | None = None
+    """As in sources."""
+    kind: str | None = Field(None, min_length=1)
     """As in sources."""
     filter: Filter | None = None
     """As in sources."""
@@ -127,8 +140,8 @@ class Rows(Section):
             raise ValueError("give exactly one of data.path and data.sources")
         if self.sources is not None and not self.sources:
             raise ValueError("data.sources is empty")
-        if self.sources is not None and (self.mapping or self.fields or self.filter):
-            raise ValueError("mapping, fields and filter belong to each of data.sources here")
+        if self.sources is not None and (self.mapping or self.fields or self.kind or self.filter):
+            raise ValueError("mapping, fields, kind and filter belong to each of data.sources here")
         if self.mapping is not None and self.fields is not None:
             raise ValueError("give one of mapping and fields, not both")
         if any(not 0 < share <= 1 for share in self.domain_shares.values()) or sum(self.domain_shares.values()) > 1:
@@ -150,6 +163,7 @@ class Rows(Section):
                 split=self.split,
                 mapping=self.mapping,
                 fields=self.fields,
+                kind=self.kind,
                 filter=self.filter,
                 max_rows=self.max_rows,
             )

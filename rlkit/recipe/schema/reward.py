@@ -1,14 +1,18 @@
 """`reward`: the parts, their weights, how they combine and how they are run."""
 
 import math
+from importlib.metadata import entry_points
 from typing import Any, Literal, Self
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
+from rlkit.recipe.schema.data import TASK_KINDS
 from rlkit.recipe.schema.section import Section
 
 DEFAULT_WEIGHTS = {"accuracy": 0.40, "reasoning": 0.30, "format": 0.20, "efficiency": 0.10}
 RESERVED = ("combine", "runtime")
+JUDGE_ENTRY_POINTS = "rlkit.judges"
+"""Entry-point group of judges for further kinds of task; the name is the kind."""
 FOREIGN_STYLES = ("trl", "trl_text", "verl", "openrlhf")
 """Whose reward functions load as they are. `trl` hands over chat messages, `trl_text` plain text."""
 
@@ -187,6 +191,16 @@ class Reward(Section):
     def parts(self) -> dict[str, RewardPart]:
         """Parts by name, in the recipe's order."""
         return dict(self.__pydantic_extra__ or {})
+
+    @property
+    def kinds(self) -> frozenset[str] | None:
+        """Kinds of task that the accuracy part judges; None: any, where that part is not the built-in one."""
+        accuracy = self.parts.get("accuracy")
+        if accuracy is None or accuracy.plugin not in (None, "accuracy"):
+            return None
+        judges = accuracy.arguments.get("judges")
+        own = judges if isinstance(judges, dict) else {}
+        return frozenset({*TASK_KINDS, *map(str, own), *(e.name for e in entry_points(group=JUDGE_ENTRY_POINTS))})
 
     @property
     def own_actors(self) -> dict[str, Actors]:

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from rlkit.recipe.schema.section import Section
 
-Precision = Literal["float32", "bfloat16"]
+Dtype = Literal["float32", "bfloat16"]
 PARITY_LIMIT = {"float32": 1e-4, "bfloat16": 0.25}
 
 
@@ -60,23 +60,85 @@ class Rollout(Section):
         return ", ".join(f"{key}={getattr(self, key)}" for key, off in keys if getattr(self, key) != off)
 
 
+class Lora(Section):
+    """Low-rank adapters that learn over frozen weights (arXiv:2106.09685); the engines and the saved model get them
+    merged. A critic learns as a whole. There is no dropout: log-probs would differ from the sampler's."""
+
+    rank: int = Field(16, ge=1, le=4096)
+    """Rank of each adapter."""
+    alpha: int = Field(32, ge=1)
+    """An adapter's product is scaled by alpha / rank."""
+    target_modules: str | list[str] = "all-linear"
+    """Names of the linear layers that get an adapter, as PEFT matches them: a list of last names, or a regular
+    expression; all-linear: every one but the output layer."""
+    quantize: Literal["nf4"] | None = None
+    """nf4: the frozen weights are kept in 4 bits (QLoRA, arXiv:2305.14314) by bitsandbytes; engines and the saved model
+    get them unpacked."""
+
+
 class Learner(Section):
     """The actor that updates the weights."""
 
-    num_workers: int = Field(1, ge=1, le=1)
-    """Learner ranks."""
+    num_workers: int = Field(1, ge=1, le=4096)
+    """Learner ranks: each holds a part of the weights, gradients and optimizer state (FSDP2), and learns from its part
+    of a step. On GPUs each has one of its own."""
     threads: int | None = Field(None, ge=1, le=1024)
     """CPU threads of the learner; by default the cores here, at most 8; in deterministic runs 1."""
     gpus_per_worker: float | None = Field(None, ge=0, le=1)
     """As rollout.gpus_per_worker, at most 1."""
-    precision: Precision = "float32"
-    """float32, or bfloat16 autocast over float32 weights; the engine's dtype follows it."""
+    precision: Literal["float32", "bfloat16", "bfloat16_autocast"] = "float32"
+    """What the passes of an update compute in; weights, sums of gradients and the optimizer are float32 in each.
+    `bfloat16` works on bfloat16 copies of the weights, as the engine does; `bfloat16_autocast` only takes matrix
+    products in bfloat16: activations stay float32, which is slower and needs more memory. The engine's dtype follows."""
+    attention: Literal["auto", "packed", "sdpa", "flash_attention_2", "eager"] = "auto"
+    """How sequences packed in one row attend: `packed` sequence by sequence (on a GPU in bfloat16 by flash-attn's
+    variable-length kernel where it is installed, else torch's own), its cost the sum of squared lengths; `sdpa` and
+    `eager` with a mask of all tokens by all tokens; `flash_attention_2` as transformers uses that library. `auto` is
+    packed, or eager where the model caps its attention scores or has sinks."""
     tokens_per_microbatch: int = Field(4096, ge=1)
     """Tokens packed into one forward pass of an RL update; memory grows with it, the result does not change."""
     activation_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
+    optimizer: Literal["adamw", "adamw_8bit"] = "adamw"
+    """AdamW with its two moments in float32 (8 bytes a weight), or in 8 bits (2 bytes a weight) by bitsandbytes."""
+    lora: Lora | None = None
+    """Learn adapters instead of all weights; null: all weights."""
+    router_aux_coef: float | None = Field(None, ge=0)
+    """Weight of the load-balancing loss of a mixture of experts (arXiv:2101.03961), a sum over its layers; by default
+    the model config's own, or 0.001. 0 saves a pass without gradient in each update."""
+    cpu_offload: bool = False
+    """Keep weights, gradients and optimizer state in main memory and bring them to the GPU layer by layer: far less
+    GPU memory, slower."""
     timeout_s: float = Field(1800, gt=0)
     """Longest wait for one update, in seconds."""
+
+    @property
+    def dtype(self) -> Dtype:
+        """Of matrix products in training, and of the engines' weights."""
+        return "float32" if self.precision == "float32" else "bfloat16"
+
+    @model_validator(mode="after")
+    def _spreads(self) -> Self:
+        packed = self.lora is not None and self.lora.quantize is not None
+        if self.sharded and (packed or self.optimizer == "adamw_8bit"):
+            key = "lora.quantize" if packed else "optimizer=adamw_8bit"
+            raise ValueError(
+                f"{key} packs numbers in a way that cannot be spread over ranks or memories: leave it out, or set "
+                "num_workers to 1 and cpu_offload to false"
+            )
+        return self
+
+    @property
+    def libraries(self) -> dict[str, str]:
+        """Packages beyond rlkit's own that these keys need, and the key that does."""
+        if self.lora is not None and self.lora.quantize is not None:
+            return {"bitsandbytes": f"lora.quantize={self.lora.quantize}"}
+        return {"bitsandbytes": "optimizer=adamw_8bit"} if self.optimizer == "adamw_8bit" else {}
+
+    @property
+    def sharded(self) -> bool:
+        """Whether the networks are spread over ranks, or between GPU and main memory."""
+        return self.num_workers > 1 or self.cpu_offload
 
     @property
     def gpus(self) -> float:

@@ -30,6 +30,8 @@ class Cluster(Section):
     """Longest wait for Ray or for one actor to start, in seconds."""
     max_restarts: int = Field(3, ge=0, le=1000)
     """How often a lost rollout worker may be replaced in one RL stage."""
+    max_learner_restarts: int = Field(3, ge=0, le=1000)
+    """How often a lost learner may be started anew in one RL stage, from the newest checkpoint."""
 
 
 class Checkpoint(Section):
@@ -37,8 +39,13 @@ class Checkpoint(Section):
 
     every: int = Field(10, ge=0)
     """Steps between two checkpoints of an RL stage; 0: only when a stage ends or is stopped."""
+    every_minutes: float | None = Field(None, gt=0)
+    """Also save at the end of the first step that ends this many minutes or more after the newest checkpoint."""
     keep_last: int = Field(2, ge=1)
     """How many of the newest checkpoints stay; older ones go once a newer one is whole."""
+    keep_best: int = Field(0, ge=0)
+    """How many checkpoints stay besides for the best held-out accuracy; each evaluation inside a stage
+    (evaluation.every) that beats one of them is saved. The best one's step is in summary.json."""
 
 
 class Tracking(Section):

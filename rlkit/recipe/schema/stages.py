@@ -94,7 +94,7 @@ class RlStage(Optimizer):
     kl_in: Literal["loss", "reward"] = "loss"
     """Where the KL counts: added to the loss, or taken off the reward."""
     kl_weighted: bool = False
-    """Multiply the KL in the loss by the importance ratio, so that its gradient is that of the KL itself (DeepSeek-V3.2,
+    """Multiply the KL in the loss by the importance ratio, so that its gradient is the KL's own (DeepSeek-V3.2,
     arXiv:2512.02556)."""
     reference_every: int | None = Field(None, ge=1)
     """Steps after which the reference becomes a copy of the current weights; by default it stays."""

@@ -1,0 +1,105 @@
+"""The networks of a learner, ready to run: loaded, wrapped and spread over the ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol, TypeVar
+
+from torch import nn
+
+from rlkit.algorithm.batch import MicroBatch
+from rlkit.errors import RecipeError
+from rlkit.learner.lora import AdapterReference, add_adapters, quantization
+from rlkit.learner.model import load_critic, load_model
+from rlkit.learner.policy import Critic, Policy, TokenOutputs, routing_of
+from rlkit.learner.ranks import Ranks
+from rlkit.learner.shard import copy_weights, shard
+from rlkit.learner.spec import LearnerSpec
+
+Network = TypeVar("Network", Policy, Critic)
+
+
+class Reference(Protocol):
+    """What the KL is taken against."""
+
+    @property
+    def network(self) -> Policy:
+        """What runs."""
+
+    def __call__(self, row: MicroBatch) -> TokenOutputs:
+        """As the policy's, without gradient."""
+
+    def refresh(self) -> None:
+        """Takes the policy's weights as they are now."""
+
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Its weights."""
+
+
+class FrozenPolicy(nn.Module):
+    """A reference with weights of its own."""
+
+    def __init__(self, policy: Policy, frozen: Policy) -> None:
+        super().__init__()
+        self.network = frozen
+        self._current = list(policy.parameters())
+
+    def forward(self, row: MicroBatch) -> TokenOutputs:
+        """As the policy's."""
+        outputs: TokenOutputs = self.network(row)
+        return outputs
+
+    def refresh(self) -> None:
+        """See Reference."""
+        copy_weights(self._current, self.network.parameters())
+
+
+def build_policy(spec: LearnerSpec, ranks: Ranks, *, trained: bool = True) -> Policy:
+    """The policy, or (not trained) a copy that stays."""
+    lora = spec.keys.lora
+    model = load_model(
+        spec.model_path, device=spec.weights_device, quantization=quantization(lora, spec.keys.precision)
+    )
+    model.train(trained).requires_grad_(trained and lora is None)
+    if lora is not None:
+        add_adapters(model, lora, seed=spec.seed)
+    if trained and spec.keys.activation_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    if spec.keys.router_aux_coef is not None and routing_of(model) is None:
+        raise RecipeError(
+            f"learner.router_aux_coef={spec.keys.router_aux_coef:g} weighs a mixture of experts and {spec.model_path} "
+            "has none: leave it out"
+        )
+    policy = Policy(
+        model,
+        temperature=spec.temperature,
+        precision=spec.keys.precision,
+        device=spec.device,
+        attention=spec.keys.attention,
+    )
+    return _spread(policy, spec, ranks)
+
+
+def build_reference(spec: LearnerSpec, ranks: Ranks, policy: Policy) -> Reference:
+    """The stage's start weights, for its KL: a copy of all of them, or with adapters of those only."""
+    if spec.keys.lora is not None:
+        return AdapterReference(policy)
+    return FrozenPolicy(policy, build_policy(spec, ranks, trained=False))
+
+
+def build_critic(spec: LearnerSpec, ranks: Ranks, path: str) -> Critic:
+    """The critic, from a reward model or a language model."""
+    model = load_critic(path, device=spec.weights_device)
+    if spec.keys.activation_checkpointing:
+        model.train().gradient_checkpointing_enable({"use_reentrant": False})
+    keys = spec.keys
+    critic = Critic(model, precision=keys.precision, device=spec.device, attention=keys.attention)
+    return _spread(critic, spec, ranks)
+
+
+def _spread(network: Network, spec: LearnerSpec, ranks: Ranks) -> Network:
+    keys = spec.keys
+    if keys.sharded:
+        in_bfloat16 = keys.precision == "bfloat16"
+        shard(network, ranks, device=spec.device, cpu_offload=keys.cpu_offload, in_bfloat16=in_bfloat16)
+    return network

@@ -1,0 +1,91 @@
+"""One network over several ranks (FSDP2): each keeps a part of every weight, its gradient and its moments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch._C._distributed_c10d import TCPStore
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, MixedPrecisionPolicy, OffloadPolicy, fully_shard
+from torch.distributed.tensor import DTensor
+
+from rlkit.learner.precision import float32_names
+from rlkit.learner.ranks import Ranks
+
+
+def open_meeting(host: str, num_ranks: int, *, timeout_s: float) -> TCPStore:
+    """Where ranks find each other, served by this process on a free port (`.port`)."""
+    # The system chooses the port while binding it, so nobody can take it in between.
+    return TCPStore(host, 0, num_ranks, is_master=True, timeout=timedelta(seconds=timeout_s), wait_for_workers=False)
+
+
+def join_meeting(host: str, port: int, num_ranks: int, *, timeout_s: float) -> TCPStore:
+    """The same, as the other ranks see it."""
+    return TCPStore(host, port, num_ranks, is_master=False, timeout=timedelta(seconds=timeout_s))
+
+
+def connect(ranks: Ranks, meeting: TCPStore, *, device: str, timeout_s: float) -> None:
+    """Joins the ranks of this process's learner; no exchange between them waits longer than `timeout_s`."""
+    # Figures and per-token values are summed on the CPU, weights and gradients where they live.
+    backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
+    dist.init_process_group(
+        backend, store=meeting, rank=ranks.rank, world_size=ranks.size, timeout=timedelta(seconds=timeout_s)
+    )
+
+
+def shard(module: nn.Module, ranks: Ranks, *, device: str, cpu_offload: bool, in_bfloat16: bool) -> None:
+    """Spreads a policy's or critic's weights over the ranks, in place; to be called before its optimizer is made.
+
+    Each decoder layer is gathered for its own forward and backward pass and freed after it, the rest (embedding, last
+    norm, output layer) with the whole. Gradients are summed over the ranks, not averaged: the loss weights of every
+    micro-batch already hold the whole update's denominators. They are summed after each micro-batch: kept until the
+    last one, every rank would hold a whole gradient.
+
+    Args:
+        module: Its `model` is a transformers model, the same on every rank.
+        ranks: This process among the others; `connect` was called.
+        device: "cpu" or "cuda".
+        cpu_offload: Keep weights, gradients and moments in main memory, and step the optimizer there.
+        in_bfloat16: Gather weights as bfloat16 and run in it; gradients are summed in float32.
+    """
+    mesh = init_device_mesh(device, (ranks.size,))
+    offload = CPUOffloadPolicy() if cpu_offload else OffloadPolicy()
+    full = MixedPrecisionPolicy()
+    half = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32) if in_bfloat16 else full
+    in_full = _float32_parts(module) if in_bfloat16 else []
+    for part in [*in_full, *decoder_layers(module.model), module]:
+        precision = full if part in in_full else half
+        # The root too is freed after a forward pass: one without a backward pass (log-probs before an update) would
+        # otherwise leave gathered weights behind that the optimizer's step makes old.
+        fully_shard(part, mesh=mesh, reshard_after_forward=True, offload_policy=offload, mp_policy=precision)
+        assert isinstance(part, FSDPModule)
+        part.set_gradient_divide_factor(1.0)
+        part.set_force_sum_reduction_for_comms(True)  # gloo has no sum with a factor
+
+
+def decoder_layers(model: Any) -> list[nn.Module]:
+    """The layers that transformers itself says must stay whole."""
+    names = set(model._no_split_modules or ())
+    return [module for module in model.modules() if type(module).__name__ in names]
+
+
+def _float32_parts(module: nn.Module) -> list[nn.Module]:
+    kept = float32_names(module)
+    return [part for name, part in module.named_modules() if name.rpartition(".")[2] in kept]
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """A tensor of which this rank may hold a part, gathered; every rank must call this for the same one."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def copy_weights(source: Iterable[Tensor], target: Iterable[Tensor]) -> None:
+    """Overwrites weights with others of the same shapes, sharded the same way."""
+    with torch.no_grad():
+        for ours, theirs in zip(target, source, strict=True):
+            ours.copy_(theirs)

@@ -1,0 +1,63 @@
+"""What differs between the recipe that a run was started with and the one it is continued with. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from typing import Any
+
+HARMLESS = (
+    *("run.name", "run.dir", "checkpoint.*", "tracking.*", "cluster.*", "evaluation.every"),
+    *("rollout.num_workers", "rollout.threads", "rollout.gpus_per_worker", "rollout.timeout_s"),
+    *("rollout.parity_limit", "rollout.kv_cache_gb", "reward.runtime.*", "stages.*.timeout_s"),
+    *("learner.num_workers", "learner.threads", "learner.gpus_per_worker", "learner.cpu_offload"),
+    *("learner.timeout_s", "learner.activation_checkpointing", "learner.tokens_per_microbatch"),
+)
+"""Keys that may differ when a run is continued: deadlines, limits, placement, and what changes no number of it but by
+rounding (how many ranks or micro-batches a sum is cut into)."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """One key whose value differs."""
+
+    key: str
+    """Dotted path."""
+    old: Any
+    """As the run was started."""
+    new: Any
+    """As it is to go on."""
+
+    @property
+    def harmless(self) -> bool:
+        """Whether the run may go on with it without being told to: HARMLESS, and more steps of a stage."""
+        if fnmatch(self.key, "stages.*.steps"):
+            return isinstance(self.old, int) and isinstance(self.new, int) and self.new > self.old
+        return any(fnmatch(self.key, pattern) for pattern in HARMLESS)
+
+    def allowed(self, keys: Sequence[str]) -> bool:
+        """Whether one of the keys is this one or a section that holds it."""
+        return any(self.key == key or self.key.startswith(f"{key}.") for key in keys)
+
+    def __str__(self) -> str:
+        return f"{self.key}: {_short(self.old)} -> {_short(self.new)}"
+
+
+def find_changes(old: Any, new: Any, key: str = "") -> Iterator[Change]:
+    """Every key whose value differs, as deep as both sides have sections."""
+    if old == new:
+        return
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in (*old, *(k for k in new if k not in old)):
+            yield from find_changes(old.get(name), new.get(name), f"{key}.{name}" if key else str(name))
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        for i, (a, b) in enumerate(zip(old, new, strict=True)):
+            yield from find_changes(a, b, f"{key}.{i}")
+    else:
+        yield Change(key, old, new)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
