@@ -1,16 +1,36 @@
-"""accuracy: is the answer right? Math by exact equivalence, code by its tests."""
+"""accuracy: is the answer right? Math by exact equivalence, code by its tests, other kinds by judges of their own."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from importlib.metadata import entry_points
 from typing import Any, Literal
 
-from rlkit import Group, MathJudge, Sample, Score, Task, Verdict, extract_answer, extract_code, judge_code
+from rlkit import (
+    Group,
+    MathJudge,
+    Sample,
+    Score,
+    Task,
+    Verdict,
+    extract_answer,
+    extract_code,
+    judge_choice,
+    judge_code,
+    judge_exact,
+    judge_numeric,
+    split_reply,
+)
 
 _FAULTS = ("unparsable", "timeout", "memory", "crash")
 _MAX_EVIDENCE = 500
+_ENTRY_POINTS = "rlkit.judges"
+"""Entry-point group of judges for further kinds of task; the name is the kind."""
+
+Judge = Callable[[Task, Sample], Score]
+"""A kind's judge: its value lies in [0, 1], or is None where the reference cannot be used."""
 
 Sandbox = Literal["auto", "namespaces", "landlock", "wasm"]
 Limit = Literal["wall_s", "cpu_s", "memory_mb", "output_kb", "disk_mb", "processes"]
@@ -20,12 +40,18 @@ Rule = Literal["rel_tol", "abs_tol", "any_order", "tuples_as_lists"]
 class Accuracy:
     """1 for a right answer, 0 for a wrong one, None where the reference cannot be used.
 
+    By the task's kind: math by the math judge, code by its tests, exact by `judge_exact`, choice by `judge_choice`,
+    numeric by `judge_numeric`; what the last two cannot read goes to the math judge.
+
     Args:
         partial: pay code the share of its tests that pass; by default all or nothing, and then the first failing test
             is the last one that is run.
         math_timeout_s: longest time to judge one math answer, in seconds.
         tolerance: largest relative difference of two numbers that counts as equal; 0: exact. A task's own, in
             metadata.tolerance, comes first, as metadata.choices says what a choice letter stands for.
+        abs_tolerance: of numeric tasks, largest difference that counts as equal; metadata.abs_tolerance comes first.
+        judges: further kinds of task, each with the function that judges it, as module:function or ./file.py:function:
+            judge(task, sample) -> Score. Installed packages add kinds by the entry-point group rlkit.judges.
         unevaluated: whether an answer may leave a sum, product, integral or limit for the judge to work out.
         last_number: whether the last number of a reply counts where it marks nothing as its answer.
         sandbox: how programs are isolated: "auto" takes the strongest way that holds on the machine; "wasm" runs pure
@@ -43,6 +69,8 @@ class Accuracy:
         partial: bool = False,
         math_timeout_s: float = 5.0,
         tolerance: float = 0.0,
+        abs_tolerance: float = 0.0,
+        judges: dict[str, Callable[[Task, Sample], Score]] | None = None,
         unevaluated: bool = True,
         last_number: bool = True,
         sandbox: Sandbox = "auto",
@@ -55,6 +83,8 @@ class Accuracy:
             raise ValueError(f"math_timeout_s={math_timeout_s} must be above 0")
         if not 0 <= tolerance < 1:
             raise ValueError(f"tolerance={tolerance} must be from 0 and below 1")
+        if not 0 <= abs_tolerance < math.inf:
+            raise ValueError(f"abs_tolerance={abs_tolerance} must not be negative")
         if unsafe_no_isolation and sandbox != "auto":
             raise ValueError(f"unsafe_no_isolation and sandbox={sandbox} contradict each other: drop one of them")
         if sandbox == "wasm" and packages:
@@ -74,31 +104,69 @@ class Accuracy:
             "stop_at_failure": not partial,
         }
         self._last_number = last_number
+        self._tolerances = {"tolerance": tolerance, "abs_tolerance": abs_tolerance}
+        built_in: dict[str, Judge] = {
+            "math": self._math,
+            "code": self._code,
+            "exact": self._exact,
+            "choice": self._choice,
+            "numeric": self._numeric,
+        }
+        self._by_kind: dict[str, Judge] = built_in | {
+            kind: _in_range(kind, own) for kind, own in (judges or {}).items()
+        }
         self._judge = MathJudge(timeout_s=math_timeout_s, tolerance=tolerance, unevaluated=unevaluated)
         self._programs: dict[tuple[str, str], Verdict] = {}
 
     def score(self, group: Group) -> list[Score]:
         """One score a sample; verdicts are the judges' own."""
-        kind = group.task.kind
-        if kind == "math":
-            return [self._math(group.task, sample) for sample in group.samples]
-        if kind == "code":
-            key = json.dumps(group.task.reference, sort_keys=True, default=repr)
-            return [self._code(group.task.reference, key, sample) for sample in group.samples]
-        return [Score(None, "unscored", f"no judge for tasks of kind {kind!r}") for _ in group.samples]
+        judge = self._judge_of(group.task.kind)
+        if judge is None:
+            known = ", ".join(sorted(self._by_kind))
+            reason = f"nothing judges tasks of kind {group.task.kind!r}; there are {known}"
+            return [Score(None, "unscored", reason) for _ in group.samples]
+        return [judge(group.task, sample) for sample in group.samples]
+
+    def _judge_of(self, kind: str) -> Judge | None:
+        if kind not in self._by_kind:
+            for point in entry_points(group=_ENTRY_POINTS, name=kind):
+                self._by_kind[kind] = _in_range(kind, point.load())
+        return self._by_kind.get(kind)
 
     def _math(self, task: Task, sample: Sample) -> Score:
-        gold = str(task.reference)
         answer = extract_answer(sample.response, last_number=self._last_number)
+        return self._answered(task, answer, lambda gold, given: self._by_mathematics(task, gold, given))
+
+    def _exact(self, task: Task, sample: Sample) -> Score:
+        return self._answered(task, _plain_answer(sample.response), judge_exact)
+
+    def _choice(self, task: Task, sample: Sample) -> Score:
+        def judge(gold: str, answer: str) -> Verdict:
+            verdict = judge_choice(gold, answer, _choices(task))
+            if verdict.detail != "unparsable" or _choices(task) is None:
+                return verdict
+            return self._by_mathematics(task, gold, answer)  # an option may be a formula, and the answer its equal
+
+        return self._answered(task, _plain_answer(sample.response), judge)
+
+    def _numeric(self, task: Task, sample: Sample) -> Score:
+        def judge(gold: str, answer: str) -> Verdict:
+            own = {name: value for name in self._tolerances if (value := _number(task, name)) is not None}
+            verdict = judge_numeric(gold, answer, **(self._tolerances | own))
+            known = verdict.verdict != "unscored" and verdict.detail != "unparsable"
+            return verdict if known else self._by_mathematics(task, gold, answer)
+
+        return self._answered(task, extract_answer(sample.response, last_number=self._last_number), judge)
+
+    def _by_mathematics(self, task: Task, gold: str, answer: str) -> Verdict:
+        return self._judge.judge(gold, answer, choices=_choices(task), tolerance=_number(task, "tolerance"))
+
+    def _answered(self, task: Task, answer: str | None, judge: Callable[[str, str], Verdict]) -> Score:
+        """The score of a bare answer."""
+        gold = str(task.reference)
         if answer is None:
             return Score(0.0, "unparsable", "there is no finished answer after the thought")
-        choices, tolerance = task.metadata.get("choices"), task.metadata.get("tolerance")
-        verdict = self._judge.judge(
-            gold,
-            answer,
-            choices=choices if isinstance(choices, Mapping) else None,
-            tolerance=float(tolerance) if isinstance(tolerance, int | float) else None,
-        )
+        verdict = judge(gold, answer)
         evidence = {"gold": gold, "answer": answer[:_MAX_EVIDENCE], "detail": verdict.detail}
         if verdict.verdict == "correct":
             return Score(1.0, "correct", f"the answer is {gold}", evidence)
@@ -107,13 +175,14 @@ class Accuracy:
         name = verdict.detail if verdict.detail in _FAULTS else "wrong"
         return Score(0.0, name, f"answered {answer[:100]!r}, the gold answer is {gold!r}", evidence)
 
-    def _code(self, reference: Any, key: str, sample: Sample) -> Score:
+    def _code(self, task: Task, sample: Sample) -> Score:
         program = extract_code(sample.response)
         if program is None:
             return Score(0.0, "unparsable", "there is no finished ```python block after the thought")
+        key = json.dumps(task.reference, sort_keys=True, default=repr)
         verdict = self._programs.get((key, program))
         if verdict is None:
-            verdict = judge_code(reference, program, **self._code_settings)
+            verdict = judge_code(task.reference, program, **self._code_settings)
             # A timeout may be the machine's fault; it is judged anew each time.
             if verdict.verdict not in ("timeout", "unscored"):
                 self._programs[key, program] = verdict
@@ -125,6 +194,37 @@ class Accuracy:
         reason = f"{verdict.passed} of {verdict.total} tests passed"
         reason += f"; first failure: {verdict.detail}" if verdict.detail else ""
         return Score(value, verdict.verdict, reason, _evidence(verdict))
+
+
+def _in_range(kind: str, judge: Judge) -> Judge:
+    """A stranger's judge, held to what the other kinds' are."""
+
+    def judged(task: Task, sample: Sample) -> Score:
+        score = judge(task, sample)
+        if not isinstance(score, Score):
+            raise TypeError(f"the judge of kind {kind!r} returned {type(score).__name__}, not a Score")
+        if score.value is not None and not 0 <= score.value <= 1:
+            raise ValueError(f"the judge of kind {kind!r} returned {score.value}, not a value in [0, 1] or None")
+        return score
+
+    return judged
+
+
+def _plain_answer(response: str) -> str | None:
+    """The marked answer of a reply, or all of it where that is one line."""
+    answer = extract_answer(response, last_number=False)
+    said = (split_reply(response).answer or "").strip()
+    return answer if answer is not None or not said or "\n" in said else said
+
+
+def _choices(task: Task) -> Mapping[str, str] | None:
+    choices = task.metadata.get("choices")
+    return choices if isinstance(choices, Mapping) else None
+
+
+def _number(task: Task, name: str) -> float | None:
+    value = task.metadata.get(name)
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def _evidence(verdict: Verdict) -> dict[str, Any]:

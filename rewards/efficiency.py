@@ -1,17 +1,16 @@
-"""efficiency: what a right reply costs beside the other right replies of its group, in tokens and in run time."""
+"""efficiency: what a right reply costs beside the other right replies of its group, in tokens and in CPU time."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from rewards.lengths import Shape, falling, soft_overlong
 from rlkit import Group, Sample, Score, extract_code, judge_code
 
 _SLOW = 4.0
-"""Times the group's fastest run at which a program earns nothing for its time."""
-_NOISE_S = 0.05
-"""Run times are never told apart more finely: starting a process takes as long."""
+"""Times the CPU of the group's cheapest program at which one earns nothing for its CPU."""
+_NOISE_S = 0.01
+"""CPU seconds of a test that are never told apart: the start of a process takes about half of that."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +29,9 @@ class Efficiency:
         max_tokens: longest reply that is wanted; 0: none. Before it pay falls by DAPO's soft overlong penalty
             (arXiv:2503.14476, eq. 13), whatever the group does.
         overlong_tokens: tokens before `max_tokens` over which that penalty grows to take everything.
-        run_time_share: share of the pay of programs that their run time decides: full at the group's fastest right one,
-            nothing at four times that. Wall-clock seconds of one more run of each right program, so leave it at 0 in
-            deterministic runs.
+        cpu_time_share: share of the pay of programs that their CPU time decides: full at what the group's cheapest
+            right one takes, nothing at four times that. CPU seconds of one more run of each right program, so leave it
+            at 0 in deterministic runs.
         packages: installed packages that programs may import in that run; as the accuracy part has them.
     """
 
@@ -40,7 +39,7 @@ class Efficiency:
     shape: Shape = "linear"
     max_tokens: int = 0
     overlong_tokens: int = 0
-    run_time_share: float = 0.0
+    cpu_time_share: float = 0.0
     packages: tuple[str, ...] = ()
     needs = ("accuracy",)
 
@@ -52,8 +51,8 @@ class Efficiency:
             raise ValueError(
                 f"overlong_tokens={self.overlong_tokens} must be between 0 and max_tokens={self.max_tokens}"
             )
-        if not 0 <= self.run_time_share <= 1:
-            raise ValueError(f"run_time_share={self.run_time_share} must be between 0 and 1")
+        if not 0 <= self.cpu_time_share <= 1:
+            raise ValueError(f"cpu_time_share={self.cpu_time_share} must be between 0 and 1")
 
     def score(self, group: Group) -> list[Score]:
         """One score a sample; None where its accuracy is None."""
@@ -61,14 +60,14 @@ class Efficiency:
         right = [value is not None and value >= 1 for value in values]
         lengths = [sample.num_tokens for sample, is_right in zip(group.samples, right, strict=True) if is_right]
         free = max([self.budget, 1, *([min(lengths)] if lengths else [])])
-        timed = group.task.kind == "code" and self.run_time_share > 0
-        seconds = [self._run_time(group, s) if timed and r else None for s, r in zip(group.samples, right, strict=True)]
-        fastest = min((s for s in seconds if s is not None), default=None)
-        rows = zip(group.samples, values, seconds, strict=True)
-        return [self._one(sample.num_tokens, value, free, time, fastest) for sample, value, time in rows]
+        timed = group.task.kind == "code" and self.cpu_time_share > 0
+        cpu = [self._cpu_time(group, s) if timed and r else None for s, r in zip(group.samples, right, strict=True)]
+        least = min((seconds for seconds in cpu if seconds is not None), default=None)
+        rows = zip(group.samples, values, cpu, strict=True)
+        return [self._one(sample.num_tokens, value, free, seconds, least) for sample, value, seconds in rows]
 
     def _one(
-        self, num_tokens: int, accuracy: float | None, free: int, seconds: float | None, fastest: float | None
+        self, num_tokens: int, accuracy: float | None, free: int, cpu: float | None, least_cpu: float | None
     ) -> Score:
         if accuracy is None:
             return Score(None, "unscored", "its accuracy is not known")
@@ -76,20 +75,19 @@ class Efficiency:
             return Score(0.0, "wrong", "only right replies are paid for being short")
         value = falling(num_tokens, free, 2 * free, self.shape)
         evidence: dict[str, float] = {"num_tokens": num_tokens, "free": free}
-        if seconds is not None and fastest is not None:
-            speed = falling(seconds / fastest, 1, _SLOW)
-            value += self.run_time_share * (speed - value)
-            evidence["run_time_of_fastest"] = round(seconds / fastest, 2)
+        if cpu is not None and least_cpu is not None:
+            value += self.cpu_time_share * (falling(cpu / least_cpu, 1, _SLOW) - value)
+            evidence |= {"cpu_seconds": round(cpu, 4), "times_the_least": round(cpu / least_cpu, 2)}
         if self.max_tokens:
             value = max(0.0, value + soft_overlong(num_tokens, self.max_tokens, self.overlong_tokens))
         return Score(value, "", f"{num_tokens} tokens, {free} are free", evidence)
 
-    def _run_time(self, group: Group, sample: Sample) -> float | None:
-        """Seconds that a right program runs for on all its tests, at least 0.05; None where it did not pass again."""
+    def _cpu_time(self, group: Group, sample: Sample) -> float | None:
+        """CPU seconds of a right program on all its tests, 0.01 each at least; None where it did not pass again."""
         program = extract_code(sample.response)
         if program is None:
             return None
         verdict = judge_code(group.task.reference, program, packages=self.packages)
         if verdict.verdict != "pass":
             return None
-        return max(_NOISE_S, math.fsum(test["seconds"] for test in verdict.tests))
+        return max(_NOISE_S * verdict.total, verdict.cpu_seconds)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from rewards.language import one_language
 from rewards.reasoning_code import compare_plan
 from rewards.reasoning_math import agreement, find_steps
 from rewards.repetition import originality
-from rlkit import Group, Score, extract_answer, extract_code, split_reply
+from rlkit import Group, Score, Task, extract_answer, extract_code, split_reply
 
 _STEP_DECAY = 0.3
 """n steps earn 1 - 0.3^n: 0.7, 0.91, 0.97, ..."""
@@ -46,22 +46,22 @@ class Reasoning:
     def score(self, group: Group) -> list[Score]:
         """One score a sample."""
         rule = _code if group.task.kind == "code" else _math
-        return [self._one(rule, sample.response, group.task.prompt) for sample in group.samples]
+        return [self._one(rule, sample.response, group.task) for sample in group.samples]
 
-    def _one(self, rule: Callable[[str, str, str], Score], response: str, prompt: str) -> Score:
+    def _one(self, rule: Callable[[str, str, Task], Score], response: str, task: Task) -> Score:
         reply = split_reply(response)
         if reply.thought is None or reply.answer is None or not reply.thought.strip():
             return Score(0.0, "no_thought", "there is no finished thought")
-        score = rule(reply.thought, response, prompt)
+        score = rule(reply.thought, response, task)
         if not score.value:
             return score
-        clean = originality(reply.thought) * one_language(reply.thought, prompt)
+        clean = originality(reply.thought) * one_language(reply.thought, task.prompt)
         reason = score.reason + ("" if clean > 0.9 else "; it repeats itself or mixes languages")
         return Score(round(score.value * clean, 6), "", reason, {**score.evidence, "clean": round(clean, 6)})
 
 
-def _math(thought: str, response: str, prompt: str) -> Score:
-    answer = extract_answer(response)
+def _math(thought: str, response: str, task: Task) -> Score:
+    prompt, answer = task.prompt, _meant(extract_answer(response), task)
     steps = find_steps(thought, prompt, answer)
     if not steps.used and len(_own_words(thought, prompt)) < _MIN_WORDS:
         return Score(0.0, "no_steps", "the thought states no step and says nothing of its own")
@@ -81,8 +81,17 @@ def _math(thought: str, response: str, prompt: str) -> Score:
     return Score(value, "", reason, evidence)
 
 
-def _code(thought: str, response: str, prompt: str) -> Score:
-    program = extract_code(response)
+def _meant(answer: str | None, task: Task) -> str | None:
+    """What an answer says: of a choice's letter the option's text, since that is what the thought works out."""
+    choices = task.metadata.get("choices")
+    if task.kind != "choice" or answer is None or not isinstance(choices, Mapping):
+        return answer
+    letter = re.fullmatch(r"\W*([A-Za-z0-9])\W*", answer)
+    return str(choices.get(letter[1].upper(), answer)) if letter else answer
+
+
+def _code(thought: str, response: str, task: Task) -> Score:
+    prompt, program = task.prompt, extract_code(response)
     if program is None or not program.strip():
         return Score(0.0, "no_program", "there is no program for the thought to plan")
     own = _own_words(thought, prompt)

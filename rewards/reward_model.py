@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 
 from rlkit import Group, Score, SequenceModel
 
@@ -12,7 +13,10 @@ _MAX_STEPS = 32
 
 
 class RewardModel:
-    """sigmoid(logit) of a sequence-classification model for each reply, in [0, 1]; its groups are scored in batches.
+    """sigmoid(logit) of a sequence-classification model for each reply, in [0, 1], in batches.
+
+    Give it processes of its own, `actors: {gpus: 1}`: there its batches hold replies of several groups, and it sees a
+    GPU.
 
     A reply that is too long for the model earns 0: were it cut, what is cut off could be anything.
 
@@ -37,11 +41,20 @@ class RewardModel:
         self._model = SequenceModel(path, max_tokens=max_tokens, tokens_per_batch=tokens_per_batch, device=device)
         self._per_step = per_step
 
+    def start(self) -> None:
+        """Loads the model."""
+        self._model.start()
+
     def score(self, group: Group) -> list[Score]:
         """One score a sample."""
-        texts = [_prefixes(s.response) if self._per_step else [s.response] for s in group.samples]
-        logits = iter(self._model.score([(group.task.prompt, text) for some in texts for text in some]))
-        return [_score([next(logits) for _ in some]) for some in texts]
+        return self.score_groups([group])[0]
+
+    def score_groups(self, groups: Sequence[Group]) -> list[list[Score]]:
+        """One score a sample, the replies of all groups in the same batches."""
+        texts = [[_prefixes(s.response) if self._per_step else [s.response] for s in g.samples] for g in groups]
+        pairs = [(g.task.prompt, text) for g, own in zip(groups, texts, strict=True) for some in own for text in some]
+        logits = iter(self._model.score(pairs))
+        return [[_score([next(logits) for _ in some]) for some in own] for own in texts]
 
 
 def _score(logits: list[float | None]) -> Score:

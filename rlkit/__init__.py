@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rlkit.verify.code import judge_code
     from rlkit.verify.extract import extract_answer, extract_code, find_boxes, find_code_blocks, split_reply
     from rlkit.verify.math import MathJudge, judge_math
+    from rlkit.verify.plain import judge_choice, judge_exact, judge_numeric
 
 _JUDGES = {
     "SequenceModel": "rlkit.scoring.sequence_model",
@@ -24,6 +25,9 @@ _JUDGES = {
     "find_relations": "rlkit.verify.arithmetic",
     "MathJudge": "rlkit.verify.math",
     "judge_math": "rlkit.verify.math",
+    "judge_choice": "rlkit.verify.plain",
+    "judge_exact": "rlkit.verify.plain",
+    "judge_numeric": "rlkit.verify.plain",
     "judge_code": "rlkit.verify.code",
     "extract_answer": "rlkit.verify.extract",
     "extract_code": "rlkit.verify.extract",
@@ -48,8 +52,11 @@ __all__ = [
     "find_boxes",
     "find_code_blocks",
     "find_relations",
+    "judge_choice",
     "judge_code",
+    "judge_exact",
     "judge_math",
+    "judge_numeric",
     "split_reply",
 ]
 __version__ = "0.1.0"

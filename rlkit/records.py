@@ -24,13 +24,15 @@ class Task:
     id: str
     """Unique within a run; names the source and the row."""
     kind: str
-    """What judges it: "math" or "code"."""
+    """What judges it: "math", "code", "exact", "choice", "numeric" or a kind that a plugin adds."""
     prompt: str
     """The user's words, before the prompt template and the chat template."""
     reference: Any
-    """math: the gold answer as text; code: {"mode", "entry_point", "tests" | "test_code"} (see rlkit.verify.code)."""
+    """math, exact, choice, numeric: the gold answer as text; code: {"mode", "entry_point", "tests" | "test_code"} (see
+    rlkit.verify.code); a plugin's kind: what its judge takes."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    """Free columns; "domain" and "difficulty" are understood by filters and mixtures."""
+    """Free columns; "domain" and "difficulty" are understood by filters and mixtures, "choices", "tolerance" and
+    "abs_tolerance" by the accuracy part."""
 
 
 @dataclass(frozen=True)
@@ -87,13 +89,15 @@ class Verdict:
     total: int = 0
     """Code: tests run."""
     tests: tuple[Mapping[str, Any], ...] = ()
-    """Code: {"verdict", "seconds", "detail"} of each test, in order."""
+    """Code: {"verdict", "seconds", "cpu_seconds", "detail"} of each test, in order."""
     hidden_passed: int = 0
     """Code: tests passed of those that are held back: no part of the verdict, of passed, total or tests."""
     hidden_total: int = 0
     """Code: tests held back."""
     tier: str = ""
     """Code: what isolated the program; empty where none ran."""
+    cpu_seconds: float = 0.0
+    """Code: CPU that the program took on all its tests, the start of each process included."""
 
 
 @dataclass(frozen=True)

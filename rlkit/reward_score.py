@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections import Counter, deque
-from collections.abc import Iterator
+from collections import Counter, defaultdict, deque
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rlkit.data.kinds import check_kind, check_task
+from rlkit.data.rows import RowError
 from rlkit.errors import DataError, RlkitError, ScoringError
 from rlkit.recipe.load import LoadedRecipe
 from rlkit.recipe.schema import Reward
 from rlkit.records import Group, Sample, ScoredGroup, Task
+from rlkit.scoring.combine import PluginTraceback
 from rlkit.scoring.process import LocalPool
 from rlkit.verify_cli import Row, read_rows
 
@@ -32,9 +35,20 @@ class _Tally:
     rewards: list[float] = field(default_factory=list)
     unscored: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
+    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    traceback: str = ""
+    """The last one of a plugin."""
+
+    def event(self, kind: str, text: str) -> None:
+        if kind == "plugin_error":
+            self.traceback = text
+        else:
+            print(f"replaced: {text}", file=sys.stderr)
 
     def add(self, group: ScoredGroup) -> None:
         self.rewards += [reward for reward in group.rewards if reward is not None]
+        for name, seconds in group.seconds.items():
+            self.seconds[name] += seconds
         for i, reward in enumerate(group.rewards):
             if reward is None:
                 self.unscored += 1
@@ -54,7 +68,12 @@ class _Tally:
         mean = f", mean reward {sum(self.rewards) / len(self.rewards):.4f}" if self.rewards else ""
         missing = f", {self.unscored} unscored ({_counted(self.reasons)})" if self.unscored else ""
         seconds = time.monotonic() - self.began
-        return f"{len(self.rewards)} of {self.total} samples scored in {seconds:.1f} s{mean}{missing}"
+        return f"{len(self.rewards)} of {self.total} samples scored in {seconds:.1f} s{mean}{missing}{self._times()}"
+
+    def _times(self) -> str:
+        """What each part took, the slowest first."""
+        each = sorted(self.seconds.items(), key=lambda item: -item[1])
+        return "\nms a sample: " + ", ".join(f"{name} {1e3 * s / self.total:.2f}" for name, s in each)
 
 
 def score_file(loaded: LoadedRecipe, source: Path, out: Path, workers: int) -> int:
@@ -68,12 +87,12 @@ def score_file(loaded: LoadedRecipe, source: Path, out: Path, workers: int) -> i
         PluginError: a plugin cannot be built.
         ScoringError: more samples than `reward.runtime.max_unscored` allows have no score, or the reward keeps dying.
     """
-    sizes = _check(source)
+    sizes = _check(source, loaded.recipe.reward.kinds)
     if not sizes:
         raise DataError(f"{source}: holds no rows")
     reward = _with_workers(loaded.recipe.reward, min(workers, len(sizes)))
     tally = _Tally(sum(sizes.values()))
-    pool = LocalPool(reward, loaded.base_dir, on_event=lambda _, text: print(f"replaced: {text}", file=sys.stderr))
+    pool = LocalPool(reward, loaded.base_dir, on_event=tally.event)
     try:
         _write(pool, source, sizes, out, tally)
     finally:
@@ -84,7 +103,8 @@ def score_file(loaded: LoadedRecipe, source: Path, out: Path, workers: int) -> i
         raise ScoringError(
             f"{tally.unscored} of {tally.total} samples could not be scored ({_counted(tally.reasons)}), more than "
             f"reward.runtime.max_unscored={most:g} allows"
-        )
+            + ("; --debug shows the last traceback" if tally.traceback else "")
+        ) from (PluginTraceback(tally.traceback) if tally.traceback else None)
     return 0
 
 
@@ -127,8 +147,11 @@ def _groups(source: Path, sizes: dict[str, int], order: deque[int]) -> Iterator[
             yield numbers[key], _group(waiting.pop(key))
 
 
-def _check(source: Path) -> dict[str, int]:
+def _check(source: Path, kinds: Collection[str] | None) -> dict[str, int]:
     """Rows of each group.
+
+    Args:
+        kinds: of task that the reward judges; None: any.
 
     Raises:
         DataError: naming the row and what is wrong with it.
@@ -138,6 +161,11 @@ def _check(source: Path) -> dict[str, int]:
     for number, row in read_rows(source):
         where = f"{source}:{number}"
         _check_row(row, where)
+        try:
+            check_kind(row["kind"], kinds)
+            _group([row])
+        except RowError as e:
+            raise DataError(f"{where}: {e}") from e
         key = _key(number, row)
         sizes[key] += 1
         asked = hash(json.dumps([row["kind"], row["prompt"], row["reference"]], sort_keys=True))
@@ -175,7 +203,8 @@ def _key(number: int, row: Row) -> str:
 def _group(rows: list[Row]) -> Group:
     first = rows[0]
     name = first.get("group") if first.get("group") is not None else first.get("id")
-    task = Task(str(name), first["kind"], first["prompt"], first["reference"], first.get("metadata", {}))
+    reference, metadata = check_task(first["kind"], first["reference"], first.get("metadata", {}))
+    task = Task(str(name), first["kind"], first["prompt"], reference, metadata)
     return Group(task, tuple(_sample(row) for row in rows))
 
 

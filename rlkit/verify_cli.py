@@ -180,6 +180,7 @@ def _judge_code_row(row: Row, tier: Any, packages: list[str]) -> Row:
         "total": verdict.total,
         "tests": [dict(test) for test in verdict.tests],
         "seconds": verdict.seconds,
+        "cpu_seconds": verdict.cpu_seconds,
         "tier": verdict.tier,
     }
     if verdict.verdict == "unscored":

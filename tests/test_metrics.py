@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from dataclasses import replace
 
 import pytest
 
@@ -27,6 +28,11 @@ def test_a_steps_figures():
     assert (found["samples"], found["samples/unscored"], found["samples/cut_at_max_tokens"]) == (4, 1, 0.5)
     assert found["samples/tokens"] == 60
     assert (found["verdicts/accuracy/correct"], found["verdicts/accuracy/wrong"]) == (2, 1)
+
+
+def test_the_time_of_a_part_is_what_all_groups_took():
+    groups = [replace(group(1.0), seconds={"accuracy": 0.5}), replace(group(0.0), seconds={"accuracy": 0.25})]
+    assert reward_metrics(groups)["time/reward/accuracy"] == 0.75
 
 
 def test_wilsons_interval():

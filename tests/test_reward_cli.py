@@ -1,6 +1,7 @@
 """`rlkit reward` by the real command: score a file, test a plugin, start a new one."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -41,9 +42,24 @@ class Changes:
     def score(self, group):
         return [Score(time.perf_counter() % 1) for _ in group.samples]
 
+class Together:
+    def score(self, group):
+        return [Score(1.0) for _ in group.samples]
+
+    def score_groups(self, groups):
+        return [[Score(1.0 / len(groups)) for _ in group.samples] for group in groups]
+
 class Fragile:
     def score(self, group):
         return [Score(float(len(s.response.encode()))) for s in group.samples]
+"""
+
+
+JUDGES = """
+from rlkit import Score
+
+def by_length(task, sample):
+    return Score(float(len(sample.response) == task.reference["length"]), "counted")
 """
 
 
@@ -91,6 +107,40 @@ def test_a_file_is_scored_with_the_default_reward(folder):
     assert out[0]["reward"] > 0.6 > 0.4 > out[1]["reward"]
     assert "4 of 4 samples scored" in done.stderr
     assert done.stdout == ""
+
+
+def test_every_kind_of_task_is_judged_also_a_plugins_own(folder):
+    (folder / "judges.py").write_text(JUDGES)
+    own = {"accuracy": {"judges": {"length": "./judges.py:by_length"}}}
+    (folder / "kinds.yaml").write_text(yaml.safe_dump(RECIPE | {"reward": own}))
+    city = {"kind": "choice", "prompt": "Which?", "reference": "Paris", "metadata": {"choices": ["Rome", "Paris"]}}
+    rows = [
+        {"id": 0, "kind": "exact", "prompt": "Capital?", "reference": "Paris", "response": "<think>x</think>paris."},
+        {"id": 1, **city, "response": "<think>x</think>\\boxed{B}"},
+        {"id": 2, **city, "response": "<think>x</think>\\boxed{A}"},
+        {"id": 3, "kind": "numeric", "prompt": "g?", "reference": "9.81", "response": "<think>x</think>\\boxed{9.8}"}
+        | {"metadata": {"abs_tolerance": 0.05}},
+        {"id": 4, "kind": "length", "prompt": "?", "reference": {"length": 3}, "response": "abc"},
+    ]
+    done, out = score(folder, rows, "kinds.yaml")
+    assert done.returncode == 0, done.stderr
+    assert [row["parts"]["accuracy"]["value"] for row in out] == [1, 1, 0, 1, 1]
+    assert [row["parts"]["accuracy"]["verdict"] for row in out] == ["correct", "correct", "wrong", "correct", "counted"]
+    assert "ms a sample: " in done.stderr
+
+
+def test_the_last_traceback_of_a_plugin_is_shown_on_demand(folder):
+    only = dict.fromkeys(("accuracy", "reasoning", "format", "efficiency"))
+    (folder / "fragile.yaml").write_text(
+        yaml.safe_dump(RECIPE | {"reward": {**only, "fragile": {"plugin": "./plugin.py:Fragile", "weight": 1}}})
+    )
+    rows = [{"id": i, **SUM, "response": "\ud800"} for i in range(3)]
+    done, out = score(folder, rows, "fragile.yaml")
+    assert (done.returncode, len(out)) == (1, 3)
+    assert done.stderr.splitlines()[-1].endswith("--debug shows the last traceback")
+    assert "Traceback" not in done.stderr
+    done, _ = score(folder, rows, "fragile.yaml", "--debug")
+    assert re.search(r'plugin.py", line \d+, in score\n.*\n(.*\n)*UnicodeEncodeError', done.stderr)
 
 
 def test_rows_of_a_group_are_scored_together_wherever_they_stand(folder):
@@ -141,6 +191,8 @@ def test_a_reward_that_fails_too_often_fails_the_command_after_all_lines(folder)
         ({"response": 7}, "in.jsonl:2: response is missing, or no text"),
         ({"num_tokens": -1}, "in.jsonl:2: num_tokens must be a whole number from 0, got -1"),
         ({"token_ids": "12"}, "in.jsonl:2: token_ids must be a list of whole numbers"),
+        ({"kind": "maths"}, 'in.jsonl:2: nothing judges tasks of kind "maths" (did you mean "math"?)'),
+        ({"kind": "numeric", "reference": "x"}, "in.jsonl:2: the reference 'x' of a task of kind numeric is no number"),
         ({"group": []}, "in.jsonl:2: group must be a text or a number"),
         ({"group": "g", "prompt": "Another"}, "has another kind, prompt or reference than in line 1"),
     ],
@@ -201,6 +253,7 @@ def test_the_recipes_arguments_are_used_and_totals_are_shown(folder):
     ("cls", "check", "text"),
     [
         ("Changes", "same score twice", "asked again, it says otherwise"),
+        ("Together", "several groups", "with other groups in the same call, it says otherwise: 1.0 became 0."),
         ("Fragile", "hostile: broken unicode", "raised UnicodeEncodeError"),
     ],
 )

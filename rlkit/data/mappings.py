@@ -2,42 +2,42 @@
 
 from __future__ import annotations
 
-import ast
-import builtins
 import json
-import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import Any
 
-from rlkit.data.cases import called_functions, cases_of, check_body, check_code_reference, helpers_of, turn_asserts
-from rlkit.data.read import type_name
+from rlkit.data.cases import check_code_reference, turn_asserts
+from rlkit.data.code_mappings import humaneval, mbpp
+from rlkit.data.columns import Columns, Draft, column, gold_text, id_of, text_of
 from rlkit.data.rows import RowError
 from rlkit.recipe.schema import Fields, Source
-
-Columns = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Draft:
-    """What a mapping finds in a row; what a row lacks is None."""
-
-    prompt: str
-    kind: str = "math"
-    reference: Any = None
-    response: str | None = None
-    id: str | None = None
-    metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
 def mapping_for(source: Source, columns: Columns) -> Callable[[Columns], Draft] | None:
     """The source's mapping, told from the columns where the recipe names none; None where they do not tell."""
     if source.fields is not None:
         fields = source.fields
-        return lambda row: from_fields(row, fields, fields.model_fields_set)
+        return lambda row: from_fields(row, fields, fields.model_fields_set, source.kind)
     name = source.mapping or detect(columns)
-    return READY[name] if name else None
+    if name == "plain":
+        return lambda row: plain(row, source.kind)
+    return _of_kind(READY[name], source.kind) if name else None
+
+
+def _of_kind(mapping: Callable[[Columns], Draft], kind: str | None) -> Callable[[Columns], Draft]:
+    """A mapping whose tasks, where they are of kind math, are of another kind."""
+
+    def mapped(row: Columns) -> Draft:
+        draft = mapping(row)
+        if kind is None or kind == draft.kind:
+            return draft
+        if draft.kind == "code":
+            raise RowError(f"data.kind is {kind} and the row is a task of kind code")
+        return replace(draft, kind=kind)
+
+    return mapped
 
 
 def detect(columns: Columns) -> str | None:
@@ -83,7 +83,7 @@ def math_mapping(row: Columns) -> Draft:
         prompt=text_of(row, "problem"),
         reference=given,
         response=_reply(solution, given) if solution else None,
-        id=_id(row.get("unique_id")),
+        id=id_of(row.get("unique_id")),
         metadata=metadata,
     )
 
@@ -106,52 +106,12 @@ def last_boxed(text: str) -> str | None:
     return None
 
 
-def humaneval(row: Columns) -> Draft:
-    """HumanEval: cases where `check` holds nothing but equalities of literals, else its code as it is."""
-    prompt, test, entry_point = (text_of(row, name) for name in ("prompt", "test", "entry_point"))
-    tree = _parse(test, "test")
-    body = check_body(tree)
-    found = cases_of(body, "candidate") if body else None
-    # Cases are judged from outside the candidate's process; test code has to run beside the candidate.
-    if found:
-        reference = {"mode": "function", "entry_point": entry_point, "tests": found[1]}
-    else:
-        parts = (helpers_of(prompt, entry_point), test, f"check({entry_point})")
-        code = "\n\n".join(part.strip("\n") for part in parts if part.strip())
-        reference = {"mode": "asserts", "entry_point": entry_point, "test_code": code + "\n"}
-    asked = f"Complete this Python function. Give the whole program.\n\n```python\n{prompt.strip()}\n```"
-    return Draft(asked, "code", reference, id=_id(row.get("task_id")), metadata={"domain": "humaneval"})
+def plain(row: Columns, kind: str | None = None) -> Draft:
+    """Columns prompt, reference and response; id, kind, domain and difficulty are taken where they are.
 
-
-def mbpp(row: Columns) -> Draft:
-    """MBPP: `test_list` of asserts; the first one is shown, since it alone tells the function's name."""
-    tests = row.get("test_list")
-    if not isinstance(tests, list) or not tests or not all(isinstance(t, str) for t in tests):
-        raise RowError("column test_list is not a list of asserts with at least one in it")
-    prompt = text_of(row, "text" if row.get("text") is not None else "prompt")
-    setup = [row.get("test_setup_code") or "", *(row.get("test_imports") or [])]
-    code = "\n".join(part for part in (*setup, *tests) if str(part).strip())
-    found = cases_of(_parse(code, "test_list").body, None)
-    reference: dict[str, Any]
-    if found:
-        reference = {"mode": "function", "entry_point": found[0], "tests": found[1]}
-    else:
-        names = [n for n in called_functions("\n".join(tests)) if not hasattr(builtins, n)]
-        reference = {"mode": "asserts", "test_code": code + "\n"}
-        reference.update({"entry_point": names[0]} if names else {})
-    asked = f"{prompt.strip()}\n\nYour code must pass this test:\n{tests[0].strip()}"
-    return Draft(asked, "code", reference, id=_id(row.get("task_id")), metadata={"domain": "mbpp"})
-
-
-def _parse(code: str, column: str) -> ast.Module:
-    try:
-        return ast.parse(code)
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as e:
-        raise RowError(f"column {column} is not Python ({e})") from e
-
-
-def plain(row: Columns) -> Draft:
-    """Columns prompt, reference and response; id, kind, domain and difficulty are taken where they are."""
+    Args:
+        kind: of a row without that column.
+    """
     fields = Fields(
         reference="reference" if "reference" in row or "response" not in row else None,
         response="response" if "response" in row else None,
@@ -160,7 +120,7 @@ def plain(row: Columns) -> Draft:
         domain="domain" if "domain" in row else "metadata.domain",
         difficulty="difficulty" if "difficulty" in row else "metadata.difficulty",
     )
-    return from_fields(row, fields, set())
+    return from_fields(row, fields, set(), kind)
 
 
 READY: dict[str, Callable[[Columns], Draft]] = {
@@ -172,22 +132,19 @@ READY: dict[str, Callable[[Columns], Draft]] = {
 }
 
 
-def from_fields(row: Columns, fields: Fields, named: set[str]) -> Draft:
+def from_fields(row: Columns, fields: Fields, named: set[str], source_kind: str | None = None) -> Draft:
     """A row by the user's own columns.
 
     Args:
         named: the keys of `fields` that the user wrote: the columns of domain and difficulty may be missing otherwise.
+        source_kind: of a row where `fields` names no kind.
     """
-    reference, kind = None, None
-    if fields.reference is not None:
-        reference = _reference(column(row, fields.reference))
-    if fields.kind is not None:
-        kind = column(row, fields.kind)
-        if kind not in ("math", "code"):
-            raise RowError(f'kind is {json.dumps(kind, default=str)}, not "math" or "code"')
-    told = "code" if isinstance(reference, dict) else "math"
-    if kind and reference is not None and kind != told:
-        raise RowError(f"kind is {kind} and the reference is {'an object' if told == 'code' else 'text'}")
+    kind = source_kind if fields.kind is None else column(row, fields.kind)
+    if kind is not None and not (isinstance(kind, str) and kind.strip()):
+        raise RowError(f"kind is {json.dumps(kind, default=str)}, not a kind of task")
+    given = None if fields.reference is None else column(row, fields.reference)
+    reference = None if fields.reference is None else _reference(given, kind)
+    told = "code" if kind is None and isinstance(reference, dict) else "math"
     # What no key names stays visible to reward plugins.
     metadata = dict(row["metadata"]) if isinstance(row.get("metadata"), Mapping) else {}
     used = {name.split(".")[0] for name in (fields.reference, fields.response, fields.id, fields.kind) if name}
@@ -202,7 +159,7 @@ def from_fields(row: Columns, fields: Fields, named: set[str]) -> Draft:
         kind=kind or told,
         reference=reference,
         response=None if fields.response is None else text_of(row, fields.response),
-        id=None if fields.id is None else _id(column(row, fields.id), required=True),
+        id=None if fields.id is None else id_of(column(row, fields.id), required=True),
         metadata=metadata,
     )
 
@@ -217,57 +174,21 @@ def _prompt(row: Columns, pattern: str) -> str:
     return re.sub(r"\{([^{}]+)\}", lambda m: text_of(row, m[1]), pattern)
 
 
-def column(row: Columns, name: str, *, required: bool = True) -> Any:
-    """The column's value; "a.b" is column "a.b" or key "b" of column "a".
-
-    Raises:
-        RowError: the column is missing and required.
-    """
-    if name in row:
-        return row[name]
-    head, _, rest = name.partition(".")
-    if rest and isinstance(row.get(head), Mapping):
-        return column(row[head], rest, required=required)
-    if required:
-        raise RowError(f'no column "{name}"; the row has {", ".join(sorted(row)) or "none"}')
-    return None
+def _reference(value: Any, kind: str | None) -> Any:
+    """The reference as its kind has it; without a kind, code for an object and math for anything else."""
+    if kind in ("exact", "numeric", "choice"):
+        return gold_text(value)
+    if kind not in ("math", "code", None):
+        if value is None:
+            raise RowError("no reference (the column is null)")
+        return value  # what a judge of the recipe's own makes of it
+    reference = _math_or_code(value)
+    if kind is not None and reference is not None and isinstance(reference, dict) != (kind == "code"):
+        raise RowError(f"kind is {kind} and the reference is {'text' if kind == 'code' else 'an object'}")
+    return reference
 
 
-def text_of(row: Columns, name: str) -> str:
-    """The column's text, not empty."""
-    value = column(row, name)
-    if value is None:
-        raise RowError(f"no {name} (the column is null)")
-    if not isinstance(value, str):
-        raise RowError(f"column {name} holds {type_name(value)} where text is expected")
-    if not value.strip():
-        raise RowError(f"empty {name}")
-    return value
-
-
-def gold_text(value: Any, name: str = "reference") -> str:
-    """A gold answer as text: 145.0 -> "145".
-
-    Raises:
-        RowError: it is empty, null, or neither text nor a finite number.
-    """
-    if value is None:
-        raise RowError(f"no {name} (the column is null)")
-    # JSON writers turn 145 into 145.0; the gold answer is the number, not its spelling.
-    if isinstance(value, float) and math.isfinite(value):
-        return str(int(value)) if value.is_integer() and abs(value) < 2**53 else repr(value)
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    if not isinstance(value, str):
-        raise RowError(
-            f"the {name} is {value if isinstance(value, (bool, float)) else type_name(value)}, not an answer"
-        )
-    if not value.strip():
-        raise RowError(f"empty {name}")
-    return value.strip()
-
-
-def _reference(value: Any) -> Any:
+def _math_or_code(value: Any) -> Any:
     """Text for math, a checked object for code; CSV and Parquet carry the object as JSON text."""
     if isinstance(value, str) and value.lstrip().startswith("{") and '"mode"' in value:
         try:
@@ -280,11 +201,3 @@ def _reference(value: Any) -> Any:
     if reason:
         raise RowError(reason)
     return dict(turn_asserts(value))
-
-
-def _id(value: Any, *, required: bool = False) -> str | None:
-    if isinstance(value, bool) or not isinstance(value, (str, int)) or not str(value).strip():
-        if required:
-            raise RowError(f"the id is {type_name(value)}, not text or a number")
-        return None
-    return str(value)

@@ -91,9 +91,8 @@ class PromptRenderer:
         return RenderedDemonstration(prompt.token_ids + completion, mask)
 
     def _render(self, prompt: str, kind: str) -> RenderedPrompt:
-        template = self._prompt.code_template if kind == "code" else self._prompt.template
         system = [{"role": "system", "content": self._prompt.system}] if self._prompt.system is not None else []
-        turns = [*system, {"role": "user", "content": template.format(prompt=prompt)}]
+        turns = [*system, {"role": "user", "content": self._prompt.template_for(kind).format(prompt=prompt)}]
         try:
             text: str = self._tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
         except Exception as e:  # a template is the model's own program: it raises what it likes

@@ -6,19 +6,22 @@ Source -> Row -> Draft -> Task | Demonstration | BadRow
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from rlkit.data.builtin import read_builtin
+from rlkit.data.columns import Columns, Draft
 from rlkit.data.hub import HUB_NAME, read_hub
-from rlkit.data.mappings import Columns, Draft, mapping_for
+from rlkit.data.kinds import check_kind, check_task, with_options
+from rlkit.data.mappings import mapping_for
 from rlkit.data.read import ending_of, read_path
 from rlkit.data.rows import BadRow, BadRows, OnBadRow, Row, RowError, did_you_mean, some
 from rlkit.errors import DataError
 from rlkit.recipe.schema import Filter, Rows, Source, WeightedSource
+from rlkit.recipe.schema.data import TASK_KINDS
 from rlkit.records import Task
 
 
@@ -33,7 +36,7 @@ class Demonstration:
     response: str
     """The whole reply, its <think> part included."""
     kind: str = "math"
-    """"math" or "code": which prompt template it gets."""
+    """As in a task: which prompt template it gets."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     """As in a task."""
 
@@ -90,38 +93,50 @@ class _Found(Generic[R]):
     source_of: dict[str, int] = field(default_factory=dict)
 
 
-def load_tasks(data: Rows, *, seed: int) -> LoadedTasks:
+Kinds = Collection[str] | None
+"""Kinds of task that are judged; None: any."""
+
+
+def load_tasks(data: Rows, *, seed: int, kinds: Kinds = TASK_KINDS) -> LoadedTasks:
     """Tasks of the recipe's data.
 
     Args:
         seed: draws the built-in sources' tasks; files are read as they are.
+        kinds: a row of another kind is a bad row.
     Raises:
         DataError: a source or (with on_bad_row "stop") a row cannot be used, or nothing is left.
     """
-    return load_sources(data.all_sources(), data.on_bad_row, seed=seed)
+    return load_sources(data.all_sources(), data.on_bad_row, seed=seed, kinds=kinds)
 
 
-def load_sources(sources: Sequence[Source], on_bad_row: OnBadRow, *, seed: int) -> LoadedTasks:
+def load_sources(
+    sources: Sequence[Source], on_bad_row: OnBadRow, *, seed: int, kinds: Kinds = TASK_KINDS
+) -> LoadedTasks:
     """Tasks of any sources, also of the evaluation's; as load_tasks."""
     bad = BadRows(on_bad_row)
-    found: _Found[Task] = _load(sources, bad, seed, _task)
+    found: _Found[Task] = _load(sources, bad, seed, kinds, _task)
     weights = tuple(s.weight if isinstance(s, WeightedSource) else 1.0 for s in sources)
     mixture = Mixture(found.source_of, weights)
     return LoadedTasks(tuple(found.items), tuple(bad.listed), mixture, found.where)
 
 
-def load_demonstrations(data: Rows, *, seed: int) -> LoadedDemonstrations:
+def load_demonstrations(data: Rows, *, seed: int, kinds: Kinds = TASK_KINDS) -> LoadedDemonstrations:
     """Demonstrations of an SFT stage's data; as load_tasks, and a row without a response is a bad row."""
     bad = BadRows(data.on_bad_row)
-    found: _Found[Demonstration] = _load(data.all_sources(), bad, seed, _demonstration)
+    found: _Found[Demonstration] = _load(data.all_sources(), bad, seed, kinds, _demonstration)
     mixture = Mixture(found.source_of, tuple(s.weight for s in data.all_sources()))
     return LoadedDemonstrations(tuple(found.items), tuple(bad.listed), mixture, found.where)
 
 
-def _load(sources: Sequence[Source], bad: BadRows, seed: int, make: Callable[[str, Draft], R]) -> _Found[R]:
+def _load(
+    sources: Sequence[Source], bad: BadRows, seed: int, kinds: Kinds, make: Callable[[str, Draft], R]
+) -> _Found[R]:
+    def make_checked(item_id: str, draft: Draft) -> R:
+        return make(item_id, _checked(draft, kinds))
+
     found: _Found[R] = _Found()
     for index, (source, label) in enumerate(zip(sources, _labels(sources), strict=True)):
-        made = list(_make_rows(source, label, seed, bad, make, found.where))
+        made = list(_make_rows(source, label, seed, bad, make_checked, found.where))
         kept = _filtered([item for item, _ in made], source)
         places = {item.id: where for item, where in made}
         found.items += kept
@@ -204,6 +219,16 @@ def _make_row(
         return make(f"{label}:{draft.id}" if draft.id else row.key, draft)
     except RowError as e:
         return BadRow(row.where, str(e))
+
+
+def _checked(draft: Draft, kinds: Kinds) -> Draft:
+    """The draft, if it is a whole one of a kind that is judged."""
+    check_kind(draft.kind, kinds)
+    if draft.reference is None:
+        return draft
+    reference, metadata = check_task(draft.kind, draft.reference, draft.metadata)
+    prompt = with_options(draft.prompt, metadata) if draft.kind == "choice" else draft.prompt
+    return replace(draft, prompt=prompt, reference=reference, metadata=metadata)
 
 
 def _check_text(text: str, name: str) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import math
 import numbers
+import time
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from rlkit.errors import ScoringError
@@ -89,27 +91,61 @@ def _normalized(paid: Sequence[dict[str, float] | None], names: Iterable[str]) -
     return rows
 
 
-def score_parts(group: Group, parts: Sequence[LoadedPart]) -> dict[str, tuple[Score, ...]]:
-    """Runs the parts over one group, in order, each with the scores that it needs.
+@dataclass(frozen=True)
+class PartScores:
+    """What parts say of one group."""
+
+    scores: dict[str, tuple[Score, ...]] = field(default_factory=dict)
+    """By part."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """By part, how long its plugin took; of a call for several groups, the group's share by its samples."""
+
+
+def score_parts(groups: Sequence[Group], parts: Sequence[LoadedPart]) -> list[PartScores]:
+    """Runs the parts over groups, in order, each with the scores that it needs: of earlier parts, or the groups' own.
 
     A part that raises, or returns something that is no list of scores, leaves this group's samples unscored (None,
     "plugin_error") with its name in the reason; nothing else is touched.
     """
-    scores: dict[str, tuple[Score, ...]] = {}
+    found = [PartScores() for _ in groups]
+    num_samples = max(1, sum(len(group.samples) for group in groups))
     for part in parts:
-        needed = {need: scores[need] for need in part.needs}
-        scores[part.name] = _run_part(part, Group(group.task, group.samples, needed))
-    return scores
+        asked = [_with_needs(group, own.scores, part.needs) for group, own in zip(groups, found, strict=True)]
+        began = time.perf_counter()
+        scores = _run_part(part, asked)
+        seconds = time.perf_counter() - began
+        for group, own, its_scores in zip(groups, found, scores, strict=True):
+            own.scores[part.name] = its_scores
+            own.seconds[part.name] = seconds * len(group.samples) / num_samples
+    return found
+
+
+def _with_needs(group: Group, scores: Mapping[str, tuple[Score, ...]], needs: Sequence[str]) -> Group:
+    known = {**group.scores, **scores}
+    return Group(group.task, group.samples, {need: known[need] for need in needs})
+
+
+def _run_part(part: LoadedPart, groups: Sequence[Group]) -> list[tuple[Score, ...]]:
+    # Of the plugins that take several groups, only walled ones get them: what they return then has the right shape.
+    if len(groups) > 1:
+        lists = part.plugin.score_groups(groups)  # type: ignore[attr-defined]
+        return [tuple(_checked(part.name, score) for score in scores) for scores in lists]
+    return [_run_on_one(part, group) for group in groups]
 
 
 def score_group(group: Group, parts: Sequence[LoadedPart], weights: Mapping[str, float], rules: Combine) -> ScoredGroup:
     """Scores one group by every part, and combines them; see `score_parts` and `combine`."""
-    scores = score_parts(group, parts)
-    return make_scored_group(group, {name: scores[name] for name in weights if name in scores}, weights, rules)
+    (found,) = score_parts([group], parts)
+    scores = {name: found.scores[name] for name in weights if name in found.scores}
+    return make_scored_group(group, scores, weights, rules, found.seconds)
 
 
 def make_scored_group(
-    group: Group, scores: Mapping[str, tuple[Score, ...]], weights: Mapping[str, float], rules: Combine
+    group: Group,
+    scores: Mapping[str, tuple[Score, ...]],
+    weights: Mapping[str, float],
+    rules: Combine,
+    seconds: Mapping[str, float],
 ) -> ScoredGroup:
     """A group with its parts' scores and the totals; the weights in it, penalties aside, add to 1."""
     penalties = rules.penalties
@@ -120,10 +156,11 @@ def make_scored_group(
         parts=scores,
         weights={name: weights[name] / (1 if name in penalties else total) for name in scores},
         rewards=combine(scores, weights, rules),
+        seconds=seconds,
     )
 
 
-def _run_part(part: LoadedPart, group: Group) -> tuple[Score, ...]:
+def _run_on_one(part: LoadedPart, group: Group) -> tuple[Score, ...]:
     try:
         returned = part.plugin.score(group)
     # A plugin may raise anything, SystemExit too; it costs this group only.
@@ -158,11 +195,23 @@ def _checked(name: str, score: Any) -> Score:
     return Score(None if value is None else float(value), str(score.verdict), str(score.reason), evidence)
 
 
+class PluginTraceback(Exception):
+    """What a plugin raised in another process, as text: the cause of a `ScoringError`."""
+
+
+def last_traceback(scores: Sequence[Score]) -> str:
+    """The traceback of the last of these samples that a plugin raised on; empty where it raised on none."""
+    evidence = [score.evidence for score in scores if score.value is None and score.verdict == "plugin_error"]
+    found = [str(e["traceback"]) for e in evidence if isinstance(e, Mapping) and "traceback" in e]
+    return found[-1] if found else ""
+
+
 def check_unscored(groups: Sequence[ScoredGroup], max_unscored: float) -> None:
     """Stops a run whose reward does not work.
 
     Raises:
         ScoringError: more than `max_unscored` (a share) of the samples have no total; names the part that failed most.
+            Its cause is that part's last traceback, if it raised.
     """
     num_samples = sum(len(group.rewards) for group in groups)
     num_unscored = sum(reward is None for group in groups for reward in group.rewards)
@@ -174,9 +223,10 @@ def check_unscored(groups: Sequence[ScoredGroup], max_unscored: float) -> None:
             if group.weights[name] > 0:
                 failures.setdefault(name, []).extend(score for score in scores if score.value is None)
     worst = max(failures, key=lambda name: len(failures[name]))
-    last = failures[worst][-1]
+    last, trace = failures[worst][-1], last_traceback(failures[worst])
+    where = "; its last traceback is in the run's run.log, and here with --debug" if trace else ""
     raise ScoringError(
         f"{num_unscored} of {num_samples} samples ({num_unscored / num_samples:.0%}) could not be scored, more than "
         f"reward.runtime.max_unscored={max_unscored:g} allows; reward part {worst!r} failed on {len(failures[worst])}, "
-        f"last with {last.verdict}: {last.reason}"
-    )
+        f"last with {last.verdict}: {last.reason}{where}"
+    ) from (PluginTraceback(f"\n{trace}") if trace else None)

@@ -19,6 +19,7 @@ Needs = Mapping[str, tuple[str, ...]]
 
 _LEAST_SHARE = 0.25
 _MAX_REASON = 500
+_MAX_TRACEBACK = 8000
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Fault:
     """"plugin_error", "timeout", "memory" or "crash"."""
     reason: str
     """A sentence that names the part."""
+    traceback: str = ""
+    """Of what the plugin raised."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +48,12 @@ class Call:
 def isolate_group(group: Group, needs: Needs, fault: Fault) -> Generator[Call, Scores | Fault, dict[str, Scores]]:
     """Part after part over a group whose scoring as a whole ended in `fault`; gives every part's scores.
 
-    Yields calls and is sent what became of each.
+    Yields calls and is sent what became of each. Scores of parts that are not among `needs` the group brings along.
     """
     scores: dict[str, Scores] = {}
     for name, needed in needs.items():
-        given = replace(group, scores={need: scores[need] for need in needed})
+        known = {**group.scores, **scores}
+        given = replace(group, scores={need: known[need] for need in needed})
         # Where there is one part, it is known whose fault it was.
         outcome: Scores | Fault = fault
         if len(needs) > 1:
@@ -78,10 +82,8 @@ def isolate(part: str, group: Group, fault: Fault) -> Generator[Call, Scores | F
     if well:
         outcome = yield Call(part, _only(group, well))
         if isinstance(outcome, Fault):
-            together = _unscored(
-                Fault(outcome.verdict, f"{outcome.reason}, on these samples together and on none alone")
-            )
-            outcome = (together,) * len(well)
+            together = replace(outcome, reason=f"{outcome.reason}, on these samples together and on none alone")
+            outcome = (_unscored(together),) * len(well)
         scores.update(zip(well, outcome, strict=True))
     return tuple(scores[i] for i in range(num_samples))
 
@@ -113,27 +115,47 @@ class Walled:
         except StopIteration as end:
             return list(end.value)
 
+    def score_groups(self, groups: Sequence[Group]) -> list[list[Score]]:
+        """The scores of several groups in one call of the plugin; where that fails, group by group."""
+        try:
+            returned = self.inner.score_groups(groups)  # type: ignore[attr-defined]
+        except MemoryError:
+            return [[_unscored(self._out_of_memory())] * len(group.samples) for group in groups]
+        # As below: whatever it raises shows again where the groups are scored one by one.
+        except (Exception, SystemExit):
+            returned = None
+        if isinstance(returned, list | tuple) and len(returned) == len(groups) and all(map(_fits, returned, groups)):
+            return [list(scores) for scores in returned]
+        return [self.score(group) for group in groups]
+
     def _try(self, group: Group) -> Scores | Fault:
         try:
             returned = self.inner.score(group)
         except MemoryError:
-            return Fault("memory", f"reward part {self.name!r} took more than reward.runtime.memory_mb allows")
+            return self._out_of_memory()
         # A plugin may raise anything, SystemExit too.
         except (Exception, SystemExit) as e:
             last = traceback.format_exception_only(e)[-1].strip()
-            return Fault("plugin_error", f"reward part {self.name!r} raised {last}{_place(e)}"[:_MAX_REASON])
-        if not isinstance(returned, list | tuple):
-            what = f"returned {type(returned).__name__}, not a list of scores"
-        elif len(returned) != len(group.samples):
-            what = f"returned {len(returned)} scores for {len(group.samples)} samples"
-        else:
+            what = f"reward part {self.name!r} raised {last}{_place(e)}"[:_MAX_REASON]
+            return Fault("plugin_error", what, _own_traceback(e))
+        if _fits(returned, group):
             return tuple(returned)
+        what = f"returned {type(returned).__name__}, not a list of scores"
+        if isinstance(returned, list | tuple):
+            what = f"returned {len(returned)} scores for {len(group.samples)} samples"
         return Fault("plugin_error", f"reward part {self.name!r} {what}")
+
+    def _out_of_memory(self) -> Fault:
+        return Fault("memory", f"reward part {self.name!r} took more than reward.runtime.memory_mb allows")
 
 
 def walled(parts: Sequence[LoadedPart]) -> list[LoadedPart]:
     """The parts, each within walls."""
     return [replace(part, plugin=Walled(part.name, part.plugin)) for part in parts]
+
+
+def _fits(returned: object, group: Group) -> bool:
+    return isinstance(returned, list | tuple) and len(returned) == len(group.samples)
 
 
 def _place(error: BaseException) -> str:
@@ -142,10 +164,18 @@ def _place(error: BaseException) -> str:
     return f" at {frames[-1].filename}:{frames[-1].lineno}" if len(frames) > 1 else ""
 
 
+def _own_traceback(error: BaseException) -> str:
+    """The traceback without the frame that called the plugin; of a very long one the end."""
+    first = error.__traceback__
+    inner = first.tb_next if first is not None else None
+    text = "".join(traceback.format_exception(type(error), error, inner or first))
+    return text.rstrip()[-_MAX_TRACEBACK:]
+
+
 def _only(group: Group, chosen: Sequence[int]) -> Group:
     scores = {name: tuple(all_scores[i] for i in chosen) for name, all_scores in group.scores.items()}
     return Group(group.task, tuple(group.samples[i] for i in chosen), scores)
 
 
 def _unscored(fault: Fault) -> Score:
-    return Score(None, fault.verdict, fault.reason)
+    return Score(None, fault.verdict, fault.reason, {"traceback": fault.traceback} if fault.traceback else None)

@@ -13,9 +13,9 @@ from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 from rlkit.errors import ClusterError, PluginError
 from rlkit.recipe.schema.reward import Reward
 from rlkit.records import Group
-from rlkit.scoring.isolate import Needs
-from rlkit.scoring.schedule import Schedule, WorkerLost
-from rlkit.scoring.worker import THREADS, Reply
+from rlkit.scoring.crew import Place, WorkerLost
+from rlkit.scoring.schedule import Schedule
+from rlkit.scoring.worker import Ready, Reply, environment
 
 _GET_TIMEOUT_S = 60.0
 
@@ -23,35 +23,36 @@ _GET_TIMEOUT_S = 60.0
 class _Actor:
     """A `Scorer`, or the sentence that says why there is none: raised, it would come as a page of Ray's traceback."""
 
-    def __init__(self, reward: Reward, base_dir: str) -> None:
+    def __init__(self, reward: Reward, base_dir: str, parts: Sequence[str]) -> None:
         from rlkit.scoring.worker import Scorer
 
         self._failure = ""
         try:
-            self._scorer = Scorer(reward, base_dir)
+            self._scorer = Scorer(reward, base_dir, parts)
         except PluginError as e:
             self._failure = str(e)
 
-    def ready(self) -> tuple[str, Needs]:
-        """(why the plugins could not be built or "", the parts)."""
-        return (self._failure, {}) if self._failure else ("", self._scorer.needs)
+    def ready(self) -> Ready:
+        """The parts, or why they could not be built."""
+        return Ready(self._failure) if self._failure else self._scorer.ready
 
-    def score(self, group: Group, part: str | None) -> Reply:
-        """The scores of all parts or of one."""
-        return self._scorer.score(group) if part is None else self._scorer.score_part(part, group)
+    def score(self, groups: Sequence[Group], parts: Sequence[str]) -> Reply:
+        """The scores of some parts."""
+        return self._scorer.score(groups, parts)
 
 
 @dataclass
 class RayWorkers:
-    """Scoring actors."""
+    """The scoring actors of a place."""
 
     reward: Reward
     base_dir: str
+    place: Place
     num_cpus: float
     start_timeout_s: float
     depth: int = 4
 
-    def start(self, count: int) -> list[tuple[Any, Needs]]:
+    def start(self, count: int) -> list[tuple[Any, Ready]]:
         """See `Workers`."""
         handles = [self._spawn() for _ in range(count)]
         try:
@@ -61,9 +62,9 @@ class RayWorkers:
                 self.kill(handle)
             raise
 
-    def submit(self, handle: Any, group: Group, part: str | None) -> Any:
+    def submit(self, handle: Any, groups: tuple[Group, ...], parts: tuple[str, ...]) -> Any:
         """See `Workers`."""
-        return handle.score.remote(group, part)
+        return handle.score.remote(groups, parts)
 
     def wait(self, tickets: Sequence[Any], timeout_s: float) -> set[Any]:
         """See `Workers`."""
@@ -90,25 +91,26 @@ class RayWorkers:
             "max_restarts": 0,
             "max_concurrency": 1,
             "num_cpus": self.num_cpus,
-            "runtime_env": {"env_vars": THREADS},
+            "num_gpus": self.place.gpus,
+            "runtime_env": {"env_vars": environment(self.place.gpus)},
         }
-        return ray.remote(_Actor).options(**options).remote(self.reward, self.base_dir)
+        return ray.remote(_Actor).options(**options).remote(self.reward, self.base_dir, self.place.parts)
 
-    def _await_ready(self, handle: Any) -> Needs:
+    def _await_ready(self, handle: Any) -> Ready:
         try:
-            failure, needs = ray.get(handle.ready.remote(), timeout=self.start_timeout_s)
+            ready: Ready = ray.get(handle.ready.remote(), timeout=self.start_timeout_s)
         except GetTimeoutError as e:
             raise ClusterError(f"a scoring actor did not start within {self.start_timeout_s:g} s") from e
         except RayError as e:
             last = str(e).strip().splitlines()[-1]
             raise ClusterError(f"a scoring actor ended while its plugins were built: {last}") from e
-        if failure:
-            raise PluginError(failure)
-        return dict(needs)
+        if ready.failure:
+            raise PluginError(ready.failure)
+        return ready
 
 
 class ScoringPool(Schedule):
-    """Scores groups on `reward.runtime.num_workers` Ray actors.
+    """Scores groups on Ray actors: `reward.runtime.num_workers`, and those of each part that has its own.
 
     Args:
         reward: the recipe's section.
@@ -131,4 +133,5 @@ class ScoringPool(Schedule):
         start_timeout_s: float = 300,
         on_event: Callable[[str, str], None] = lambda kind, text: None,
     ) -> None:
-        super().__init__(RayWorkers(reward, str(Path(base_dir).resolve()), num_cpus, start_timeout_s), reward, on_event)
+        folder = str(Path(base_dir).resolve())
+        super().__init__(lambda place: RayWorkers(reward, folder, place, num_cpus, start_timeout_s), reward, on_event)

@@ -19,9 +19,9 @@ from typing import Any
 from rlkit.errors import ClusterError, PluginError
 from rlkit.recipe.schema.reward import Reward
 from rlkit.records import Group
-from rlkit.scoring.isolate import Needs
-from rlkit.scoring.schedule import Schedule, WorkerLost
-from rlkit.scoring.worker import THREADS, Reply, Scorer
+from rlkit.scoring.crew import Place, WorkerLost
+from rlkit.scoring.schedule import Schedule
+from rlkit.scoring.worker import Ready, Reply, Scorer, environment
 
 _PR_SET_PDEATHSIG = 1
 
@@ -47,26 +47,27 @@ class ProcessWorkers:
 
     reward: Reward
     base_dir: str
+    place: Place
     start_timeout_s: float
     depth: int = 1
     """A pipe holds little: a second call would block this process while the first is at work."""
 
-    def start(self, count: int) -> list[tuple[Any, Needs]]:
+    def start(self, count: int) -> list[tuple[Any, Ready]]:
         """See `Workers`."""
-        children = [_spawn() for _ in range(count)]
+        children = [_spawn(self.place.gpus) for _ in range(count)]
         try:
             for child in children:
-                child.connection.send((self.reward, self.base_dir))
+                child.connection.send((self.reward, self.base_dir, self.place.parts))
             return [(child, self._await_ready(child)) for child in children]
         except BaseException:
             for child in children:
                 self.kill(child)
             raise
 
-    def submit(self, handle: Child, group: Group, part: str | None) -> Ticket:
+    def submit(self, handle: Child, groups: tuple[Group, ...], parts: tuple[str, ...]) -> Ticket:
         """See `Workers`."""
         with contextlib.suppress(BrokenPipeError):  # it died; `result` says so
-            handle.connection.send((group, part))
+            handle.connection.send((groups, parts))
         return Ticket(handle)
 
     def wait(self, tickets: Sequence[Ticket], timeout_s: float) -> set[Ticket]:
@@ -90,22 +91,22 @@ class ProcessWorkers:
         handle.process.wait(timeout=60)
         handle.connection.close()
 
-    def _await_ready(self, child: Child) -> Needs:
+    def _await_ready(self, child: Child) -> Ready:
         deadline = time.monotonic() + self.start_timeout_s
         if not child.connection.poll(max(0.0, deadline - time.monotonic())):
             raise ClusterError(f"a scoring process did not start within {self.start_timeout_s:g} s")
         try:
-            failure, needs = child.connection.recv()
+            ready: Ready = child.connection.recv()
         except (EOFError, ConnectionError, pickle.UnpicklingError) as e:
             how = _how_it_ended(child.process)
             raise ClusterError(f"a scoring process ended while its plugins were built: {how}") from e
-        if failure:
-            raise PluginError(failure)
-        return dict(needs)
+        if ready.failure:
+            raise PluginError(ready.failure)
+        return ready
 
 
 class LocalPool(Schedule):
-    """Scores groups on `reward.runtime.num_workers` child processes.
+    """Scores groups on child processes: `reward.runtime.num_workers`, and those of each part that has its own.
 
     Args:
         reward: the recipe's section.
@@ -126,21 +127,23 @@ class LocalPool(Schedule):
         start_timeout_s: float = 300,
         on_event: Callable[[str, str], None] = lambda kind, text: None,
     ) -> None:
-        super().__init__(ProcessWorkers(reward, str(Path(base_dir).resolve()), start_timeout_s), reward, on_event)
+        folder = str(Path(base_dir).resolve())
+        super().__init__(lambda place: ProcessWorkers(reward, folder, place, start_timeout_s), reward, on_event)
 
     def resident_kb(self) -> int:
         """Main memory that the processes take now, in KiB."""
         return sum(_resident_kb(handle.process.pid) for handle in self.handles)
 
 
-def _spawn() -> Child:
+def _spawn(gpus: float) -> Child:
     ours, theirs = Pipe()
     with theirs:
         process = subprocess.Popen(
-            [sys.executable, "-m", "rlkit.scoring.process", str(theirs.fileno()), str(os.getpid())],
+            # It finds the modules that this process finds, and not first what lies in the working directory.
+            [sys.executable, "-P", "-m", "rlkit.scoring.process", str(theirs.fileno()), str(os.getpid())],
             stdin=subprocess.DEVNULL,
             pass_fds=[theirs.fileno()],
-            env=os.environ | THREADS,
+            env=os.environ | environment(gpus) | {"PYTHONPATH": os.pathsep.join(sys.path)},
             start_new_session=True,
         )
     return Child(process, ours)
@@ -166,19 +169,19 @@ def main(fd: int, parent: int) -> None:
     if os.getppid() != parent:
         return
     with Connection(fd) as connection:
-        reward, base_dir = connection.recv()
+        reward, base_dir, parts = connection.recv()
         try:
-            scorer = Scorer(reward, base_dir)
+            scorer = Scorer(reward, base_dir, parts)
         except PluginError as e:
-            connection.send((str(e), {}))
+            connection.send(Ready(str(e)))
             return
-        connection.send(("", dict(scorer.needs)))
+        connection.send(scorer.ready)
         while True:
             try:
-                group, part = connection.recv()
+                groups, names = connection.recv()
             except (EOFError, ConnectionError):
                 return
-            connection.send(scorer.score(group) if part is None else scorer.score_part(part, group))
+            connection.send(scorer.score(groups, names))
 
 
 if __name__ == "__main__":

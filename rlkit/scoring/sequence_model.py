@@ -9,7 +9,7 @@ from typing import Any
 class SequenceModel:
     """Scores (prompt, reply) pairs with a sequence-classification model, several at a time.
 
-    The model is loaded at the first call, so that a plugin that holds one is cheap to build and to send.
+    The model is loaded by `start` or the first call, so that a plugin that holds one is cheap to build and to send.
 
     Args:
         path: a folder or a name on the Hub, in Hugging Face format, with one label (its logit is the score) or two (the
@@ -36,6 +36,14 @@ class SequenceModel:
         self._tokens_per_batch = tokens_per_batch
         self._device = device
         self._loaded: tuple[Any, Any] | None = None
+
+    def start(self) -> None:
+        """Loads the model: what a plugin's own `start()` calls.
+
+        Raises:
+            OSError: its files are not whole.
+        """
+        self._load()
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[float | None]:
         """The score of each pair, in order; None for one that is longer than `max_tokens`.

@@ -9,14 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from rlkit.recipe.schema.reward import Reward
+from rlkit.recipe.schema.reward import Actors, Reward
 from rlkit.records import Group, Score, ScoredGroup
 from rlkit.scoring.cheats import CHEATS, EXAMPLES, HOSTILE, group_of
-from rlkit.scoring.plugin import load_part
+from rlkit.scoring.plugin import load_part, takes_several
 from rlkit.scoring.process import LocalPool
 
 _ROUNDS = 20
 _TOLERANCE = 1e-9
+_BATCH_TOLERANCE = 1e-3
+"""A model rounds otherwise in a batch of another size."""
 _START_TIMEOUT_S = 120
 _FAULTS = ("plugin_error", "timeout", "crash", "memory")
 
@@ -85,6 +87,7 @@ class Trial:
         first = self._values(self._groups())
         yield self._range(first)
         yield from self._repeatable(first)
+        yield from self._several(first)
         yield self._cost()
         yield from self._hostile()
 
@@ -162,6 +165,20 @@ class Trial:
         text = "scores each sample by itself" if by_itself else "compares the samples of a group"
         yield Finding("group", "ok", text)
 
+    def _several(self, first: list[list[Score]]) -> Iterator[Finding]:
+        """Whether a plugin with `score_groups` scores groups together as it scores them one by one."""
+        if not takes_several(load_part(self._name, self._reward.parts[self._name], self._base_dir).plugin):
+            return
+        parts = self._reward.model_dump()
+        parts[self._name]["actors"] = Actors(groups_per_call=len(EXAMPLES)).model_dump()
+        pool = LocalPool(Reward.model_validate(parts), self._base_dir, start_timeout_s=_START_TIMEOUT_S)
+        try:
+            together = self._values(self._groups(), pool)
+        finally:
+            pool.close()
+        otherwise = "with other groups in the same call, it says otherwise"
+        yield _same("several groups", first, together, otherwise, _BATCH_TOLERANCE)
+
     def _cost(self) -> Finding:
         groups = self._groups()
         num_samples = sum(len(group.samples) for group in groups)
@@ -206,14 +223,20 @@ def _mean(values: Sequence[float]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def _same(check: str, first: list[list[Score]], again: list[list[Score]], otherwise: str) -> Finding:
-    difference = _difference(first, again)
+def _same(
+    check: str, first: list[list[Score]], again: list[list[Score]], otherwise: str, tolerance: float = 0.0
+) -> Finding:
+    difference = _difference(first, again, tolerance)
     return Finding(check, "ok", "yes") if difference is None else Finding(check, "FAIL", f"{otherwise}: {difference}")
 
 
-def _difference(first: list[list[Score]], again: list[list[Score]]) -> str | None:
-    """The first pair of values that differ."""
+def _difference(first: list[list[Score]], again: list[list[Score]], tolerance: float = 0.0) -> str | None:
+    """The first pair of values that differ by more than a tolerance."""
     pairs: list[tuple[Any, Any]] = [
         (a.value, b.value) for ours, theirs in zip(first, again, strict=True) for a, b in zip(ours, theirs, strict=True)
     ]
-    return next((f"{a} became {b}" for a, b in pairs if a != b), None)
+    return next((f"{a} became {b}" for a, b in pairs if not _equal(a, b, tolerance)), None)
+
+
+def _equal(a: float | None, b: float | None, tolerance: float) -> bool:
+    return a == b or (a is not None and b is not None and abs(a - b) <= tolerance)

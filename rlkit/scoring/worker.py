@@ -5,70 +5,80 @@ from __future__ import annotations
 import os
 import resource
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rlkit.recipe.schema.reward import Reward
-from rlkit.records import Group, Score
-from rlkit.scoring.combine import score_parts
-from rlkit.scoring.isolate import Needs, Scores, walled
-from rlkit.scoring.plugin import Plugin, load_parts
+from rlkit.records import Group
+from rlkit.scoring.combine import PartScores, score_parts
+from rlkit.scoring.isolate import Needs, walled
+from rlkit.scoring.plugin import load_parts, start_part, takes_several
 
-THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-"""Environment of a scoring process: the pools make the parallelism."""
+_THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 OUTPUT_KB = 256
 """What the plugins of one process may print; the rest is dropped."""
+
+
+def environment(gpus: float) -> dict[str, str]:
+    """Of a scoring process: one thread, since the pools make the parallelism, and no GPU where none was asked for."""
+    return _THREADS if gpus else _THREADS | {"CUDA_VISIBLE_DEVICES": ""}
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What a scoring process says once its plugins are built."""
+
+    failure: str = ""
+    """Why they could not be."""
+    needs: Needs = field(default_factory=dict)
+    """Its parts."""
+    takes_several: bool = False
+    """Whether every part can score several groups in one call."""
 
 
 @dataclass(frozen=True)
 class Reply:
     """What a scoring process answers to one call."""
 
-    parts: dict[str, Scores]
+    groups: tuple[PartScores, ...]
+    """In the order of the call."""
     spent: bool = False
     """A part ran out of memory and may hold on to it: the process has to be replaced."""
 
 
 class Scorer:
-    """Builds every plugin once and scores one group after another.
+    """Builds some of a recipe's plugins once and scores one call after another.
+
+    Args:
+        reward: the recipe's section.
+        base_dir: folder that `./file.py:Class` plugins are relative to.
+        names: the parts.
 
     Raises:
-        PluginError: a plugin cannot be built.
+        PluginError: a plugin cannot be built or started.
     """
 
-    def __init__(self, reward: Reward, base_dir: str) -> None:
+    def __init__(self, reward: Reward, base_dir: str, names: Sequence[str]) -> None:
         bound_output(OUTPUT_KB)
-        self._parts = walled(load_parts(reward, Path(base_dir)))
-        self.needs: Needs = {part.name: part.needs for part in self._parts}
+        parts = load_parts(reward, Path(base_dir), names)
+        for part in parts:
+            start_part(part)
+        several = all(takes_several(part.plugin) for part in parts)
+        self.ready = Ready(needs={part.name: part.needs for part in parts}, takes_several=several)
+        self._parts = {part.name: part for part in walled(parts)}
         limit_memory(reward.runtime.memory_mb)
 
-    def score(self, group: Group) -> Reply:
-        """Every part's scores."""
-        return _reply(score_parts(group, self._parts))
-
-    def score_part(self, name: str, group: Group) -> Reply:
-        """One part's scores; the group brings those that it needs."""
-        (part,) = (part for part in self._parts if part.name == name)
-        alone = replace(part, needs=(), plugin=_Given(part.plugin, group.scores))
-        return _reply(score_parts(group, [alone]))
+    def score(self, groups: Sequence[Group], names: Sequence[str]) -> Reply:
+        """The scores of some parts, in order; the groups bring those that they need of others."""
+        found = score_parts(groups, [self._parts[name] for name in names])
+        return Reply(tuple(found), any(map(_is_spent, found)))
 
 
-@dataclass(frozen=True)
-class _Given:
-    """A plugin with the scores it needs, computed before."""
-
-    inner: Plugin
-    scores: Mapping[str, Scores]
-
-    def score(self, group: Group) -> list[Score]:
-        return self.inner.score(replace(group, scores=self.scores))
-
-
-def _reply(parts: Mapping[str, Scores]) -> Reply:
-    spent = any(score.value is None and score.verdict == "memory" for scores in parts.values() for score in scores)
-    return Reply(dict(parts), spent)
+def _is_spent(found: PartScores) -> bool:
+    scores = [score for its_scores in found.scores.values() for score in its_scores]
+    return any(score.value is None and score.verdict == "memory" for score in scores)
 
 
 def limit_memory(memory_mb: int) -> None:

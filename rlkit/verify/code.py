@@ -7,6 +7,7 @@ process. `rlkit.verify.code_compare` says when a result is the expected one.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -60,7 +61,11 @@ def judge_code(
         seconds=time.perf_counter() - start,
         passed=_passed(tests),
         total=len(tests),
-        tests=tuple({"verdict": t.verdict, "seconds": t.seconds, "detail": t.detail} for t in tests),
+        tests=tuple(
+            {"verdict": t.verdict, "seconds": t.seconds, "cpu_seconds": t.cpu_seconds, "detail": t.detail}
+            for t in tests
+        ),
+        cpu_seconds=math.fsum(test.cpu_seconds for test in tests),
         hidden_passed=_passed(hidden),
         hidden_total=len(hidden),
         tier=tests[0].tier,

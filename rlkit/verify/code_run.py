@@ -30,6 +30,8 @@ class Result:
     detail: str = ""
     seconds: float = 0.0
     """Wall-clock seconds of the candidate's process."""
+    cpu_seconds: float = 0.0
+    """CPU seconds of it, all its threads together."""
     tier: str = ""
     """What isolated it; empty where it was not run."""
 
@@ -64,7 +66,7 @@ def run_test(test: Test, program: str, suite: Suite, place: Place) -> Result:
             outcome = running.finish()
     judge = _printed if script else _returned
     verdict, detail = judge(frame, outcome, test.want, suite)
-    return Result(verdict, detail, outcome.seconds, outcome.tier)
+    return Result(verdict, detail, outcome.seconds, outcome.cpu_s, outcome.tier)
 
 
 def _job(request: Mapping[str, Any], suite: Suite, place: Place, stdin: bytes = b"") -> Job:
@@ -143,7 +145,7 @@ def _run_relayed(test: Test, program: str, suite: Suite, place: Place) -> Result
     # Out here: inside, an exception would say that the sandboxes are broken.
     if verdict[0] == _UNFIT:
         raise Malformed(verdict[1])
-    return Result(*verdict, outcome.seconds, outcome.tier)
+    return Result(*verdict, outcome.seconds, outcome.cpu_s, outcome.tier)
 
 
 def _first_frame(candidate: Running, limits: Limits) -> tuple[str, str] | None:

@@ -1,6 +1,7 @@
 """Real runs with a reward part that does its worst on some replies: the run goes on, or stops as the recipe says."""
 
 import json
+import re
 from collections import Counter
 
 import pytest
@@ -42,6 +43,10 @@ class Hostile:
 '''
 SHORT = ["stages.0.steps=1", "stages.1.steps=2", "stages.1.prompts_per_step=2", "evaluation.holdout=0"]
 SHORT += ["reward.runtime.timeout_s=4", "reward.runtime.memory_mb=512"]
+PLUGIN_TRACEBACK = re.compile(
+    r"Traceback \(most recent call last\):\n(?:  .*\n)*?  File .*hostile\.py., line \d+, in _raise\n(?:  .*\n)*"
+    r"KeyError: 'a mistake'"
+)
 EXPECTED = {
     "raise": ("plugin_error", "reward part 'hostile' raised KeyError: 'a mistake'"),
     "hang": ("timeout", "reward part 'hostile' took longer than 1 s"),
@@ -98,5 +103,26 @@ def test_a_part_that_always_fails_stops_the_run_with_its_name(recipe, tmp_path, 
     assert done.code == 1, done.err + done.out
     (line,) = done.err.strip().splitlines()
     assert message in line
+    if act == "raise":
+        assert line.endswith("its last traceback is in the run's run.log, and here with --debug")
+        assert PLUGIN_TRACEBACK.search((tmp_path / "run" / "run.log").read_text())
+        assert "Traceback" not in done.out
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "failed"
     assert not (tmp_path / "run" / "model").exists()  # stopped before the update
+
+
+def test_debug_shows_the_plugins_last_traceback(recipe, tmp_path):
+    done = run_rlkit("train", recipe, "reward.hostile.always=true", *SHORT, "--debug", "--run-dir", tmp_path / "run")
+    assert done.code == 1
+    assert PLUGIN_TRACEBACK.search(done.err)
+    assert done.err.splitlines()[-1].startswith("rlkit: error: 4 of 4 samples (100%) could not be scored")
+
+
+def test_times_of_every_part_are_metrics_of_every_step_and_own_actors_take_part(recipe, tmp_path):
+    words = ["reward.hostile.act=die", "reward.hostile.actors.num_workers=2", "reward.hostile.actors.groups_per_call=1"]
+    done = run_rlkit("train", recipe, *words, *SHORT, "--run-dir", tmp_path / "run")
+    assert done.code == 0, done.err
+    rows = [row for row in metrics(tmp_path / "run") if row["stage"] == "stage-1-grpo"]
+    assert [row["verdicts/hostile/crash"] for row in rows] == [2.0, 2.0]
+    parts = ("accuracy", "reasoning", "format", "efficiency", "digits", "hostile")
+    assert all(row[f"time/reward/{part}"] > 0 for row in rows for part in parts)

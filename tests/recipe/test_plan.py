@@ -73,9 +73,13 @@ def test_memory_is_four_float32_copies_of_the_weights_and_the_activations() -> N
     assert memory.weights_gib == pytest.approx(4 * parameters / GIB)
     assert memory.gradients_gib == pytest.approx(4 * parameters / GIB)
     assert memory.optimizer_gib == pytest.approx(8 * parameters / GIB)
-    # 4096 tokens x 4 layers x (12 x 128 + 4 x 384) float32, a 4096 x 4096 float32 mask, 4 x 512 x 384 float32 logits
-    activations = 4096 * 4 * (12 * 128 + 4 * 384) * 4 + 4 * 4096**2 + 4 * 4 * 512 * 384
+    # 4096 tokens x 4 layers x (12 x 128 + 4 x 384) float32, 3 x 512 x 384 float32 around the logits, and the gradient
+    # of the 384 x 128 output layer
+    activations = 4096 * 4 * (12 * 128 + 4 * 384) * 4 + 4 * 3 * 512 * 384 + 4 * 384 * 128
     assert memory.activations_gib == pytest.approx(activations / GIB)
+    # Only attention by a mask needs one, 4096 x 4096 float32.
+    masked = plan_of(learner={"attention": "sdpa"}).memory.activations_gib
+    assert masked == pytest.approx((activations + 4 * 4096**2) / GIB)
     checkpointed = plan_of(learner={"activation_checkpointing": True}).memory.activations_gib
     assert checkpointed is not None
     assert checkpointed < activations / GIB

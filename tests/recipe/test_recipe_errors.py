@@ -97,7 +97,8 @@ BROKEN = {
     "not one of": (
         "max_tokens: 64",
         "max_tokens: 64\nlearner: {precision: bfloat}",
-        "12: learner.precision = 'bfloat': must be one of float32, bfloat16; did you mean 'bfloat16'?",
+        "12: learner.precision = 'bfloat': must be one of float32, bfloat16, bfloat16_autocast; "
+        "did you mean 'bfloat16'?",
     ),
     "empty section": (
         "  max_tokens: 64",

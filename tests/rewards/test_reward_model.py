@@ -2,6 +2,7 @@
 
 import math
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +10,8 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, Qwen
 
 from rewards.reward_model import RewardModel
 from rlkit import Group, Sample, SequenceModel, Task
+from rlkit.recipe.schema.reward import Reward
+from rlkit.scoring.process import LocalPool
 
 REPLIES = ["<think>1+1=2</think>\n\nSo it is\n\n\\boxed{2}", "no", "", "What? " * 40, "a\n\nb", "\ud800 broken"]
 
@@ -90,6 +93,34 @@ def test_per_step_takes_the_worst_prefix(classifier):
     whole = [score.value for score in RewardModel(classifier).score(make_group(*prefixes))]
     (stepwise,) = RewardModel(classifier, per_step=True).score(make_group(reply))
     assert stepwise.value == pytest.approx(min(whole), abs=1e-5)
+
+
+def test_groups_are_scored_in_the_same_batches_and_as_they_are_alone(classifier):
+    plugin = RewardModel(classifier, tokens_per_batch=10_000, per_step=True)
+    calls = []
+    score_batch = plugin._model._score_batch
+    plugin._model._score_batch = lambda rows: calls.append(len(rows)) or score_batch(rows)
+    groups = [make_group(*REPLIES), make_group("2"), make_group(*REPLIES[:2])]
+    together = [[score.value for score in scores] for scores in plugin.score_groups(groups)]
+    assert len(calls) == 1
+    alone = [[score.value for score in plugin.score(group)] for group in groups]
+    assert [x for some in together for x in some] == pytest.approx([x for some in alone for x in some], abs=1e-5)
+
+
+def test_it_scores_in_processes_of_its_own(classifier):
+    keys = dict.fromkeys(("reasoning", "format", "efficiency"))
+    part = {"path": classifier, "weight": 0.5, "actors": {"groups_per_call": 4}}
+    runtime = {"memory_mb": 64}  # less than torch and the model take
+    pool = LocalPool(Reward.model_validate({**keys, "reward_model": part, "runtime": runtime}), Path.cwd())
+    try:
+        found = dict(pool.score((i, make_group(*REPLIES[:2])) for i in range(12)))
+    finally:
+        pool.close()
+    expected = [score.value for score in RewardModel(classifier).score(make_group(*REPLIES[:2]))]
+    assert len(found) == 12
+    for scored in found.values():
+        assert [score.value for score in scored.parts["reward_model"]] == pytest.approx(expected, abs=1e-5)
+        assert [score.value for score in scored.parts["accuracy"]] == [1.0, 0.0]
 
 
 def test_it_can_be_sent_to_an_actor(classifier):

@@ -288,7 +288,7 @@ def test_a_reply_with_partial_credit_is_not_paid_for_being_short():
     [
         ({"budget": -1}, "budget=-1"),
         ({"max_tokens": 10, "overlong_tokens": 11}, "overlong_tokens=11"),
-        ({"run_time_share": 1.5}, "run_time_share=1.5"),
+        ({"cpu_time_share": 1.5}, "cpu_time_share=1.5"),
     ],
 )
 def test_efficiency_refuses_what_makes_no_sense(arguments, message):
@@ -296,16 +296,17 @@ def test_efficiency_refuses_what_makes_no_sense(arguments, message):
         Efficiency(**arguments)
 
 
-def test_a_slow_right_program_earns_less_than_a_fast_one():
+def test_a_right_program_that_takes_more_cpu_earns_less_and_one_that_only_waits_does_not():
     body = "def f(x):\n    {}return x * 3 + 2"
-    programs = [body.format(""), body.format("sum(range(10**7))\n    ")]
+    programs = [body.format(line) for line in ("", "sum(range(10**7))\n    ", "__import__('time').sleep(0.5)\n    ")]
     responses = [f"<think>a</think>\n```python\n{program}\n```" for program in programs]
     group = code_group(*responses)
-    scored = Group(group.task, group.samples, {"accuracy": (Score(1.0), Score(1.0))})
-    assert values(Efficiency(), scored) == [1, 1]
-    fast, slow = values(Efficiency(run_time_share=1.0), scored)
-    assert fast == 1
-    assert slow < fast
+    scored = Group(group.task, group.samples, {"accuracy": (Score(1.0),) * 3})
+    assert values(Efficiency(), scored) == [1, 1, 1]
+    fast, slow, waiting = Efficiency(cpu_time_share=1.0).score(scored)
+    assert (fast.value, slow.value, waiting.value) == (1, 0, 1)
+    assert slow.evidence["times_the_least"] > 4
+    assert slow.evidence["cpu_seconds"] > waiting.evidence["cpu_seconds"]
 
 
 RESPONSES = [

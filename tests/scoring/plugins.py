@@ -157,3 +157,59 @@ class Keeps:
     def score(self, group):
         self._kept += [bytearray(2**26) for s in group.samples if s.response == "keep"]
         return [Score(1.0) for _ in group.samples]
+
+
+class Where:
+    """Says in which process it scores, and which GPUs that may see."""
+
+    def score(self, group):
+        found = {"pid": os.getpid(), "gpus": os.environ.get("CUDA_VISIBLE_DEVICES")}
+        return [Score(1.0, evidence=found) for _ in group.samples]
+
+
+class Several(OnReply):
+    """Scores several groups in a call, says how many, and does to all of them what one reply says."""
+
+    def score_groups(self, groups):
+        count = len(groups)
+        scores = [[self._one(s.response) for s in group.samples] for group in groups]
+        return [[Score(s.value, "", f"{count} groups") for s in some] for some in scores]
+
+
+class AddsOne:
+    """One more than the part that it needs."""
+
+    def __init__(self, to: str):
+        self.needs = (to,)
+
+    def score(self, group):
+        (scores,) = group.scores.values()
+        return [Score(score.value + 1, evidence={"pid": os.getpid()}) for score in scores]
+
+
+class HoldsMuch:
+    """Loads 200 MB before it scores."""
+
+    def start(self):
+        self._held = bytearray(200 << 20)
+
+    def score(self, group):
+        return [Score(float(len(self._held) >> 20)) for _ in group.samples]
+
+
+class NoWeights:
+    def start(self):
+        raise OSError("no weights file")
+
+    def score(self, group):
+        return [Score(1.0) for _ in group.samples]
+
+
+class Slow:
+    """Takes a twentieth of a second a sample."""
+
+    def score(self, group):
+        until = time.perf_counter() + 0.05 * len(group.samples)
+        while time.perf_counter() < until:
+            pass
+        return [Score(1.0) for _ in group.samples]

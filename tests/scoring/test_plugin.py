@@ -67,3 +67,35 @@ def test_needs_that_are_missing_or_circular_are_refused():
     }
     with pytest.raises(PluginError, match="first and second need each other"):
         load_parts(Reward.model_validate(circle), HERE)
+
+
+def test_a_missing_file_says_where_it_was_looked_for_and_what_may_be_meant(tmp_path, monkeypatch):
+    (tmp_path / "recipe").mkdir()
+    (tmp_path / "recipe" / "plugin.py").touch()
+    (tmp_path / "mine.py").touch()
+    monkeypatch.chdir(tmp_path)
+    looked = rf"there is no file \./{{}} beside the recipe, in {tmp_path / 'recipe'}"
+    for name, hint in (
+        ("other.py", "$"),
+        ("plugins.py", r" \(did you mean 'plugin.py'\?\)$"),
+        (
+            "mine.py",
+            f"; the one in the working directory is not looked at: move it there, or write {tmp_path}/mine.py$",
+        ),
+    ):
+        with pytest.raises(PluginError, match=f"^reward.x.plugin: {looked.format(name)}{hint}"):
+            load_part("x", RewardPart(plugin=f"./{name}:Mine", weight=1), tmp_path / "recipe")
+    (tmp_path / "mine.py").write_text("class Mine:\n    def score(self, group):\n        return []\n")
+    assert load_part("x", RewardPart(plugin=f"{tmp_path}/mine.py:Mine", weight=1), tmp_path / "recipe").weight == 1
+
+
+def test_a_misspelt_key_of_the_part_itself_is_told_and_long_errors_are_one_line(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "class Mine:\n    def __init__(self, size=1):\n        raise OSError('no\\nsuch\\n\\nfile')\n"
+    )
+    for keys, message in (
+        ({"actor": {}}, r"reward.x.actor: Mine has no such argument \(did you mean 'actors'\?\); it takes \['size'\]"),
+        ({}, "reward.x: Mine could not be built: OSError: no such file$"),
+    ):
+        with pytest.raises(PluginError, match=message):
+            load_part("x", RewardPart(plugin="./mine.py:Mine", weight=1, **keys), tmp_path)

@@ -35,7 +35,7 @@ def script(*tests, **more):
 def test_every_test_of_a_function_is_run_and_counted(program, want, passed):
     verdict = judge_code(function([{"args": [2], "expected": 7}, {"kwargs": {"x": 3}, "expected": 8}]), program)
     assert (verdict.verdict, verdict.passed, verdict.total) == (want, passed, 2)
-    assert all(set(test) == {"verdict", "seconds", "detail"} for test in verdict.tests)
+    assert all(set(test) == {"verdict", "seconds", "cpu_seconds", "detail"} for test in verdict.tests)
 
 
 def test_python_literals_stand_for_what_json_lacks():
@@ -178,6 +178,19 @@ def test_a_result_names_its_tier():
     assert judge_code(function(), "def f(x): return 7").tier not in ("", "unsafe_none")
 
 
+@pytest.mark.parametrize("tier", ["auto", "unsafe_none"])
+def test_cpu_time_is_the_programs_own_with_all_its_threads(tier):
+    spin = "import threading, time\ndef spin():\n    while time.process_time() < 0.1: pass\n"
+    threads = f"{spin}def f(x):\n    t = threading.Thread(target=spin); t.start(); t.join()\n    return 7"
+    sleeps = "import time\ndef f(x):\n    time.sleep(0.3)\n    return 7"
+    reference = function([{"args": [1], "expected": 7}, {"args": [2], "expected": 7}])
+    busy, idle = (judge_code(reference, program, tier=tier) for program in (threads, sleeps))
+    assert (busy.verdict, idle.verdict) == ("pass", "pass")
+    assert all(test["cpu_seconds"] >= 0.1 for test in busy.tests)
+    assert busy.cpu_seconds == pytest.approx(sum(test["cpu_seconds"] for test in busy.tests))
+    assert all(test["cpu_seconds"] < test["seconds"] >= 0.3 for test in idle.tests)
+
+
 def test_threads_share_the_judge():
     verdicts = {}
 
@@ -219,7 +232,7 @@ def test_the_command_judges_each_row_in_order(tmp_path, capsys):
         ("f", "fail", 0, 1),
     ]
     assert judged[5]["hidden"] == {"passed": 1, "total": 1}
-    assert all(set(test) == {"verdict", "seconds", "detail"} for row in judged for test in row["tests"])
+    assert all(set(test) == {"verdict", "seconds", "cpu_seconds", "detail"} for row in judged for test in row["tests"])
     assert judged[0]["tier"] in capsys.readouterr().err
 
 

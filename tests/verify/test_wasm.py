@@ -160,3 +160,13 @@ def test_a_component_is_not_loaded_from_where_others_may_write(tmp_path, monkeyp
         built_component()
     with pytest.raises(SandboxError, match="others may write there"):
         WasmSandbox()
+
+
+def test_cpu_time_of_webassembly_does_not_count_what_it_waits_for():
+    loops = "def f(x):\n    for _ in range(10**6): pass\n    return 7"
+    sleeps = "import time\ndef f(x):\n    time.sleep(0.3)\n    return 7"
+    reference = {"mode": "function", "entry_point": "f", "tests": [{"args": [2], "expected": 7}]}
+    busy, idle = (judge_code(reference, program, tier="wasm") for program in (loops, sleeps))
+    assert (busy.verdict, idle.verdict) == ("pass", "pass")
+    assert idle.cpu_seconds < idle.tests[0]["seconds"]
+    assert busy.cpu_seconds > idle.cpu_seconds

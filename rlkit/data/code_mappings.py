@@ -1,0 +1,55 @@
+"""The ready mappings of code data sets."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+from typing import Any
+
+from rlkit.data.cases import called_functions, cases_of, check_body, helpers_of
+from rlkit.data.columns import Columns, Draft, id_of, text_of
+from rlkit.data.rows import RowError
+
+
+def humaneval(row: Columns) -> Draft:
+    """HumanEval: cases where `check` holds nothing but equalities of literals, else its code as it is."""
+    prompt, test, entry_point = (text_of(row, name) for name in ("prompt", "test", "entry_point"))
+    tree = _parse(test, "test")
+    body = check_body(tree)
+    found = cases_of(body, "candidate") if body else None
+    # Cases are judged from outside the candidate's process; test code has to run beside the candidate.
+    if found:
+        reference = {"mode": "function", "entry_point": entry_point, "tests": found[1]}
+    else:
+        parts = (helpers_of(prompt, entry_point), test, f"check({entry_point})")
+        code = "\n\n".join(part.strip("\n") for part in parts if part.strip())
+        reference = {"mode": "asserts", "entry_point": entry_point, "test_code": code + "\n"}
+    asked = f"Complete this Python function. Give the whole program.\n\n```python\n{prompt.strip()}\n```"
+    return Draft(asked, "code", reference, id=id_of(row.get("task_id")), metadata={"domain": "humaneval"})
+
+
+def mbpp(row: Columns) -> Draft:
+    """MBPP: `test_list` of asserts; the first one is shown, since it alone tells the function's name."""
+    tests = row.get("test_list")
+    if not isinstance(tests, list) or not tests or not all(isinstance(t, str) for t in tests):
+        raise RowError("column test_list is not a list of asserts with at least one in it")
+    prompt = text_of(row, "text" if row.get("text") is not None else "prompt")
+    setup = [row.get("test_setup_code") or "", *(row.get("test_imports") or [])]
+    code = "\n".join(part for part in (*setup, *tests) if str(part).strip())
+    found = cases_of(_parse(code, "test_list").body, None)
+    reference: dict[str, Any]
+    if found:
+        reference = {"mode": "function", "entry_point": found[0], "tests": found[1]}
+    else:
+        names = [n for n in called_functions("\n".join(tests)) if not hasattr(builtins, n)]
+        reference = {"mode": "asserts", "test_code": code + "\n"}
+        reference.update({"entry_point": names[0]} if names else {})
+    asked = f"{prompt.strip()}\n\nYour code must pass this test:\n{tests[0].strip()}"
+    return Draft(asked, "code", reference, id=id_of(row.get("task_id")), metadata={"domain": "mbpp"})
+
+
+def _parse(code: str, column: str) -> ast.Module:
+    try:
+        return ast.parse(code)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as e:
+        raise RowError(f"column {column} is not Python ({e})") from e

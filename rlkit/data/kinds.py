@@ -1,0 +1,105 @@
+"""What a task of each kind must hold, checked where the row is read."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from rlkit.data.rows import RowError, did_you_mean
+
+_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+def check_kind(kind: str, kinds: Collection[str] | None) -> None:
+    """Refuses a kind that nothing judges.
+
+    Args:
+        kinds: those that are judged; None: any.
+
+    Raises:
+        RowError: with the nearest kind.
+    """
+    if kinds is not None and kind not in kinds:
+        raise RowError(
+            f'nothing judges tasks of kind "{kind}"{did_you_mean(kind, kinds)}; there are {", ".join(sorted(kinds))}, '
+            f"and a kind of your own needs reward.accuracy.judges.{kind}"
+        )
+
+
+def check_task(kind: str, reference: Any, metadata: Mapping[str, Any]) -> tuple[Any, Mapping[str, Any]]:
+    """(reference, metadata) of a task of a plain kind, its choices as {letter: text}; other kinds as they are.
+
+    Raises:
+        RowError: the reference cannot be one of its kind, or choices or a tolerance make no sense.
+    """
+    if kind not in ("exact", "choice", "numeric"):
+        return reference, metadata
+    if kind == "choice" and metadata.get("choices") is not None:
+        choices = _choices(metadata["choices"])
+        return _chosen(reference, choices), {**metadata, "choices": choices}
+    if not isinstance(reference, str) or not reference.strip():
+        raise RowError(f"the reference of a task of kind {kind} must be a text")
+    if kind == "choice" and not (len(reference.strip("() .")) == 1 and reference.strip("() .").isalpha()):
+        raise RowError(f"without metadata.choices the reference of a choice is one letter, not {reference[:80]!r}")
+    if kind == "numeric":
+        if not any(char.isdecimal() for char in reference):
+            raise RowError(f"the reference {reference[:80]!r} of a task of kind numeric is no number")
+        metadata = {**metadata, **_tolerances(metadata)}
+    return reference, metadata
+
+
+def with_options(prompt: str, metadata: Mapping[str, Any]) -> str:
+    """The prompt of a choice, with a line for each option after it where it does not hold all their texts itself."""
+    choices: Mapping[str, str] = metadata.get("choices") or {}
+    if all(text in prompt for text in choices.values()):
+        return prompt
+    return "\n".join([f"{prompt.rstrip()}\n", *(f"{letter}. {text}" for letter, text in choices.items())])
+
+
+def _choices(given: Any) -> dict[str, str]:
+    """{letter: text} of {"A": ...}, [...] or {"label": [...], "text": [...]}, as data sets carry them."""
+    if isinstance(given, str):
+        try:
+            given = json.loads(given)  # as a cell of a CSV file carries them
+        except ValueError as e:
+            raise RowError(f"choices are no JSON ({e})") from e
+    if isinstance(given, Mapping) and set(given) == {"label", "text"} and isinstance(given["text"], list):
+        given = dict(zip(map(str, given["label"]), given["text"], strict=False))
+    if isinstance(given, list):
+        given = dict(zip(_LETTERS, given, strict=False)) if len(given) <= len(_LETTERS) else None
+    if not isinstance(given, Mapping) or len(given) < 2:
+        raise RowError("choices must be at least two texts: a list, or an object of letters and texts")
+    for letter, text in given.items():
+        if len(str(letter)) != 1 or not str(letter).isalnum() or not isinstance(text, str | int | float):
+            raise RowError(f"choice {letter!r} must be a letter with a text")
+    return {str(letter): str(text) for letter, text in given.items()}
+
+
+def _chosen(reference: Any, choices: Mapping[str, str]) -> str:
+    """The letter that a reference names: itself, its option's text, or its number from 0 (as MMLU counts)."""
+    text = str(reference).strip()
+    letters = [letter for letter in choices if text.strip("()").upper() == letter.upper()]
+    letters = letters or [letter for letter, its_text in choices.items() if its_text.strip() == text]
+    numbered = list(choices)[int(text) : int(text) + 1] if text.isdecimal() and len(text) < 4 else []
+    named = set(letters or numbered)
+    if len(named) != 1 or (letters and numbered and letters != numbered):
+        problem = "names more than one" if named else "is neither a letter nor a text"
+        raise RowError(f"the reference {text[:80]!r} {problem} of the choices {', '.join(choices)}")
+    return named.pop()
+
+
+def _tolerances(metadata: Mapping[str, Any]) -> dict[str, float]:
+    """Those that a task names, as numbers."""
+    found: dict[str, float] = {}
+    for name, most in (("tolerance", 1.0), ("abs_tolerance", math.inf)):
+        if metadata.get(name) in (None, ""):
+            continue
+        try:
+            found[name] = float(metadata[name])
+        except (TypeError, ValueError):
+            found[name] = math.nan
+        if not 0 <= found[name] < most:
+            raise RowError(f"{name} must be a number from 0{', below 1' if most == 1 else ''}")
+    return found

@@ -1,0 +1,272 @@
+"""Processes of one kind and the calls to them: each call has a deadline, and a process that breaks it is replaced.
+
+A group whose process hangs, dies or runs out of memory comes back as a `Fault`, and what was queued behind it goes out
+again. Where several groups went out in one call, each goes out once more alone first, so that the fault is its own.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from rlkit.errors import ScoringError
+from rlkit.recipe.schema.reward import Reward, Runtime
+from rlkit.records import Group
+from rlkit.scoring.combine import PartScores
+from rlkit.scoring.isolate import Fault
+from rlkit.scoring.worker import Ready, Reply
+
+
+@dataclass(frozen=True)
+class Place:
+    """Which parts share processes, and how many processes of what kind."""
+
+    parts: tuple[str, ...]
+    """In the recipe's order."""
+    num_workers: int
+    gpus: float = 0.0
+    """Of each process; 0: it sees none."""
+    groups_per_call: int = 1
+    """Groups that one call may hold, where the plugin takes several."""
+
+
+def places(reward: Reward) -> list[Place]:
+    """One place for the parts that share the scorers, if there are any, then one for each part with its own actors."""
+    own = reward.own_actors
+    shared = tuple(name for name in reward.parts if name not in own)
+    found = [Place(shared, reward.runtime.num_workers)] if shared else []
+    return found + [Place((name,), a.num_workers, a.gpus, a.groups_per_call) for name, a in own.items()]
+
+
+class WorkerLost(Exception):
+    """A scoring process died; the message says how."""
+
+
+class Workers(Protocol):
+    """How processes that hold a `Scorer` each are started, asked and ended, by handles of their own kind."""
+
+    depth: int
+    """Calls queued on one process, so that it works on while the driver does something else."""
+
+    def start(self, count: int) -> list[tuple[Any, Ready]]:
+        """New processes, ready.
+
+        Raises:
+            PluginError: a plugin cannot be built.
+            ClusterError: a process does not start in time.
+        """
+
+    def submit(self, handle: Any, groups: tuple[Group, ...], parts: tuple[str, ...]) -> Any:
+        """Hands over groups, for some parts; returns a ticket."""
+
+    def wait(self, tickets: Sequence[Any], timeout_s: float) -> set[Any]:
+        """The tickets that have a result or a dead process, waiting at most so long for the first."""
+
+    def result(self, ticket: Any) -> Reply:
+        """What came back.
+
+        Raises:
+            WorkerLost: the process died.
+        """
+
+    def kill(self, handle: Any) -> None:
+        """Ends a process, whatever it does."""
+
+
+@dataclass(frozen=True, eq=False)
+class Errand:
+    """Some parts over one group, for whoever `owner` is."""
+
+    owner: Any
+    group: Group
+    """With the scores that the parts need of others."""
+    parts: tuple[str, ...]
+    share: float = 1.0
+    """Of a group's deadline."""
+    alone: bool = False
+    """In a call of its own."""
+
+    def subject(self) -> str:
+        """Whom a sentence about it blames."""
+        return f"reward part {self.parts[0]!r}" if len(self.parts) == 1 else "scoring"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of an errand."""
+
+    errand: Errand
+    found: PartScores | Fault
+    seconds: float
+    """From when its process took it up."""
+
+
+@dataclass(eq=False)
+class _Load:
+    """The errands of one call."""
+
+    errands: list[Errand]
+    ticket: Any
+
+    def limit_s(self, timeout_s: float) -> float:
+        return timeout_s * sum(errand.share for errand in self.errands)
+
+
+@dataclass
+class _Worker:
+    handle: Any
+    loads: deque[_Load] = field(default_factory=deque)
+    """In the order in which the process works; the first is the one at work."""
+    head_since: float = 0.0
+
+
+class Crew:
+    """The processes of one place.
+
+    Args:
+        workers: how they are started, asked and ended.
+        place: how many, and for which parts.
+        runtime: the recipe's limits.
+        on_event: told of every process that had to be replaced: ("scorer_replaced", why).
+
+    Raises:
+        PluginError: a plugin cannot be built.
+        ClusterError: a process does not start in time.
+    """
+
+    def __init__(self, workers: Workers, place: Place, runtime: Runtime, on_event: Callable[[str, str], None]) -> None:
+        self._workers = workers
+        self._runtime = runtime
+        self._on_event = on_event
+        self._lost_in_a_row = 0
+        self._waiting: deque[Errand] = deque()
+        started = workers.start(place.num_workers)
+        ready = started[0][1]
+        self.needs = ready.needs
+        self._most = place.groups_per_call if ready.takes_several else 1
+        self._pool = [_Worker(handle) for handle, _ in started]
+        # Where a call holds several, a full one waits while the others are at work.
+        calls = workers.depth + (self._most > 1)
+        self.capacity = calls * place.num_workers * self._most
+        """Errands that it can have in hand."""
+
+    def add(self, errand: Errand) -> None:
+        """Takes an errand, and hands it to a process as soon as one has room."""
+        self._waiting.append(errand)
+        self._fill()
+
+    def tickets(self) -> list[Any]:
+        """Of every call that is out."""
+        return [load.ticket for worker in self._pool for load in worker.loads]
+
+    def seconds_left(self) -> Iterable[float]:
+        """Of every call at work, until its deadline."""
+        now = time.monotonic()
+        for worker in self._pool:
+            if worker.loads:
+                yield worker.head_since + worker.loads[0].limit_s(self._runtime.timeout_s) - now
+
+    def collect(self, ready: set[Any]) -> list[Outcome]:
+        """What has finished or failed, given the tickets that are ready.
+
+        Raises:
+            ClusterError: a process died and no new one starts.
+            ScoringError: `reward.runtime.max_restarts` processes were lost with nothing scored in between.
+        """
+        outcomes = [outcome for worker in self._pool for outcome in self._collect_from(worker, ready)]
+        self._fill()
+        return outcomes
+
+    def drop(self) -> None:
+        """Forgets every errand; processes that are at work on one are replaced."""
+        self._waiting.clear()
+        for worker in self._pool:
+            if worker.loads:
+                worker.loads.clear()
+                self._replace(worker)
+
+    def close(self) -> None:
+        """Ends the processes."""
+        for worker in self._pool:
+            self._workers.kill(worker.handle)
+        self._pool = []
+
+    @property
+    def handles(self) -> list[Any]:
+        """The processes that are up, as `workers` knows them."""
+        return [worker.handle for worker in self._pool]
+
+    def _fill(self) -> None:
+        while self._waiting:
+            worker = min(self._pool, key=lambda w: len(w.loads))
+            if len(worker.loads) >= self._workers.depth:
+                return
+            errands = self._next_load()
+            if not worker.loads:
+                worker.head_since = time.monotonic()
+            groups = tuple(errand.group for errand in errands)
+            ticket = self._workers.submit(worker.handle, groups, errands[0].parts)
+            worker.loads.append(_Load(errands, ticket))
+
+    def _next_load(self) -> list[Errand]:
+        """The next errand, with what follows it where a call may hold several."""
+        errands = [self._waiting.popleft()]
+        while not errands[0].alone and self._waiting and not self._waiting[0].alone and len(errands) < self._most:
+            errands.append(self._waiting.popleft())
+        return errands
+
+    def _collect_from(self, worker: _Worker, ready: set[Any]) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        while worker.loads and worker.loads[0].ticket in ready:
+            load = worker.loads.popleft()
+            seconds = time.monotonic() - worker.head_since
+            worker.head_since += seconds
+            subject = load.errands[0].subject()
+            try:
+                reply = self._workers.result(load.ticket)
+            except WorkerLost as e:
+                return outcomes + self._lost(worker, load, Fault("crash", f"{subject} ended its process: {e}"), seconds)
+            if reply.spent:
+                fault = Fault("memory", f"{subject} took more than reward.runtime.memory_mb allows")
+                return outcomes + self._lost(worker, load, fault, seconds)
+            self._lost_in_a_row = 0
+            pairs = zip(load.errands, reply.groups, strict=True)
+            outcomes += [Outcome(errand, found, seconds) for errand, found in pairs]
+        if worker.loads and self._is_late(worker):
+            load = worker.loads.popleft()
+            limit_s = load.limit_s(self._runtime.timeout_s)
+            fault = Fault("timeout", f"{load.errands[0].subject()} took longer than {limit_s:g} s")
+            outcomes += self._lost(worker, load, fault, time.monotonic() - worker.head_since)
+        return outcomes
+
+    def _is_late(self, worker: _Worker) -> bool:
+        """Whether the call at work is past its deadline; one that ended while another process was replaced is not."""
+        load = worker.loads[0]
+        late = time.monotonic() - worker.head_since > load.limit_s(self._runtime.timeout_s)
+        return late and not self._workers.wait([load.ticket], 0)
+
+    def _lost(self, worker: _Worker, load: _Load, fault: Fault, seconds: float) -> list[Outcome]:
+        """The process hung, died or is full after work on `load`: a new one, and the load's errands one by one."""
+        self._lost_in_a_row += 1
+        self._on_event("scorer_replaced", fault.reason)
+        if self._lost_in_a_row > self._runtime.max_restarts:
+            raise ScoringError(
+                f"{fault.reason}; {self._lost_in_a_row} scoring processes in a row were lost with nothing scored, more "
+                f"than reward.runtime.max_restarts={self._runtime.max_restarts} allows"
+            )
+        self._replace(worker)
+        if len(load.errands) == 1:
+            return [Outcome(load.errands[0], fault, seconds)]
+        self._waiting.extendleft(replace(errand, alone=True) for errand in reversed(load.errands))
+        return []
+
+    def _replace(self, worker: _Worker) -> None:
+        """A fresh process; what was queued behind the lost call goes out again."""
+        self._workers.kill(worker.handle)
+        ((worker.handle, _),) = self._workers.start(1)
+        queued = [errand for load in worker.loads for errand in load.errands]
+        worker.loads.clear()
+        self._waiting.extendleft(reversed(queued))

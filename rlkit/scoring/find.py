@@ -1,0 +1,95 @@
+"""Finds what a recipe names: `module:name`, `./file.py:name` beside the recipe, or an entry point."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.metadata
+import importlib.util
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from rlkit.errors import PluginError
+
+ENTRY_POINTS = "rlkit.rewards"
+"""Entry-point group under which plugins are found by name; the built-in parts are found the same way."""
+
+
+def find_plugin(spec: str, base_dir: Path, where: str) -> Any:
+    """The class or function that a plugin spec names.
+
+    Raises:
+        PluginError: with `where`, the recipe key that named it.
+    """
+    if ":" not in spec:
+        return _from_entry_point(spec, where)
+    source, _, attribute = spec.rpartition(":")
+    try:
+        if source.endswith(".py"):
+            module = _import_file(base_dir / source)
+        else:
+            # Modules beside the recipe are found as well as installed ones.
+            if str(base_dir) not in sys.path:
+                sys.path.append(str(base_dir))
+            module = importlib.import_module(source)
+    except FileNotFoundError as e:
+        raise PluginError(f"{where}: {_missing(source, base_dir)}") from e
+    # Importing a stranger's module may raise anything.
+    except Exception as e:
+        raise PluginError(f"{where}: cannot import {source}: {type(e).__name__}: {e}") from e
+    found = getattr(module, attribute, None)
+    if not callable(found):
+        raise PluginError(f"{where}: {source} has no class or function {attribute!r}{nearest(attribute, dir(module))}")
+    return found
+
+
+def _from_entry_point(name: str, where: str) -> Any:
+    points = {point.name: point for point in importlib.metadata.entry_points(group=ENTRY_POINTS)}
+    if name not in points:
+        raise PluginError(
+            f"{where}: no installed plugin is called {name!r}{nearest(name, list(points))}; write "
+            f"module:Class, ./file.py:Class, or one of {', '.join(sorted(points))}"
+        )
+    try:
+        return points[name].load()
+    # As above: a stranger's module.
+    except Exception as e:
+        raise PluginError(f"{where}: cannot import {points[name].value}: {type(e).__name__}: {e}") from e
+
+
+def _import_file(path: Path) -> Any:
+    path = path.resolve()
+    if not path.is_file():
+        raise FileNotFoundError(path)
+    # The name is unique to the path: two files of one name stay two modules, and their classes can be pickled.
+    name = "rlkit_plugin_" + re.sub(r"\W", "_", str(path))
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _missing(source: str, base_dir: Path) -> str:
+    """Where a plugin's file was looked for, and where it may have been meant to be."""
+    folder = base_dir.resolve()
+    hint = nearest(Path(source).name, [path.name for path in folder.glob("*.py")])
+    if Path(source).is_file():
+        hint = f"; the one in the working directory is not looked at: move it there, or write {Path(source).resolve()}"
+    return f"there is no file {source} beside the recipe, in {folder}{hint}"
+
+
+def nearest(word: str, known: list[str]) -> str:
+    """A hint at the known word that is nearest, or nothing."""
+    close = difflib.get_close_matches(word, known, n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""

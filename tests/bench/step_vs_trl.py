@@ -1,0 +1,230 @@
+"""Whole training steps a second: `rlkit train` beside TRL's GRPOTrainer with its transformers generation.
+
+    python tests/bench/step_vs_trl.py [--pairs 3] [--steps 3] [--sizes quickstart ragged256]
+
+Sample, score, update and bring the new weights to the sampler, with the quickstart's model (made from nothing), its
+tasks, 32 prompts of 8 samples and one update a step, in float32. `quickstart`: replies of at most 96 tokens, about 40
+in the mean; `ragged256`: at most 256, about 100. An untrained model hardly ever ends a reply: the end token's weights
+are moved until it does so by chance after so many, in the folder that both start from. Ours runs the quickstart's
+judges and its sandbox; TRL's reward function costs nothing. TRL generates a step's samples in one call, and updates in
+the fastest micro-batch of those tried, without recomputing activations. Each run is a process of its own, ours and
+TRL's in turns; start-up and the first step do not count; the figures are medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+PROMPTS, SAMPLES = 32, 8
+
+
+class Size(NamedTuple):
+    """How long replies are."""
+
+    max_tokens: int
+    """They are cut there."""
+    end_one_in: int
+    """The end token's mean probability over random text is one in so many; in its own text it comes oftener."""
+
+
+SIZES = {"quickstart": Size(96, 100), "ragged256": Size(256, 250)}
+TRL_BATCHES = (32, 64, 128)
+"""Micro-batches tried."""
+
+
+def tasks() -> list[str]:
+    """The prompts that both draw from."""
+    from rlkit.data.builtin import read_builtin
+
+    return [row.columns["prompt"] for row in read_builtin("builtin:quickstart?rows=512", "train", 0)]
+
+
+def make_model(out: Path, size: Size) -> None:
+    """The quickstart's model with an end token as likely as the mean length asks for."""
+    import torch
+
+    from rlkit.learner.model import init_model, load_model, load_tokenizer, save_model
+    from rlkit.recipe.load import load_recipe
+
+    quickstart = Path(__file__).resolve().parents[2] / "recipes" / "quickstart.yaml"
+    init = load_recipe(quickstart).recipe.model.init
+    assert init is not None
+    init_model(init, iter(tasks()), seed=0, out=out)
+    model, tokenizer = load_model(str(out)), load_tokenizer(str(out))
+    embedding = model.get_input_embeddings().weight
+    g = torch.Generator().manual_seed(0)
+    ids = torch.randint(0, len(embedding), (8, 64), generator=g)
+    with torch.no_grad():
+        # A direction that every token shares stays in every hidden state; along it the end token alone can be moved.
+        common = torch.nn.functional.normalize(torch.randn(embedding.shape[1], generator=g), dim=0)
+        embedding += 2 * common * embedding.norm(dim=1).mean()
+        hidden = model.base_model(input_ids=ids).last_hidden_state.flatten(0, 1)
+        logits = hidden @ embedding.t()
+        end = tokenizer.eos_token_id
+        others = torch.logsumexp(torch.cat([logits[:, :end], logits[:, end + 1 :]], 1), 1)
+        along, low, high = hidden @ common, -10.0, 10.0
+        for _ in range(40):  # bisection: the mean probability of an end rises with the shift
+            shift = (low + high) / 2
+            often = torch.sigmoid(logits[:, end] + shift * along - others).mean() > 1 / size.end_one_in
+            low, high = (low, shift) if often else (shift, high)
+        embedding[end] += shift * common
+    save_model(model, tokenizer, out, dict(model.named_parameters()))
+
+
+def ours(folder: Path, size: Size, steps: int, scratch: Path) -> dict[str, float]:
+    """Seconds a step and mean tokens of a reply in an `rlkit train` run."""
+    recipe = {
+        "run": {"name": "bench", "seed": 0},
+        "model": {"path": str(folder)},
+        "data": {
+            "path": "builtin:quickstart?rows=512",
+            "prompt": {"template": "{prompt}", "code_template": "{prompt}"},
+        },
+        "stages": [
+            {
+                "kind": "grpo",
+                "steps": steps + 1,
+                "prompts_per_step": PROMPTS,
+                "samples_per_prompt": SAMPLES,
+                "learning_rate": 1e-6,
+            }
+        ],
+        "rollout": {"max_tokens": size.max_tokens},
+        "learner": {"precision": "float32", "tokens_per_microbatch": 1024},
+    }
+    path, run_dir = scratch / "recipe.yaml", Path(tempfile.mkdtemp(dir=scratch))
+    path.write_text(yaml.safe_dump(recipe))
+    command = [sys.executable, "-m", "rlkit", "train", str(path), "--run-dir", str(run_dir), "--resume", "never"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    rows = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    rows = [row for row in rows if "time/update" in row][1:]
+    phases = {key: statistics.median(row[key] for row in rows) for key in rows[0] if key.startswith("time/")}
+    return {"seconds": phases["time/step"], **phases}
+
+
+def theirs(folder: Path, size: Size, steps: int) -> dict[str, float]:
+    """The same of GRPOTrainer, in a process of its own."""
+    command = [sys.executable, __file__, "--trl", str(folder), str(size.max_tokens), str(steps)]
+    result = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    found: dict[str, float] = json.loads(result.stdout.strip().splitlines()[-1])
+    return found
+
+
+def trl_child(folder: Path, max_tokens: int, steps: int) -> None:
+    """Runs GRPOTrainer with each micro-batch in turn; prints the fastest one's median seconds a step."""
+    from datasets import Dataset
+    from transformers import PrinterCallback, TrainerCallback
+    from trl import GRPOConfig, GRPOTrainer
+
+    class Watch(TrainerCallback):
+        """The time at which every step begins and the last one ends."""
+
+        def __init__(self) -> None:
+            self.times: list[float] = []
+
+        def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
+            self.times.append(time.perf_counter())
+
+        def on_train_end(self, *args: Any, **kwargs: Any) -> None:
+            self.times.append(time.perf_counter())
+
+    lengths: list[int] = []
+
+    def reward(completion_ids: list[list[int]], **kwargs: Any) -> list[float]:
+        lengths.extend(len(ids) for ids in completion_ids)
+        return [float(len(ids) % 7) for ids in completion_ids]
+
+    def seconds(per_device: int, steps: int) -> float:
+        config = GRPOConfig(
+            output_dir=tempfile.mkdtemp(),
+            model_init_kwargs={"dtype": "float32"},
+            use_cpu=True,
+            bf16=False,
+            gradient_checkpointing=False,
+            per_device_train_batch_size=per_device,
+            gradient_accumulation_steps=PROMPTS * SAMPLES // per_device,
+            num_generations=SAMPLES,
+            max_completion_length=max_tokens,
+            max_steps=steps + 1,
+            learning_rate=1e-6,
+            save_strategy="no",
+            report_to=[],
+            disable_tqdm=True,
+        )
+        trainer = GRPOTrainer(
+            model=str(folder), reward_funcs=[reward], args=config, train_dataset=Dataset.from_dict({"prompt": tasks()})
+        )
+        watch = Watch()
+        trainer.add_callback(watch)
+        trainer.remove_callback(PrinterCallback)
+        trainer.train()
+        taken = [b - a for a, b in zip(watch.times, watch.times[1:], strict=False)]
+        return statistics.median(taken[1:])
+
+    tried = {size: seconds(size, 1) for size in TRL_BATCHES}
+    best = min(tried, key=tried.__getitem__)
+    lengths.clear()
+    found = {"seconds": seconds(best, steps), "per_device": best, "mean_tokens": statistics.fmean(lengths)}
+    print(json.dumps(found))
+
+
+def compare(name: str, pairs: int, steps: int, scratch: Path) -> tuple[float, float, float]:
+    """Prints one size's figures; returns seconds of ours, of theirs, and the median ratio."""
+    size, folder = SIZES[name], scratch / name
+    make_model(folder, size)
+    ratios, all_ours, all_theirs = [], [], []
+    for _ in range(pairs):
+        mine, peer = ours(folder, size, steps, scratch), theirs(folder, size, steps)
+        all_ours.append(mine["seconds"])
+        all_theirs.append(peer["seconds"])
+        ratios.append(peer["seconds"] / mine["seconds"])
+        phases = ", ".join(f"{key.removeprefix('time/')} {mine[key]:.2f}" for key in mine if key.startswith("time/"))
+        print(
+            f"{name}: ours {mine['seconds']:.2f} s a step ({phases}), TRL {peer['seconds']:.2f} s (micro-batch "
+            f"{peer['per_device']:.0f}, {peer['mean_tokens']:.0f} tokens a reply): {ratios[-1]:.2f}x",
+            flush=True,
+        )
+    return statistics.median(all_ours), statistics.median(all_theirs), statistics.median(ratios)
+
+
+def main() -> None:
+    """The whole comparison."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--sizes", nargs="+", choices=list(SIZES), default=list(SIZES))
+    parser.add_argument("--trl", nargs=3, metavar=("FOLDER", "MAX_TOKENS", "STEPS"), help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.trl:
+        trl_child(Path(args.trl[0]), int(args.trl[1]), int(args.trl[2]))
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        found = {name: compare(name, args.pairs, args.steps, Path(scratch)) for name in args.sizes}
+    first = found[args.sizes[0]]
+    line = {
+        "benchmark": "step_vs_trl",
+        "ratio": round(first[2], 3),
+        "peer": "trl.GRPOTrainer",
+        "ours": round(1 / first[0], 4),
+        "theirs": round(1 / first[1], 4),
+        "unit": "steps/s",
+        "runs": args.pairs,
+        "ratios": {name: round(values[2], 3) for name, values in found.items()},
+    }
+    print(json.dumps(line))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""Parts in processes of their own: who runs where, in which order, in which batches, and what a fault costs there."""
+
+import os
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rlkit import Group, Sample, Task
+from rlkit.errors import PluginError, ScoringError
+from rlkit.recipe.schema.reward import Reward
+from rlkit.scoring.process import LocalPool
+from rlkit.scoring.schedule import make_visits
+
+HERE = Path(__file__).parent
+ONLY = dict.fromkeys(("accuracy", "reasoning", "format", "efficiency"))
+RUNTIME = {"num_workers": 1, "timeout_s": 4, "memory_mb": 128}
+
+
+def plugin(cls, **keys):
+    return {"plugin": f"./plugins.py:{cls}", "weight": 1, **keys}
+
+
+def reward(*, runtime=RUNTIME, **parts):
+    return Reward.model_validate({**ONLY, **parts, "runtime": runtime})
+
+
+def group(*replies, name="t"):
+    return Group(Task(name, "math", "?", "7"), tuple(Sample(f"{name}#{i}", text, 1) for i, text in enumerate(replies)))
+
+
+def score(reward, *groups, on_event=lambda kind, text: None):
+    pool = LocalPool(reward, HERE, on_event=on_event)
+    try:
+        return [scored for _, scored in sorted(pool.score(enumerate(groups)))]
+    finally:
+        pool.close()
+
+
+@st.composite
+def placed_parts(draw):
+    """Parts that need some of those before them, each at one of three places."""
+    count = draw(st.integers(1, 8))
+    needs = {i: tuple(draw(st.sets(st.integers(0, i - 1)))) if i else () for i in range(count)}
+    return needs, {i: draw(st.integers(0, 2)) for i in range(count)}
+
+
+@given(placed_parts())
+def test_visits_hold_every_part_once_after_those_it_needs(case):
+    needs, place_of = case
+    visits = make_visits(needs, place_of)
+    done = [name for visit in visits for name in visit.parts]
+    assert sorted(done) == sorted(needs)
+    assert all(done.index(need) < done.index(name) for name in needs for need in needs[name])
+    assert all(place_of[name] == visit.place for visit in visits for name in visit.parts)
+    assert all(a.place != b.place for a, b in pairwise(visits))
+
+
+def test_parts_without_needs_across_places_take_one_visit_a_place():
+    assert [v.parts for v in make_visits({"a": (), "b": (), "c": ("a",)}, {"a": 0, "b": 1, "c": 0})] == [
+        ("a", "c"),
+        ("b",),
+    ]
+
+
+def test_a_part_with_actors_has_a_process_of_its_own_and_scores_go_both_ways():
+    parts = {
+        "base": plugin("Where"),
+        "own": plugin("AddsOne", to="base", actors={}),
+        "last": plugin("AddsOne", to="own"),
+        "gpu": plugin("Where", actors={"gpus": 0.5}),
+    }
+    (scored,) = score(reward(**parts), group("a", "b"))
+    assert [scored.parts[name][0].value for name in ("base", "own", "last", "gpu")] == [1, 2, 3, 1]
+    pids = {name: scored.parts[name][0].evidence["pid"] for name in parts}
+    assert pids["base"] == pids["last"] != pids["own"] != pids["gpu"] != pids["base"]
+    assert scored.parts["base"][0].evidence["gpus"] == ""
+    assert scored.parts["gpu"][0].evidence["gpus"] == os.environ.get("CUDA_VISIBLE_DEVICES")
+
+
+def test_every_part_may_have_processes_of_its_own():
+    (scored,) = score(reward(one=plugin("Where", actors={"num_workers": 2})), group("a"))
+    assert scored.rewards == (1.0,)
+
+
+def test_waiting_groups_are_scored_together_up_to_the_bound():
+    own = plugin("Several", actors={"groups_per_call": 3})
+    scored = score(reward(several=own), *(group("a", "b", name=str(i)) for i in range(20)))
+    assert [s.rewards for s in scored] == [(0.5, 0.5)] * 20
+    sizes = {s.parts["several"][0].reason for s in scored}
+    assert "3 groups" in sizes
+    assert sizes <= {"well", "2 groups", "3 groups"}  # "well": alone
+    alone = score(reward(several=plugin("Several")), *(group("a", name=str(i)) for i in range(9)))
+    assert {s.parts["several"][0].reason for s in alone} == {"well"}
+
+
+@pytest.mark.parametrize(("word", "verdict"), [("hang", "timeout"), ("die", "crash"), ("raise", "plugin_error")])
+def test_one_reply_costs_a_batch_of_groups_only_its_own_score(word, verdict):
+    own = plugin("Several", actors={"groups_per_call": 4})
+    keys = reward(several=own, runtime={**RUNTIME, "timeout_s": 1})
+    groups = [group("a", word if i == 5 else "b", name=str(i)) for i in range(12)]
+    scored = score(keys, *groups)
+    assert [s.rewards for s in scored] == [(0.5, None if i == 5 else 0.5) for i in range(12)]
+    assert scored[5].parts["several"][1].verdict == verdict
+
+
+def test_an_own_actor_that_only_dies_stops_the_run_although_the_others_score():
+    keys = reward(good=plugin("Where"), bad=plugin("OnReply", actors={}), runtime={**RUNTIME, "max_restarts": 3})
+    with pytest.raises(ScoringError, match=r"'bad' ended its process: signal 9.*4 scoring processes in a row"):
+        score(keys, *(group("die", name=str(i)) for i in range(20)))
+
+
+def test_what_a_plugin_loads_at_its_start_does_not_count_as_memory_of_scoring():
+    (scored,) = score(reward(big=plugin("HoldsMuch", actors={})), group("a"))
+    assert scored.rewards == (200.0,)
+
+
+def test_a_plugin_that_cannot_start_is_one_sentence():
+    with pytest.raises(PluginError, match=r"^reward.x: its start\(\) failed: OSError: no weights file$"):
+        score(reward(x=plugin("NoWeights", actors={})), group("a"))
+
+
+def test_the_time_of_each_part_comes_with_its_group():
+    scored = score(reward(slow=plugin("Slow"), where=plugin("Where")), group("a", "b"), group("c", name="u"))
+    assert [s.seconds["slow"] >= 0.05 * len(s.samples) for s in scored] == [True, True]
+    assert all(0 < s.seconds["where"] < s.seconds["slow"] for s in scored)
+    (hung,) = score(reward(bad=plugin("OnReply"), runtime={**RUNTIME, "timeout_s": 1}), group("a", "hang"))
+    assert hung.seconds["bad"] >= 1 + 0.5  # the group, then the sample alone, each to its end
+    (scored, again) = (score(reward(where=plugin("Slow")), group("a"))[0] for _ in range(2))
+    assert scored == again  # times tell no two runs apart
+
+
+def test_the_last_traceback_of_each_part_is_told_once_and_kept_with_the_sample():
+    events = []
+    keys = reward(bad=plugin("OnReply"))
+    scored = score(keys, group("a", "raise"), group("raise", name="u"), on_event=lambda *event: events.append(event))
+    ((kind, text),) = events
+    assert kind == "plugin_error"
+    assert text.startswith("reward part 'bad' failed, last with\nTraceback (most recent call last):\n")
+    assert 'plugins.py", line ' in text
+    assert text.endswith("ZeroDivisionError: a mistake")
+    assert "isolate.py" not in text  # the plugin's own frames only
+    assert scored[0].parts["bad"][1].evidence == {"traceback": text.partition("\n")[2]}
+    assert scored[0].parts["bad"][0].evidence is None
+
+
+def test_shares_of_gpus_are_whole_beyond_one():
+    for gpus in (1.5, -1):
+        with pytest.raises(ValueError, match="gpus"):
+            reward(x=plugin("Where", actors={"gpus": gpus}))
