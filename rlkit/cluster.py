@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import logging
 import os
+import time
+from collections.abc import Sequence
 from typing import Any
 
 import ray
@@ -14,6 +16,12 @@ from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 
 from rlkit.errors import ActorLost, ClusterError, RlkitError, UsageError
 from rlkit.recipe.schema import Cluster
+
+HEARTBEAT_S = 30.0
+"""Seconds of waiting between two lines about it."""
+HEARTBEAT = logging.getLogger("rlkit.waiting")
+FETCH_S = 600.0
+"""Longest time for a finished call's result to get here, in seconds."""
 
 
 def start_ray(keys: Cluster, address: str | None) -> None:
@@ -68,14 +76,32 @@ def get(ref: Any, *, timeout_s: float, what: str) -> Any:
         ClusterError: the work failed by something unforeseen.
         RlkitError: whatever the actor itself raised for the user.
     """
+    refs = ref if isinstance(ref, list) else [ref]
+    if len(wait(refs, num_returns=len(refs), timeout_s=timeout_s, what=what)) < len(refs):
+        raise ActorLost(f"{what} took more than {timeout_s:g} s (a deadline that the recipe sets)")
     try:
-        return ray.get(ref, timeout=timeout_s)
+        return ray.get(ref, timeout=FETCH_S)
     except GetTimeoutError:
-        raise ActorLost(f"{what} took more than {timeout_s:g} s (a deadline that the recipe sets)") from None
+        raise ActorLost(f"{what} is done, but its result did not arrive within {FETCH_S:g} s") from None
     except RayTaskError as e:
         raise remote_error(e, what) from e
     except RayError as e:
         raise ActorLost(f"{what} was lost: its process or node died ({_first_line(e)})") from e
+
+
+def wait(refs: Sequence[Any], *, num_returns: int, timeout_s: float, what: str) -> list[Any]:
+    """`ray.wait` that says now and then what it waits for.
+
+    Returns:
+        The references that are ready, once `num_returns` of them are or the time is over.
+    """
+    began = time.monotonic()
+    while True:
+        left = timeout_s - (time.monotonic() - began)
+        ready, _ = ray.wait(list(refs), num_returns=num_returns, timeout=max(0.0, min(HEARTBEAT_S, left)))
+        if len(ready) >= num_returns or left <= HEARTBEAT_S:
+            return list(ready)
+        HEARTBEAT.info("waiting for %s: %.0f s of at most %g", what, time.monotonic() - began, timeout_s)
 
 
 def remote_error(error: RayTaskError, what: str) -> RlkitError:

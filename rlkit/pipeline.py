@@ -41,8 +41,8 @@ def run_recipe(
     Raises:
         RlkitError: the run failed, was stopped or cannot start; what it had done is kept.
     """
-    report = Report()
-    recipe = loaded.recipe
+    report, recipe = Report(), loaded.recipe
+    report.hear()
     parts = load_parts(recipe.reward, loaded.base_dir)
     made_with = {"code": code_hashes((part.name, part.plugin) for part in parts), "versions": library_versions()}
     check_engine_arguments(recipe.rollout, timeout_s=recipe.cluster.start_timeout_s)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import sys
 import time
@@ -14,12 +15,29 @@ from rich.table import Table
 from rlkit.evaluate import Evaluated, Share
 
 
+class _Lines(logging.Handler):
+    """Log records as lines of a report."""
+
+    def __init__(self, report: Report) -> None:
+        super().__init__()
+        self._report = report
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._report.line(record.getMessage())
+
+
 class Report:
     """On a terminal a live status under the lines; piped, plain lines only."""
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(soft_wrap=True, highlight=False, file=sys.stdout)
         self._began: dict[str, tuple[float, int]] = {}
+
+    def hear(self) -> None:
+        """Prints what `rlkit.cluster` says of long waits."""
+        waits = logging.getLogger("rlkit.waiting")
+        waits.handlers, waits.propagate = [_Lines(self)], False
+        waits.setLevel(logging.INFO)
 
     def line(self, text: str) -> None:
         """One line, never folded."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from rlkit.cluster import get, remote_error
+from rlkit.cluster import get, remote_error, wait
 from rlkit.errors import ActorLost, ClusterError
 from rlkit.records import Group
 from rlkit.rollout.engine import EngineSpec, engine_env
@@ -83,7 +83,8 @@ class RolloutPool:
         waiting = {w: {r.index: r for r in requests[w::count]} for w in range(count)}
         streams = {w: self._stream(w, todo) for w, todo in waiting.items() if todo}
         while streams:
-            ready, _ = ray.wait(list(streams.values()), num_returns=1, timeout=self._spec.keys.timeout_s)
+            what = f"the next group ({sum(map(len, waiting.values()))} to come)"
+            ready = wait(list(streams.values()), num_returns=1, timeout_s=self._spec.keys.timeout_s, what=what)
             if not ready:
                 for w in list(streams):
                     self._replace(w, f"gave no group for {self._spec.keys.timeout_s:g} s")
