@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 from rlkit.verify.arithmetic_parser import Refused, Tree, names_of, numbers_of, parse, value_of
 from rlkit.verify.arithmetic_tokens import Token, tokens_of
@@ -93,8 +94,10 @@ def find_relations(text: str, context: str = "") -> tuple[Relation, ...]:
     return tuple(itertools.islice(found, _MAX_FOUND))
 
 
-def _chains(text: str) -> list[_Chain]:
-    return [_chain(run, before, after) for run, before, after in _runs(tokens_of(text[:_MAX_CHARS]))]
+# A problem is read with each of its replies, and a reply both as text and as context.
+@lru_cache(maxsize=16)
+def _chains(text: str) -> tuple[_Chain, ...]:
+    return tuple(_chain(run, before, after) for run, before, after in _runs(tokens_of(text[:_MAX_CHARS])))
 
 
 def _runs(tokens: list[Token]) -> Iterator[tuple[list[Token], Token | None, Token | None]]:
@@ -116,14 +119,16 @@ def _ends(tokens: list[Token], start: int, at: int) -> bool:
     first = at
     while first > start and tokens[first - 1].kind == "word":
         first -= 1
+    after_number = first > start and (tokens[first - 1].kind == "number" or tokens[first - 1].text == ")")
+    if not after_number:
+        return True
     last = at
     while last + 1 < len(tokens) and tokens[last + 1].kind == "word" and last - first < _MAX_UNIT_WORDS:
         last += 1
-    words = {word.text.lower() for word in tokens[first : last + 1]}
-    after_number = first > start and (tokens[first - 1].kind == "number" or tokens[first - 1].text == ")")
     goes_on = last + 1 < len(tokens) and tokens[last + 1].kind in ("sign", "relation")
-    is_unit = last - first < _MAX_UNIT_WORDS and not words & (_JOINING | _CHANGING)
-    return not (after_number and goes_on and is_unit)
+    if not goes_on or last - first >= _MAX_UNIT_WORDS:
+        return True
+    return any(word.text.lower() in _JOINING | _CHANGING for word in tokens[first : last + 1])
 
 
 def _chain(run: list[Token], before: Token | None, after: Token | None) -> _Chain:

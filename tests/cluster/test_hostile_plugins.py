@@ -115,7 +115,7 @@ def test_debug_shows_the_plugins_last_traceback(recipe, tmp_path):
     done = run_rlkit("train", recipe, "reward.hostile.always=true", *SHORT, "--debug", "--run-dir", tmp_path / "run")
     assert done.code == 1
     assert PLUGIN_TRACEBACK.search(done.err)
-    assert done.err.splitlines()[-1].startswith("rlkit: error: 4 of 4 samples (100%) could not be scored")
+    assert done.err.splitlines()[-1].startswith("rlkit: error: 8 of 8 samples (100%) could not be scored")
 
 
 def test_times_of_every_part_are_metrics_of_every_step_and_own_actors_take_part(recipe, tmp_path):
