@@ -1,8 +1,8 @@
 """Reads a recipe: YAML and `KEY=VALUE` overrides in, a checked `Recipe` out. Imports nothing heavy.
 
 Relative paths in a recipe (`model.path`, `data.path`, `run.dir`, ...) are relative to the working directory, as on a
-command line; `~` is the home folder. A plugin file (`./my_reward.py:Class`) is looked for beside the recipe first, so
-that the two travel together, then in the working directory.
+command line; `~` is the home folder. A plugin file (`./my_reward.py:Class`) is looked for beside the recipe only, so
+that the two travel together.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class LoadedRecipe:
     resolved: dict[str, Any]
     """Every key with its value, defaults included; as YAML (`recipe.yaml` of a run) it loads to an equal recipe."""
     base_dir: Path
-    """The recipe's folder: where `./file.py:Class` plugins are looked for first."""
+    """The recipe's folder: where `./file.py:Class` plugins are looked for."""
     positions: Positions
     """Where each key was written."""
 
