@@ -102,7 +102,7 @@ class _LinearLogprobs(torch.autograd.Function):
         autocast = torch.is_autocast_enabled(device)
         ctx.dtype = torch.get_autocast_dtype(device) if autocast else weight_VH.dtype
         ctx.temperature, ctx.form, ctx.chunk_tokens = temperature, form, chunk_tokens
-        # Where no loss uses the entropy, its gradient is None instead of zeros to work through.
+        # What no loss uses has None for a gradient, not zeros to work through.
         ctx.set_materialize_grads(False)
         head = _Head(weight_VH, bias_V, ctx.dtype, temperature, form, min(chunk_tokens, len(targets_C)))
         log_z_C = torch.empty(len(targets_C), dtype=torch.float32, device=hidden_CH.device)
@@ -119,20 +119,28 @@ class _LinearLogprobs(torch.autograd.Function):
         head = _Head(weight_VH, bias_V, ctx.dtype, ctx.temperature, ctx.form, min(ctx.chunk_tokens, len(targets_C)))
         needs_hidden, needs_weight, needs_bias = ctx.needs_input_grad[:3]
         hidden_grad_CH = torch.empty_like(hidden_CH) if needs_hidden else None
-        weight_grad, bias_grad = _Sum(weight_VH.dtype), _Sum(weight_VH.dtype)
+        weight_grad = _Sum(weight_VH) if needs_weight else None
+        bias_grad = _Sum(bias_V) if needs_bias else None
+        # A loss may weigh the entropy by 0: that must not cost its passes over [K, V].
+        of_logprob_C, of_entropy_C = (None if g is None or not g.any() else g.float() for g in grads)
         for part in _chunks(len(targets_C), ctx.chunk_tokens):
             hidden_KH = hidden_CH[part].to(ctx.dtype)
-            of_logprob_K, of_entropy_K = (None if g is None else g[part] for g in grads)
             grad_KV = head.gradient(
-                hidden_KH, targets_C[part], log_z_C[part], entropy_C[part], of_logprob_K, of_entropy_K
+                hidden_KH,
+                targets_C[part],
+                log_z_C[part],
+                entropy_C[part],
+                None if of_logprob_C is None else of_logprob_C[part],
+                None if of_entropy_C is None else of_entropy_C[part],
             )
             if hidden_grad_CH is not None:
                 hidden_grad_CH[part] = grad_KV @ head.weight_VH
-            if needs_weight:
+            if weight_grad is not None:
                 weight_grad.add(grad_KV.t() @ hidden_KH)
-            if needs_bias:
+            if bias_grad is not None:
                 bias_grad.add(grad_KV.sum(0))
-        return hidden_grad_CH, weight_grad.total(), bias_grad.total(), None, None, None, None
+        totals = (None if part is None else part.total() for part in (weight_grad, bias_grad))
+        return hidden_grad_CH, *totals, None, None, None, None
 
 
 def _chunks(num_tokens: int, chunk_tokens: int) -> list[slice]:
@@ -197,7 +205,7 @@ class _Head:
         slope_KV = None if cap is None else 1.0 - (scores_KV * (self._temperature / cap)).square_()
         grad_KV = torch.sub(scores_KV, log_z_K[:, None], out=self._first[:rows])
         if of_entropy_K is None:
-            assert of_logprob_K is not None
+            of_logprob_K = torch.zeros_like(log_z_K) if of_logprob_K is None else of_logprob_K
             grad_KV.exp_().mul_((-factor * of_logprob_K)[:, None])
         else:
             probs_KV = torch.exp(grad_KV, out=self._second[:rows])
@@ -229,14 +237,14 @@ class _Head:
 class _Sum:
     """Adds up chunks' gradients of one parameter; more than one in float32, so that small ones are not rounded away."""
 
-    def __init__(self, dtype: torch.dtype) -> None:
-        self._dtype = dtype
+    def __init__(self, parameter: Tensor) -> None:
+        self._parameter = parameter
         self._total: Tensor | None = None
 
     def add(self, part: Tensor) -> None:
         """Adds a chunk's."""
         self._total = part if self._total is None else self._total.float().add_(part)
 
-    def total(self) -> Tensor | None:
-        """The sum in the parameter's dtype; None: nothing was added."""
-        return None if self._total is None else self._total.to(self._dtype)
+    def total(self) -> Tensor:
+        """The sum in the parameter's dtype; zeros where there was no token: ranks wait for each other's gradients."""
+        return torch.zeros_like(self._parameter) if self._total is None else self._total.to(self._parameter.dtype)

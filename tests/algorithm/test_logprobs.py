@@ -60,10 +60,11 @@ def distance(ours, theirs):
     form=st.sampled_from(FORMS),
     bias=st.booleans(),
     losses=st.sampled_from([(1.0, 0.0), (0.0, 1.0), (1.0, 1.0)]),
+    drop_unused=st.booleans(),
     wrapped=st.booleans(),
 )
 def test_values_and_gradients_equal_the_reference(
-    num_tokens, vocabulary, chunk_tokens, temperature, form, bias, losses, wrapped
+    num_tokens, vocabulary, chunk_tokens, temperature, form, bias, losses, drop_unused, wrapped
 ):
     head, hidden, targets, weights = inputs(num_tokens, 12, vocabulary, bias)
     hidden.requires_grad_()
@@ -76,8 +77,9 @@ def test_values_and_gradients_equal_the_reference(
         form=form,
         chunk_tokens=chunk_tokens,
     )
-    # A loss that leaves one of the two out must not need its gradient.
-    terms = [(w * x).sum() for w, x, used in zip(weights, (logprobs, entropy), losses, strict=True) if used]
+    # A loss may leave one of the two out, or weigh it by 0.
+    pairs = zip(weights, (logprobs, entropy), losses, strict=True)
+    terms = [(w * x).sum() for w, x, used in pairs if used or not drop_unused]
     sum(terms).backward()
     expected = reference(head, hidden, targets, weights, temperature, form)
     assert logprobs.dtype == entropy.dtype == torch.float32
@@ -135,6 +137,14 @@ def test_a_frozen_head_gets_no_gradient_and_a_tied_one_gets_both():
     double = tied.weight.detach().double().requires_grad_()
     torch.log_softmax(double[targets] @ double.t(), -1).gather(-1, targets[:, None]).sum().backward()
     assert distance(ours, double.grad) < 1e-5
+
+
+def test_no_tokens_give_zero_gradients():
+    head, hidden, targets, _ = inputs(3, 12, 20, bias=True)
+    logprobs, entropy = token_logprobs(head, hidden[:0].requires_grad_(), targets[:0], temperature=1.0)
+    (logprobs.sum() + entropy.sum()).backward()
+    assert not head.weight.grad.any()
+    assert not head.bias.grad.any()
 
 
 def test_without_gradients_nothing_is_kept():

@@ -3,9 +3,9 @@
     python tests/bench/step_vs_trl.py [--pairs 3] [--steps 3] [--sizes quickstart ragged256]
 
 Sample, score, update and bring the new weights to the sampler, with the quickstart's model (made from nothing), its
-tasks, 32 prompts of 8 samples and one update a step, in float32. `quickstart`: replies of at most 96 tokens, about 40
-in the mean; `ragged256`: at most 256, about 100. An untrained model hardly ever ends a reply: the end token's weights
-are moved until it does so by chance after so many, in the folder that both start from. Ours runs the quickstart's
+tasks, 32 prompts of 8 samples and one update a step, in float32. `quickstart`: replies of at most 96 tokens;
+`ragged256`: at most 256; the mean is printed. An untrained model hardly ever ends a reply: the end token's weights are
+moved so that it does by chance, anywhere, in the folder that both start from. Ours runs the quickstart's
 judges and its sandbox; TRL's reward function costs nothing. TRL generates a step's samples in one call, and updates in
 the fastest micro-batch of those tried, without recomputing activations. Each run is a process of its own, ours and
 TRL's in turns; start-up and the first step do not count; the figures are medians.
@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -114,16 +115,16 @@ def ours(folder: Path, size: Size, steps: int, scratch: Path) -> dict[str, float
     return {"seconds": phases["time/step"], **phases}
 
 
-def theirs(folder: Path, size: Size, steps: int) -> dict[str, float]:
-    """The same of GRPOTrainer, in a process of its own."""
-    command = [sys.executable, __file__, "--trl", str(folder), str(size.max_tokens), str(steps)]
+def theirs(folder: Path, size: Size, steps: int, per_device: int) -> dict[str, float]:
+    """Seconds a step and mean tokens of a reply of GRPOTrainer, in a process of its own."""
+    command = [sys.executable, __file__, "--trl", str(folder), str(size.max_tokens), str(steps), str(per_device)]
     result = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     found: dict[str, float] = json.loads(result.stdout.strip().splitlines()[-1])
     return found
 
 
-def trl_child(folder: Path, max_tokens: int, steps: int) -> None:
-    """Runs GRPOTrainer with each micro-batch in turn; prints the fastest one's median seconds a step."""
+def trl_child(folder: Path, max_tokens: int, steps: int, per_device: int) -> None:
+    """Runs GRPOTrainer; prints its median seconds a step."""
     from datasets import Dataset
     from transformers import PrinterCallback, TrainerCallback
     from trl import GRPOConfig, GRPOTrainer
@@ -146,54 +147,49 @@ def trl_child(folder: Path, max_tokens: int, steps: int) -> None:
         lengths.extend(len(ids) for ids in completion_ids)
         return [float(len(ids) % 7) for ids in completion_ids]
 
-    def seconds(per_device: int, steps: int) -> float:
-        config = GRPOConfig(
-            output_dir=tempfile.mkdtemp(),
-            model_init_kwargs={"dtype": "float32"},
-            use_cpu=True,
-            bf16=False,
-            gradient_checkpointing=False,
-            per_device_train_batch_size=per_device,
-            gradient_accumulation_steps=PROMPTS * SAMPLES // per_device,
-            num_generations=SAMPLES,
-            max_completion_length=max_tokens,
-            max_steps=steps + 1,
-            learning_rate=1e-6,
-            save_strategy="no",
-            report_to=[],
-            disable_tqdm=True,
-        )
-        trainer = GRPOTrainer(
-            model=str(folder), reward_funcs=[reward], args=config, train_dataset=Dataset.from_dict({"prompt": tasks()})
-        )
-        watch = Watch()
-        trainer.add_callback(watch)
-        trainer.remove_callback(PrinterCallback)
-        trainer.train()
-        taken = [b - a for a, b in zip(watch.times, watch.times[1:], strict=False)]
-        return statistics.median(taken[1:])
-
-    tried = {size: seconds(size, 1) for size in TRL_BATCHES}
-    best = min(tried, key=tried.__getitem__)
-    lengths.clear()
-    found = {"seconds": seconds(best, steps), "per_device": best, "mean_tokens": statistics.fmean(lengths)}
-    print(json.dumps(found))
+    config = GRPOConfig(
+        output_dir=tempfile.mkdtemp(),
+        model_init_kwargs={"dtype": "float32"},
+        use_cpu=True,
+        bf16=False,
+        gradient_checkpointing=False,
+        per_device_train_batch_size=per_device,
+        gradient_accumulation_steps=PROMPTS * SAMPLES // per_device,
+        num_generations=SAMPLES,
+        max_completion_length=max_tokens,
+        max_steps=steps + 1,
+        learning_rate=1e-6,
+        save_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+    )
+    trainer = GRPOTrainer(
+        model=str(folder), reward_funcs=[reward], args=config, train_dataset=Dataset.from_dict({"prompt": tasks()})
+    )
+    watch = Watch()
+    trainer.add_callback(watch)
+    trainer.remove_callback(PrinterCallback)
+    trainer.train()
+    taken = [b - a for a, b in pairwise(watch.times)]
+    print(json.dumps({"seconds": statistics.median(taken[1:]), "mean_tokens": statistics.fmean(lengths)}))
 
 
 def compare(name: str, pairs: int, steps: int, scratch: Path) -> tuple[float, float, float]:
     """Prints one size's figures; returns seconds of ours, of theirs, and the median ratio."""
     size, folder = SIZES[name], scratch / name
     make_model(folder, size)
+    tried = {batch: theirs(folder, size, 1, batch)["seconds"] for batch in TRL_BATCHES}
+    best = min(tried, key=tried.__getitem__)
     ratios, all_ours, all_theirs = [], [], []
     for _ in range(pairs):
-        mine, peer = ours(folder, size, steps, scratch), theirs(folder, size, steps)
+        mine, peer = ours(folder, size, steps, scratch), theirs(folder, size, steps, best)
         all_ours.append(mine["seconds"])
         all_theirs.append(peer["seconds"])
         ratios.append(peer["seconds"] / mine["seconds"])
         phases = ", ".join(f"{key.removeprefix('time/')} {mine[key]:.2f}" for key in mine if key.startswith("time/"))
         print(
             f"{name}: ours {mine['seconds']:.2f} s a step ({phases}), TRL {peer['seconds']:.2f} s (micro-batch "
-            f"{peer['per_device']:.0f}, {peer['mean_tokens']:.0f} tokens a reply): {ratios[-1]:.2f}x",
+            f"{best}, {peer['mean_tokens']:.0f} tokens a reply): {ratios[-1]:.2f}x",
             flush=True,
         )
     return statistics.median(all_ours), statistics.median(all_theirs), statistics.median(ratios)
@@ -205,10 +201,10 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--sizes", nargs="+", choices=list(SIZES), default=list(SIZES))
-    parser.add_argument("--trl", nargs=3, metavar=("FOLDER", "MAX_TOKENS", "STEPS"), help=argparse.SUPPRESS)
+    parser.add_argument("--trl", nargs=4, metavar=("FOLDER", "MAX_TOKENS", "STEPS", "BATCH"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.trl:
-        trl_child(Path(args.trl[0]), int(args.trl[1]), int(args.trl[2]))
+        trl_child(Path(args.trl[0]), *(int(x) for x in args.trl[1:]))
         return
     with tempfile.TemporaryDirectory() as scratch:
         found = {name: compare(name, args.pairs, args.steps, Path(scratch)) for name in args.sizes}

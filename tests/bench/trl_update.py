@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -41,11 +40,11 @@ class TrlUpdate:
             trainer.model.train()
             trainer.current_gradient_accumulation_steps = 1
             taken = []
-            for _ in range(3):
+            for _ in range(2):  # the first one warms up
                 began = time.perf_counter()
                 trainer.accelerator.backward(trainer.compute_loss(trainer.model, part))
                 taken.append(time.perf_counter() - began)
-            seconds[size] = statistics.median(taken) / size
+            seconds[size] = min(taken) / size
         return min(seconds, key=seconds.__getitem__)
 
     def train(self, per_device: int, keys: dict[str, Any] | None, *, steps: int, after_step: AfterStep) -> None:
