@@ -150,7 +150,7 @@ class Pipeline:
             out=out,
             work_dir=self.run_dir / name / "trainer",
             seed=self.recipe.run.seed,
-            precision=self.recipe.learner.precision,
+            precision=self.recipe.learner.dtype,
             threads=self.threads,
             use_gpu=self.recipe.learner.gpus > 0,
             activation_checkpointing=self.recipe.learner.activation_checkpointing,
@@ -249,7 +249,7 @@ class Pipeline:
             self.recipe.reward, self.base_dir, start_timeout_s=cluster.start_timeout_s, on_event=self.log.event
         )
         actors.callback(scoring.close)
-        spec = EngineSpec(model, self.recipe.rollout, self.recipe.learner.precision, self.recipe.run.seed)
+        spec = EngineSpec(model, self.recipe.rollout, self.recipe.learner.dtype, self.recipe.run.seed)
         rollout = RolloutPool(
             spec,
             start_timeout_s=cluster.start_timeout_s,

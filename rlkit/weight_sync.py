@@ -34,6 +34,7 @@ def _load_into_worker(worker: Any, weights: Mapping[str, Tensor]) -> None:
     runner.reload_weights(weights_iterator=iter(weights.items()))
     if worker.device.type == "cpu":
         repack_cpu_linears(runner.model)
+        repack_cpu_experts(runner.model)
 
 
 def repack_cpu_linears(model: Any) -> int:
@@ -50,6 +51,21 @@ def repack_cpu_linears(model: Any) -> int:
         weight = getattr(module, "weight", None)
         if hasattr(module, "cpu_linear") and weight is not None and weight.ndim == 2 and weight.numel() > 0:
             dispatch_cpu_unquantized_gemm(module, remove_weight=False)
+            repacked += 1
+    return repacked
+
+
+def repack_cpu_experts(model: Any) -> int:
+    """Packs freshly loaded experts as vLLM's CPU kernel reads them; returns of how many layers.
+
+    vLLM packs them when its kernel is set up, which happens once: reload_weights leaves plain weights where the kernel
+    expects packed ones.
+    """
+    repacked = 0
+    for module in model.modules():
+        kernel = getattr(getattr(module, "quant_method", None), "moe_kernel", None)
+        if kernel is not None and getattr(module, "w13_weight", None) is not None:
+            kernel.fused_experts.process_weights_after_loading(module)
             repacked += 1
     return repacked
 

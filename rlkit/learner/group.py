@@ -9,7 +9,7 @@ from typing import Any
 
 import ray
 
-from rlkit.cluster import get
+from rlkit.cluster import get, wait
 from rlkit.errors import ActorLost, ClusterError, LearnerLost, RlkitError
 from rlkit.learner.learner import Learner
 from rlkit.learner.ranks import Ranks
@@ -51,6 +51,9 @@ class LearnerWorker:
     def weights(self) -> Any:
         """The weights; as this call's return value they go straight into the object store."""
         return self.learner.weights()
+
+    def ready(self) -> None:
+        """Answers once every earlier call is done."""
 
     def logprobs_of(self, samples: Sequence[Sample]) -> list[list[float]]:
         """See Learner.logprobs_of."""
@@ -106,6 +109,8 @@ class LearnerGroup:
     def publish(self) -> Any:
         """A Ray reference to the weights; it never passes through the driver."""
         refs = [worker.weights.remote() for worker in self._workers]  # every rank: they gather them together
+        # Calls of an actor run in order: with this one done the weights are there, and a rank that died is found here.
+        self._call("ready", "gathering the weights")
         return refs[0]
 
     def logprobs_of(self, samples: Sequence[Sample]) -> list[list[float]]:
@@ -159,9 +164,10 @@ def _results(refs: Sequence[Any], *, timeout_s: float, what: str) -> list[Any]:
     waiting, failures = list(refs), list[RlkitError]()
     while waiting:
         left = min(deadline - time.monotonic(), GRACE_S) if failures else deadline - time.monotonic()
-        done, waiting = ray.wait(waiting, num_returns=1, timeout=max(0.0, left))
+        done = wait(waiting, num_returns=1, timeout_s=max(0.0, left), what=what)
         if not done:
             break
+        waiting = [ref for ref in waiting if ref not in done]
         failures += filter(None, (_failure(ref, refs.index(ref), what) for ref in done))
     if failures:
         raise min(failures, key=_vagueness)

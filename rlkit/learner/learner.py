@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from rlkit.algorithm.loss import token_weights
 from rlkit.algorithm.shape import compared_advantages, critic_advantages
 from rlkit.learner import state as state_table
 from rlkit.learner.lora import merged_weights
-from rlkit.learner.model import load_tokenizer, save_model
+from rlkit.learner.model import load_tokenizer, save_model, stored_form
 from rlkit.learner.networks import build_critic, build_policy, build_reference
 from rlkit.learner.optimizer import Schedule, build_optimizer
 from rlkit.learner.policy import Critic
@@ -96,7 +96,7 @@ class Learner:
         for name, weight in merged_weights(self.policy.model):
             if self.ranks.rank == 0:
                 weights[name] = weight.to("cpu", dtype, copy=True)
-        return weights
+        return stored_form(self.policy.model, weights)
 
     def save_model(self, out: Path) -> None:
         """Writes the model in Hugging Face format, from rank 0."""
@@ -181,14 +181,9 @@ class Learner:
                     values_C[row.places_C.cpu()] = found_C
         return self.ranks.gather_tokens(values_C)
 
-    @contextmanager
-    def _computing(self, *networks: nn.Module | None) -> Iterator[None]:
-        """Around passes of networks; sharded ones see to their precision themselves."""
-        with ExitStack() as stack:
-            for network in networks:
-                if network is not None and not self.spec.keys.sharded:
-                    stack.enter_context(computing(network, self.spec.keys.precision))
-            yield
+    def _computing(self, network: nn.Module) -> AbstractContextManager[None]:
+        """Around passes of a network; sharded ones see to their precision themselves."""
+        return nullcontext() if self.spec.keys.sharded else computing(network, self.spec.keys.precision)
 
     def _rows(self, batch: TrainBatch, sequences: list[int], weights_S: Tensor) -> list[MicroBatch]:
         rows = pack(
@@ -230,9 +225,7 @@ class Learner:
     # -- the update
 
     def _update(self, batch: TrainBatch, part: list[int], tally: Tally) -> None:
-        """Forward and backward over a part's micro-batches, then one optimizer step."""
-        critic_keys = self.stage.critic if isinstance(self.stage, PpoStage) else None
-        only_critic = critic_keys is not None and self.steps_done < critic_keys.warmup_only
+        """One planned update, from the part's sequences that tell something."""
         told = part if self.critic is not None else [s for s in part if self._tells(batch, s)]
         if told:
             lengths_S = torch.tensor(batch.lengths_S) - torch.tensor(batch.prompt_lengths_S)
@@ -240,23 +233,28 @@ class Learner:
             weights_S[part] = token_weights(
                 lengths_S[part], loss_mean=self.stage.loss_mean, max_tokens=self.spec.max_tokens
             )
-            rows = self._rows(batch, told, weights_S)
-            with self._computing(self.policy, self.critic):
-                balance = None if only_critic else self._balance(rows, sum(batch.lengths_S[s] for s in told))
-                for row in rows:
-                    if not only_critic:
-                        policy_backward(self.policy, row, batch, self.stage, tally, balance)
-                    if self.critic is not None and critic_keys is not None:
-                        critic_backward(self.critic, row, batch, critic_keys.value_clip, tally)
-            if not only_critic:
-                tally.stepped(self.optimizer, self.policy, self.stage.max_grad_norm)
-            if self.critic is not None and critic_keys is not None:
-                tally.critic_stepped(self.critic_optimizer, self.critic, critic_keys.max_grad_norm)
-            tally.used(len(told), sum(batch.lengths_S[s] for s in told))
+            num_tokens = sum(batch.lengths_S[s] for s in told)
+            self._learn(batch, self._rows(batch, told, weights_S), num_tokens, tally)
+            tally.used(len(told), num_tokens)
         # Schedules count updates of the plan: a part that tells nothing passes time too.
         self.schedule.step()
         if self.critic is not None:
             self.critic_schedule.step()
+
+    def _learn(self, batch: TrainBatch, rows: list[MicroBatch], num_tokens: int, tally: Tally) -> None:
+        """Forward and backward over an update's micro-batches, then one optimizer step; the policy, then the critic."""
+        critic_keys = self.stage.critic if isinstance(self.stage, PpoStage) else None
+        if critic_keys is None or self.steps_done >= critic_keys.warmup_only:
+            with self._computing(self.policy):
+                balance = self._balance(rows, num_tokens)
+                for row in rows:
+                    policy_backward(self.policy, row, batch, self.stage, tally, balance)
+            tally.stepped(self.optimizer, self.policy, self.stage.max_grad_norm)
+        if self.critic is not None and critic_keys is not None:
+            with self._computing(self.critic):
+                for row in rows:
+                    critic_backward(self.critic, row, batch, critic_keys.value_clip, tally)
+            tally.critic_stepped(self.critic_optimizer, self.critic, critic_keys.max_grad_norm)
 
     def _balance(self, rows: list[MicroBatch], num_tokens: int) -> Balance | None:
         """What keeps a mixture's experts evenly used over an update; None for a dense model."""

@@ -25,11 +25,11 @@ NAME = "default"
 """PEFT's own name for a model's only adapters."""
 
 
-def quantization(keys: Lora | None, precision: str) -> BitsAndBytesConfig | None:
-    """How the base is stored, for `from_pretrained`; None: as it is."""
+def quantization(keys: Lora | None, dtype_name: str) -> BitsAndBytesConfig | None:
+    """How the base is stored, for `from_pretrained`, and the dtype of its products; None: as it is."""
     if keys is None or keys.quantize is None:
         return None
-    dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+    dtype = torch.bfloat16 if dtype_name == "bfloat16" else torch.float32
     return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type=keys.quantize, bnb_4bit_compute_dtype=dtype)
 
 

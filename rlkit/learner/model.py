@@ -19,6 +19,7 @@ from transformers import (
     logging,
     set_seed,
 )
+from transformers.core_model_loading import revert_weight_conversion
 
 from rlkit.errors import RecipeError
 from rlkit.recipe.schema import ModelInit
@@ -176,6 +177,18 @@ def save_model(model: Any, tokenizer: Any, out: Path, weights: Mapping[str, Tens
     model.save_pretrained(out, max_shard_size="5GB", state_dict=None if weights is None else dict(weights))
     tokenizer.save_pretrained(out)
     _keep_generation_end(out, tokenizer)
+
+
+def stored_form(model: Any, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights under the names and in the pieces in which models are published, as engines expect them.
+
+    transformers keeps the experts of a layer in one tensor; on the Hub, and in vLLM, each is its own.
+    """
+    pieces: dict[str, Tensor] = revert_weight_conversion(model, dict(weights))
+    if pieces.keys() == weights.keys():
+        return dict(weights)
+    # A piece of a larger tensor would be sent with all of it.
+    return {name: w if w.nbytes == w.untyped_storage().nbytes() else w.clone() for name, w in pieces.items()}
 
 
 def _skeleton(model: Any) -> Any:

@@ -57,9 +57,7 @@ class FrozenPolicy(nn.Module):
 def build_policy(spec: LearnerSpec, ranks: Ranks, *, trained: bool = True) -> Policy:
     """The policy, or (not trained) a copy that stays."""
     lora = spec.keys.lora
-    model = load_model(
-        spec.model_path, device=spec.weights_device, quantization=quantization(lora, spec.keys.precision)
-    )
+    model = load_model(spec.model_path, device=spec.weights_device, quantization=quantization(lora, spec.keys.dtype))
     model.train(trained).requires_grad_(trained and lora is None)
     if lora is not None:
         add_adapters(model, lora, seed=spec.seed)

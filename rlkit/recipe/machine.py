@@ -6,9 +6,12 @@ import os
 import shutil
 import subprocess
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 GIB = 2**30
+OPTIONAL = ("bitsandbytes",)
+"""Packages that only some recipes need."""
 _CGROUP = Path("/sys/fs/cgroup")
 _CGROUP_V1 = {
     "cpu.max": "cpu/cpu.cfs_quota_us",
@@ -31,6 +34,8 @@ class Machine:
     """Free disk space where the run is written."""
     gpus_gib: tuple[float, ...] = ()
     """Memory of each visible GPU; 0 where it cannot be told."""
+    libraries: tuple[str, ...] = ()
+    """Which of OPTIONAL are installed."""
 
     @classmethod
     def detect(cls, run_dir: Path = Path(".")) -> Machine:
@@ -41,6 +46,7 @@ class Machine:
             shm_gib=_free(Path("/dev/shm")) / GIB,
             disk_gib=_free(run_dir) / GIB,
             gpus_gib=_gpus(),
+            libraries=tuple(name for name in OPTIONAL if find_spec(name) is not None),
         )
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rlkit.recipe.model_size import ModelShape, ModelSize
-from rlkit.recipe.schema import Recipe, RlStage
+from rlkit.recipe.schema import PpoStage, Recipe, RlStage
 
 GIB = 2**30
 BYTES = {"float32": 4, "bfloat16": 2}
+NF4_BYTES = 0.5 + 4 / 64
+"""Of a 4-bit weight, with a float32 scale for every 64."""
 LOGITS_ROWS = 512
 """Tokens whose logits the learner holds at once (`rlkit.algorithm.logprobs.CHUNK_TOKENS`; a test compares the two)."""
 
@@ -18,15 +20,19 @@ class Memory:
     """GiB by purpose; null where the model's size is not known."""
 
     weights_gib: float | None
-    """Learner: float32 weights, a KL reference and a stage's start among them where kept."""
+    """Learner rank: its part of the weights; a KL reference, a critic and adapters among them where there are some."""
     gradients_gib: float | None
-    """Learner: float32 gradients."""
+    """Learner rank: float32 gradients of what learns."""
     optimizer_gib: float | None
-    """Learner: AdamW's two moments, float32."""
+    """Learner rank: AdamW's two moments."""
+    gathered_gib: float | None
+    """Learner rank: weights that are whole only while they are used; 0 for one rank without offload."""
     activations_gib: float | None
     """Learner: one micro-batch's activations, attention mask and logits."""
     learner_gib: float | None
-    """The learner, its runtime included."""
+    """A learner rank where it runs, its runtime included."""
+    learner_host_gib: float | None
+    """Main memory of a learner rank that runs on a GPU."""
     engine_weights_gib: float | None
     """Engine: weights, and a packed copy of a tied output layer."""
     kv_cache_gib: float
@@ -44,31 +50,107 @@ class Memory:
 
 
 def estimate_memory(recipe: Recipe, size: ModelSize) -> Memory:
-    """Memory of one learner and one engine of a recipe."""
+    """Memory of one learner rank and one engine of a recipe."""
     kv_cache = recipe.rollout.kv_cache_gb
     if size.parameters is None:
-        return Memory(None, None, None, None, None, None, kv_cache, None)
-    width = BYTES[recipe.learner.dtype]
-    reference = any(isinstance(s, RlStage) and s.needs_reference for s in recipe.stages)
-    weights = 4 * size.parameters * (2 if reference else 1)
-    if recipe.learner.dtype == "bfloat16":
-        weights += 2 * size.parameters  # bfloat16 copies, autocast's or the passes' own
-    gradients, optimizer = 4 * size.parameters, 8 * size.parameters
+        return Memory(None, None, None, None, None, None, None, None, kv_cache, None)
+    keys = recipe.learner
+    width = BYTES[keys.dtype]
+    weights, learned = _weights(recipe, size)
+    gradients, optimizer = 4.0 * learned, _moments(keys.optimizer) * learned
+    share = 1 / keys.num_workers
+    kept = (weights + gradients + optimizer) * share
+    gathered = _gathered(size, width) if keys.sharded else 0.0
     activations = _activations(recipe, size.shape, width) if size.shape else 0.0
+    # Every rank reads the whole model into main memory before it keeps its part.
+    loading = 4.0 * size.parameters if keys.sharded else 0.0
+    host = max(loading, kept) if keys.cpu_offload else loading
+    running = (0.0 if keys.cpu_offload and keys.gpus else kept) + gathered + activations
     engine = width * size.parameters
     if size.shape and size.shape.tied:
         engine += width * size.shape.vocab_size * size.shape.hidden_size
-    learner = (weights + gradients + optimizer + activations) / GIB + Memory.learner_runtime_gib
     return Memory(
-        weights_gib=weights / GIB,
-        gradients_gib=gradients / GIB,
-        optimizer_gib=optimizer / GIB,
+        weights_gib=weights * share / GIB,
+        gradients_gib=gradients * share / GIB,
+        optimizer_gib=optimizer * share / GIB,
+        gathered_gib=gathered / GIB,
         activations_gib=activations / GIB,
-        learner_gib=learner,
+        learner_gib=(running if keys.gpus else max(running, loading)) / GIB + Memory.learner_runtime_gib,
+        learner_host_gib=host / GIB + Memory.learner_runtime_gib,
         engine_weights_gib=engine / GIB,
         kv_cache_gib=kv_cache,
         engine_gib=engine / GIB + kv_cache + Memory.engine_runtime_gib,
     )
+
+
+def _weights(recipe: Recipe, size: ModelSize) -> tuple[float, float]:
+    """(bytes of all weights of all ranks, how many weights learn)."""
+    assert size.parameters is not None
+    keys = recipe.learner
+    stages = [stage for stage in recipe.stages if isinstance(stage, RlStage)]
+    reference = any(stage.needs_reference for stage in stages)
+    critic = size.parameters if any(isinstance(stage, PpoStage) for stage in stages) else 0
+    learned = learned_weights(recipe, size)
+    base = 4.0 * size.parameters
+    if keys.lora is not None:
+        if keys.lora.quantize is not None and size.shape is not None:
+            base -= (4 - NF4_BYTES) * _linear_weights(size.shape)
+        base += 4 * learned * (2 if reference else 1)
+    elif reference:
+        base += 4.0 * size.parameters
+    if keys.dtype == "bfloat16":
+        base += 2.0 * size.parameters  # bfloat16 copies, autocast's or the passes' own
+    return base + 4.0 * critic, learned + critic
+
+
+def learned_weights(recipe: Recipe, size: ModelSize) -> float:
+    """How many weights of the policy learn: its adapters, or all."""
+    assert size.parameters is not None
+    if recipe.learner.lora is None or size.shape is None:
+        return float(size.parameters)
+    return adapter_weights(size.shape, recipe.learner.lora.rank)
+
+
+def checkpoint_bytes(recipe: Recipe, stage: RlStage, size: ModelSize) -> float | None:
+    """Size of a checkpoint of a stage: what learns and its moments, and a reference that does not stay."""
+    if size.parameters is None:
+        return None
+    learned = learned_weights(recipe, size)
+    moved = learned if stage.reference_every is not None else 0.0
+    critic = size.parameters if isinstance(stage, PpoStage) else 0
+    return (4.0 + _moments(recipe.learner.optimizer)) * (learned + critic) + 4.0 * moved
+
+
+def _moments(optimizer: str) -> float:
+    """Bytes of AdamW's two moments a weight; in 8 bits with a float32 scale for every 256."""
+    return 8.0 if optimizer == "adamw" else 2.0 + 2 * 4 / 256
+
+
+def _linear_weights(shape: ModelShape) -> float:
+    """Weights of the linear layers of all decoder layers."""
+    return float(shape.num_layers * sum(rows * columns for rows, columns in _linears(shape)))
+
+
+def adapter_weights(shape: ModelShape, rank: int) -> float:
+    """Weights of LoRA adapters on every linear layer but the output layer."""
+    return float(shape.num_layers * rank * sum(rows + columns for rows, columns in _linears(shape)))
+
+
+def _linears(shape: ModelShape) -> list[tuple[int, int]]:
+    q, kv = shape.num_heads * shape.head_dim, shape.num_kv_heads * shape.head_dim
+    hidden, inner = shape.hidden_size, shape.intermediate_size
+    return [(q, hidden), (kv, hidden), (kv, hidden), (hidden, q), (inner, hidden), (inner, hidden), (hidden, inner)]
+
+
+def _gathered(size: ModelSize, width: int) -> float:
+    """Bytes of what is whole at once while sharded networks run: embedding and output layer, two decoder layers (the
+    next is fetched while one runs), and the gradients of one."""
+    if size.shape is None:
+        return 0.0
+    shape = size.shape
+    ends = shape.vocab_size * shape.hidden_size * (1 if shape.tied else 2)
+    layer = _linear_weights(shape) / shape.num_layers
+    return width * (2 * ends + 3 * layer)
 
 
 def _activations(recipe: Recipe, shape: ModelShape, width: int) -> float:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rlkit.recipe.machine import Machine
-from rlkit.recipe.memory import Memory, estimate_memory
+from rlkit.recipe.memory import Memory, checkpoint_bytes, estimate_memory
 from rlkit.recipe.model_size import ModelSize, size_of
 from rlkit.recipe.refusals import notes, refusals
 from rlkit.recipe.schema import Recipe, RlStage, SftStage, Stage
@@ -239,7 +239,7 @@ def _actors(recipe: Recipe, memory: Memory, machine: Machine) -> Iterator[ActorP
         for name, own in recipe.reward.own_actors.items():
             # What a plugin loads is not known here: this is the least.
             yield ActorPlan(_names(f"scorer-{name}", own.num_workers), own.num_workers, 1, own.gpus, memory.scorer_gib)
-    host = memory.learner_runtime_gib if learner.gpus else memory.learner_gib
+    host = memory.learner_host_gib if learner.gpus else memory.learner_gib
     count, threads = learner.num_workers, learner_threads(recipe, machine)
     yield ActorPlan(_names("learner", count), count, threads, learner.gpus, host)
 
@@ -260,8 +260,9 @@ def _files(recipe: Recipe, size: ModelSize, folder: Path) -> Iterator[FilePlan]:
             files = math.ceil(stage.steps / recipe.tracking.rollouts_every)
             yield FilePlan(str(stage_dir / "rollouts"), None, f"{files} Parquet files of samples and scores")
         kept = recipe.checkpoint.keep_last
-        # Weights and AdamW's two moments, in float32; an older one goes once the newer one is whole.
-        gib = 3 * weights * (kept + 1) if weights is not None else None
+        checkpoint = checkpoint_bytes(recipe, stage, size)
+        # An older one goes once the newer one is whole.
+        gib = checkpoint * (kept + 1) / 2**30 if checkpoint is not None else None
         yield FilePlan(str(stage_dir / "checkpoints"), gib, f"the last {kept}, to continue from")
     models = len(recipe.stages)
     gib = weights * models if weights is not None else None

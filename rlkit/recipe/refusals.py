@@ -46,7 +46,15 @@ def refusals(
             f"the run writes up to {disk_gib:.1f} GiB and {machine.disk_gib:.1f} GiB of disk are free: "
             "choose another --run-dir or lower checkpoint.keep_last"
         )
+    if recipe.learner.cpu_offload and not recipe.learner.gpus:
+        yield (
+            "learner.cpu_offload moves weights between main memory and a GPU, and this learner runs on the CPU: set it "
+            "to false, or give it a GPU with learner.gpus_per_worker"
+        )
     if recipe.cluster.address is None:
+        for package, key in recipe.learner.libraries.items():
+            if package not in machine.libraries:
+                yield f"learner.{key} needs the package {package}, which is not installed: pip install {package}"
         yield from _gpus(recipe, memory, machine)
         yield from _main_memory(recipe, machine, total_memory_gib)
         yield from _object_store(recipe, size, machine)
@@ -59,6 +67,7 @@ def notes(recipe: Recipe, size: ModelSize, machine: Machine, *, threads: int) ->
         yield f"placement is Ray's on {recipe.cluster.address}; only this recipe's own numbers were checked"
     elif not recipe.rollout.gpus and sampling > machine.cpus:
         yield f"the engines' {sampling} threads share {machine.cpus} cores: lower rollout.threads or num_workers"
+    threads *= recipe.learner.num_workers
     if recipe.cluster.address is None and not recipe.learner.gpus and threads > machine.cpus:
         yield f"the learner's {threads} threads share {machine.cpus} cores: lower learner.threads"
     if size.parameters is None:
@@ -102,7 +111,7 @@ def _sequences(recipe: Recipe, size: ModelSize) -> Iterator[str]:
             f"data.max_prompt_tokens={prompt} and rollout.max_tokens={rollout.max_tokens} need "
             f"{prompt + rollout.max_tokens} tokens, above {name} of {context}: lower one"
         )
-    sequence_gib = context * size.shape.kv_bytes_per_token * BYTES[recipe.learner.precision] / GIB
+    sequence_gib = context * size.shape.kv_bytes_per_token * BYTES[recipe.learner.dtype] / GIB
     if not rollout.gpus and sequence_gib > rollout.kv_cache_gb:
         yield (
             f"rollout.kv_cache_gb={rollout.kv_cache_gb:g} cannot hold one sequence of {context} tokens "
@@ -115,11 +124,21 @@ def _gpus(recipe: Recipe, memory: Memory, machine: Machine) -> Iterator[str]:
     learning = recipe.learner.num_workers * recipe.learner.gpus
     scoring = recipe.reward.gpus if _samples(recipe) else 0
     have = len(machine.gpus_gib)
+    ranks = (
+        "learner.gpus_per_worker" if recipe.learner.num_workers == 1 else "learner.num_workers x its gpus_per_worker"
+    )
+    if recipe.learner.num_workers > 1 and 0 < recipe.learner.gpus < 1:
+        yield (
+            f"learner.num_workers={recipe.learner.num_workers} with {recipe.learner.gpus:g} of a GPU each: every rank "
+            f"needs a whole one and {have} are visible here: lower num_workers, or set learner.gpus_per_worker to 0 to "
+            "learn on the CPU"
+        )
+        return
     if sampling + learning + scoring > have:
         what = "no CUDA device is visible" if not have else f"{have} are visible"
         yield (
             f"the recipe asks for {sampling + learning + scoring:g} GPUs (rollout.num_workers x "
-            f"rollout.gpus_per_worker = {sampling:g}, learner.gpus_per_worker = {learning:g}"
+            f"rollout.gpus_per_worker = {sampling:g}, {ranks} = {learning:g}"
             + (f", the reward's own actors = {scoring:g}" if scoring else "")
             + f") and {what} here: set them to 0 to run on the CPU, or give cluster.address"
         )
@@ -128,7 +147,8 @@ def _gpus(recipe: Recipe, memory: Memory, machine: Machine) -> Iterator[str]:
     if learning and largest and memory.learner_gib is not None and memory.learner_gib > largest:
         yield (
             f"the learner needs about {memory.learner_gib:.1f} GiB and the largest GPU has {largest:.1f}: "
-            "lower learner.tokens_per_microbatch or set learner.activation_checkpointing"
+            "lower learner.tokens_per_microbatch, set learner.activation_checkpointing, or spread the weights "
+            "(learner.num_workers, learner.cpu_offload)"
         )
 
 
@@ -152,7 +172,7 @@ def _object_store(recipe: Recipe, size: ModelSize, machine: Machine) -> Iterator
         )
     if size.parameters is None or not _samples(recipe):
         return
-    needed_mb = -(-WEIGHTS_IN_STORE * BYTES[recipe.learner.precision] * size.parameters // 2**20)
+    needed_mb = -(-WEIGHTS_IN_STORE * BYTES[recipe.learner.dtype] * size.parameters // 2**20)
     if needed_mb > store_mb:
         yield (
             f"cluster.object_store_mb={store_mb} is too small for syncing this model's weights, "

@@ -55,6 +55,8 @@ def _memory(plan: Plan) -> Table:
     table.add_row("weights", _gib(m.weights_gib), _gib(m.engine_weights_gib))
     table.add_row("gradients", _gib(m.gradients_gib), "")
     table.add_row("AdamW moments", _gib(m.optimizer_gib), "")
+    if m.gathered_gib:
+        table.add_row("gathered weights", _gib(m.gathered_gib), "")
     table.add_row("activations", _gib(m.activations_gib), "")
     table.add_row("key-value cache", "", _gib(m.kv_cache_gib))
     table.add_row("runtime", _gib(m.learner_runtime_gib), _gib(m.engine_runtime_gib))

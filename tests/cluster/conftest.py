@@ -72,7 +72,7 @@ def stop_after_step(step, run_dir, number, *words, timeout=240):
     try:
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline and child.poll() is None:
-            if any(row["stage"] == "stage-1-grpo" and row["step"] >= step for row in metrics(run_dir)):
+            if any(row["stage"].startswith("stage-1-") and row["step"] >= step for row in metrics(run_dir)):
                 os.kill(child.pid, number)
                 break
             time.sleep(0.05)
@@ -94,7 +94,7 @@ def numbers(run_dir: Path):
     """Everything of a run that is a function of the recipe: metrics without times, and every sample."""
     timed = ("time/", "learner/tokens_per_second")
     rows = [{k: v for k, v in row.items() if not k.startswith(timed)} for row in metrics(run_dir)]
-    rollouts = {p.name: pq.read_table(p).to_pylist() for p in sorted(run_dir.glob("stage-1-grpo/rollouts/*.parquet"))}
+    rollouts = {p.name: pq.read_table(p).to_pylist() for p in sorted(run_dir.glob("stage-1-*/rollouts/*.parquet"))}
     return rows, rollouts
 
 

@@ -25,7 +25,7 @@ STAGES = {
 
 
 @pytest.mark.parametrize("name", STAGES)
-@settings(deadline=None, max_examples=3, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=2, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     seed=st.integers(0, 10_000),
     num_ranks=st.sampled_from([1, 2]),

@@ -89,7 +89,8 @@ class Learner(Section):
     precision: Literal["float32", "bfloat16", "bfloat16_autocast"] = "float32"
     """What the passes of an update compute in; weights, sums of gradients and the optimizer are float32 in each.
     `bfloat16` works on bfloat16 copies of the weights, as the engine does; `bfloat16_autocast` only takes matrix
-    products in bfloat16: activations stay float32, which is slower and needs more memory. The engine's dtype follows."""
+    products in bfloat16: activations stay float32, which is slower and needs more memory. The engine's dtype follows
+    it."""
     attention: Literal["auto", "packed", "sdpa", "flash_attention_2", "eager"] = "auto"
     """How sequences packed in one row attend: `packed` sequence by sequence (on a GPU in bfloat16 by flash-attn's
     variable-length kernel where it is installed, else torch's own), its cost the sum of squared lengths; `sdpa` and
@@ -100,9 +101,10 @@ class Learner(Section):
     activation_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
     optimizer: Literal["adamw", "adamw_8bit"] = "adamw"
-    """AdamW with its two moments in float32 (8 bytes a weight), or in 8 bits (2 bytes a weight) by bitsandbytes."""
+    """Of RL stages: AdamW with its two moments in float32 (8 bytes a weight), or in 8 bits (2 bytes a weight) by
+    bitsandbytes."""
     lora: Lora | None = None
-    """Learn adapters instead of all weights; null: all weights."""
+    """RL stages learn adapters instead of all weights; null: all weights. (sft learns all weights.)"""
     router_aux_coef: float | None = Field(None, ge=0)
     """Weight of the load-balancing loss of a mixture of experts (arXiv:2101.03961), a sum over its layers; by default
     the model config's own, or 0.001. 0 saves a pass without gradient in each update."""
