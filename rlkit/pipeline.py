@@ -20,8 +20,8 @@ from rlkit.offline.sft import SftSpec
 from rlkit.provenance import code_hashes, library_versions
 from rlkit.recipe.load import LoadedRecipe
 from rlkit.recipe.machine import Machine
-from rlkit.recipe.plan import learner_threads, place_gpus
-from rlkit.recipe.schema import RlStage, SftStage
+from rlkit.recipe.plan import learner_threads, settle
+from rlkit.recipe.schema import Recipe, RlStage, SftStage
 from rlkit.report import Report
 from rlkit.rollout.engine import EngineSpec, check_engine_arguments
 from rlkit.rollout.pool import RolloutPool
@@ -41,10 +41,12 @@ def run_recipe(
     Raises:
         RlkitError: the run failed, was stopped or cannot start; what it had done is kept.
     """
-    report, recipe = Report(), loaded.recipe
+    report, machine = Report(), Machine.detect(run_dir)
     report.hear()
-    parts = load_parts(recipe.reward, loaded.base_dir)
-    made_with = {"code": code_hashes((part.name, part.plugin) for part in parts), "versions": library_versions()}
+    recipe = settle(loaded.recipe, machine)
+    codes = code_hashes((part.name, part.plugin) for part in load_parts(recipe.reward, loaded.base_dir))
+    chosen = {"precision": str(recipe.learner.precision)}
+    made_with = {"code": codes, "versions": library_versions(), "machine": chosen}
     check_engine_arguments(recipe.rollout, timeout_s=recipe.cluster.start_timeout_s)
     run_dir = run_dir.resolve()  # actors may run in another working directory
     with locked(run_dir):
@@ -52,7 +54,7 @@ def run_recipe(
         if state is None:
             report.line(f"the run in {run_dir} is done, its model is {run_dir / 'model'}; for another give a run.name")
             return 0
-        run = Pipeline(loaded, state, report)
+        run = Pipeline(recipe, loaded.base_dir, state, report, threads=learner_threads(recipe, machine))
         with run.stop.installed():
             return run.execute(address)
 
@@ -60,17 +62,16 @@ def run_recipe(
 class Pipeline:
     """One start of a run."""
 
-    def __init__(self, loaded: LoadedRecipe, state: RunState, report: Report) -> None:
-        machine = Machine.detect(state.run_dir)
-        self.recipe = place_gpus(loaded.recipe, machine)
-        self.base_dir = loaded.base_dir
+    def __init__(self, recipe: Recipe, base_dir: Path, state: RunState, report: Report, *, threads: int) -> None:
+        self.recipe = recipe
+        self.base_dir = base_dir
+        self.threads = threads
         self.state = state
         self.report = report
         self.run_dir = state.run_dir
         self.log = RunLog(state.run_dir)
         self.timer = PhaseTimer()
         self.stop = StopSignal(lambda: report.line("stopping after this step; Ctrl-C again leaves at once"))
-        self.threads = learner_threads(self.recipe, machine)
         self.done_steps = 0
 
     def execute(self, address: str | None) -> int:

@@ -34,7 +34,7 @@ class RunState:
     models: list[str]
     """Model folder of each finished stage, below the run's folder."""
     made_with: dict[str, dict[str, str]] = field(default_factory=dict)
-    """{"code": hash by reward part, "versions": by library} of the newest start."""
+    """{"code": hash by reward part, "versions": by library, "machine": what it chose} of the newest start."""
     changes: list[str] = field(default_factory=list)
     """What differs from the start before, as text; not saved."""
     before: Evaluated | None = None
@@ -73,7 +73,7 @@ def begin(
         run_dir: The run's folder.
         loaded: The recipe.
         resume: "auto", "must" or "never".
-        made_with: {"code": hash by reward part, "versions": by library} of this start.
+        made_with: {"code": hash by reward part, "versions": by library, "machine": what it chose} of this start.
         allow: Keys (or sections, or `code.<part>`) that may differ although that changes the run's numbers.
 
     Raises:

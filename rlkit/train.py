@@ -129,7 +129,7 @@ class OnlineStage:
             samples = [group.samples[0] for group in groups]
             gaps.append(max_logprob_gap(samples, self.learner.logprobs_of(samples)))
         limit = self.recipe.parity_limit
-        check_parity(max(gaps), limit=limit, version=version, precision=self.recipe.learner.precision)
+        check_parity(max(gaps), limit=limit, version=version, precision=self.recipe.learner.computes_in)
         return max(gaps)
 
     def log_step(

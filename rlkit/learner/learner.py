@@ -183,7 +183,7 @@ class Learner:
 
     def _computing(self, network: nn.Module) -> AbstractContextManager[None]:
         """Around passes of a network; sharded ones see to their precision themselves."""
-        return nullcontext() if self.spec.keys.sharded else computing(network, self.spec.keys.precision)
+        return nullcontext() if self.spec.keys.sharded else computing(network, self.spec.keys.computes_in)
 
     def _rows(self, batch: TrainBatch, sequences: list[int], weights_S: Tensor) -> list[MicroBatch]:
         rows = pack(

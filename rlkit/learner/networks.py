@@ -71,7 +71,7 @@ def build_policy(spec: LearnerSpec, ranks: Ranks, *, trained: bool = True) -> Po
     policy = Policy(
         model,
         temperature=spec.temperature,
-        precision=spec.keys.precision,
+        precision=spec.keys.computes_in,
         device=spec.device,
         attention=spec.keys.attention,
     )
@@ -91,13 +91,13 @@ def build_critic(spec: LearnerSpec, ranks: Ranks, path: str) -> Critic:
     if spec.keys.activation_checkpointing:
         model.train().gradient_checkpointing_enable({"use_reentrant": False})
     keys = spec.keys
-    critic = Critic(model, precision=keys.precision, device=spec.device, attention=keys.attention)
+    critic = Critic(model, precision=keys.computes_in, device=spec.device, attention=keys.attention)
     return _spread(critic, spec, ranks)
 
 
 def _spread(network: Network, spec: LearnerSpec, ranks: Ranks) -> Network:
     keys = spec.keys
     if keys.sharded:
-        in_bfloat16 = keys.precision == "bfloat16"
+        in_bfloat16 = keys.computes_in == "bfloat16"
         shard(network, ranks, device=spec.device, cpu_offload=keys.cpu_offload, in_bfloat16=in_bfloat16)
     return network

@@ -34,6 +34,8 @@ class Machine:
     """Free disk space where the run is written."""
     gpus_gib: tuple[float, ...] = ()
     """Memory of each visible GPU; 0 where it cannot be told."""
+    bfloat16: bool = False
+    """Whether the CPU multiplies bfloat16 matrices faster than float32 ones."""
     libraries: tuple[str, ...] = ()
     """Which of OPTIONAL are installed."""
 
@@ -46,6 +48,7 @@ class Machine:
             shm_gib=_free(Path("/dev/shm")) / GIB,
             disk_gib=_free(run_dir) / GIB,
             gpus_gib=_gpus(),
+            bfloat16=_bfloat16(),
             libraries=tuple(name for name in OPTIONAL if find_spec(name) is not None),
         )
 
@@ -58,6 +61,14 @@ def _cpus() -> int:
     elif len(quota) == 1 and quota[0].isdecimal():  # cgroup v1, in microseconds of a period of 100,000
         cpus = min(cpus, -(-int(quota[0]) // 100_000))
     return max(1, cpus)
+
+
+def _bfloat16() -> bool:
+    try:
+        flags = Path("/proc/cpuinfo").read_text()
+    except OSError:  # not Linux
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
 def _memory() -> int:

@@ -114,7 +114,7 @@ def make_plan(recipe: Recipe, *, machine: Machine, num_tasks: int | None = None,
         num_tasks: Rows of the data, where known.
         run_dir: The run's folder, by default the recipe's own.
     """
-    recipe = place_gpus(recipe, machine)
+    recipe = settle(recipe, machine)
     size = size_of(recipe.model)
     memory = estimate_memory(recipe, size)
     actors = tuple(_actors(recipe, memory, machine))
@@ -149,8 +149,8 @@ def make_plan(recipe: Recipe, *, machine: Machine, num_tasks: int | None = None,
     )
 
 
-def place_gpus(recipe: Recipe, machine: Machine) -> Recipe:
-    """The recipe with every gpus_per_worker that was left out filled in.
+def settle(recipe: Recipe, machine: Machine) -> Recipe:
+    """The recipe with what it leaves to the machine filled in: every gpus_per_worker, and learner.precision.
 
     One whole GPU an actor where there are enough of them, else equal shares of what the reward's own actors leave; on
     a machine without GPUs (or with only one of the two keys given) the CPU.
@@ -162,12 +162,19 @@ def place_gpus(recipe: Recipe, machine: Machine) -> Recipe:
         left = max(0.0, len(machine.gpus_gib) - recipe.reward.gpus)
         share = min(1.0, math.floor(100 * left / actors) / 100)
     gpus = {"gpus_per_worker": share}
-    return recipe.model_copy(
-        update={
-            "rollout": rollout if rollout.gpus_per_worker is not None else rollout.model_copy(update=gpus),
-            "learner": learner if learner.gpus_per_worker is not None else learner.model_copy(update=gpus),
-        }
+    rollout = rollout if rollout.gpus_per_worker is not None else rollout.model_copy(update=gpus)
+    learner = learner if learner.gpus_per_worker is not None else learner.model_copy(update=gpus)
+    precision = learner.precision or default_precision(
+        deterministic=recipe.run.deterministic, on_gpu=learner.gpus > 0, machine=machine
     )
+    learner = learner.model_copy(update={"precision": precision})
+    return recipe.model_copy(update={"rollout": rollout, "learner": learner})
+
+
+def default_precision(*, deterministic: bool, on_gpu: bool, machine: Machine) -> str:
+    """learner.precision where the recipe leaves it out."""
+    # In float32 an engine's numbers do not depend on which samples it draws together, in bfloat16 they may.
+    return "bfloat16" if not deterministic and (on_gpu or machine.bfloat16) else "float32"
 
 
 def learner_threads(recipe: Recipe, machine: Machine) -> int:

@@ -38,6 +38,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from rlkit.learner.learner import Learner
 from rlkit.learner.model import init_model
 from rlkit.learner.spec import LearnerSpec
+from rlkit.recipe.machine import Machine
+from rlkit.recipe.plan import default_precision
 from rlkit.recipe.schema import GrpoStage, ModelInit
 from rlkit.recipe.schema import Learner as LearnerKeys
 from rlkit.records import Sample, ScoredGroup, Task
@@ -105,7 +107,9 @@ def useful_tokens(groups: list[ScoredGroup]) -> int:
 def our_update(folder: Path, threads: int, keys: dict[str, Any]) -> Learner:
     """rlkit's learner, with TRL's loss and optimizer settings."""
     stage = GrpoStage(kind="grpo", steps=1000, learning_rate=LEARNING_RATE, betas=(0.9, 0.999), old_logprobs="learner")
-    return Learner(LearnerSpec(str(folder), stage, LearnerKeys(**keys), 1.0, LONGEST, threads, False, 0))
+    precision = default_precision(deterministic=False, on_gpu=False, machine=Machine.detect())
+    learner_keys = LearnerKeys(**{"precision": precision, **keys})
+    return Learner(LearnerSpec(str(folder), stage, learner_keys, 1.0, LONGEST, threads, False, 0))
 
 
 def measure(folder: Path, groups: list[ScoredGroup], kind: str, args: argparse.Namespace) -> dict[str, Any]:

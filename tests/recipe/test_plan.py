@@ -15,7 +15,7 @@ from rlkit.recipe.load import load_recipe
 from rlkit.recipe.machine import Machine
 from rlkit.recipe.memory import LOGITS_ROWS
 from rlkit.recipe.model_size import count_parameters, shape_of_config, shape_of_init, size_of
-from rlkit.recipe.plan import Plan, make_plan
+from rlkit.recipe.plan import Plan, make_plan, settle
 from rlkit.recipe.schema import Model, ModelInit, Recipe
 
 MACHINE = Machine(cpus=4, memory_gib=16, shm_gib=8, disk_gib=100)
@@ -315,3 +315,13 @@ def test_a_containers_limits_cut_the_machines(tmp_path: Path, monkeypatch: pytes
 def test_every_recipe_of_the_repository_has_a_plan(path: Path) -> None:
     recipe = load_recipe(path, ()).recipe
     assert make_plan(recipe, machine=MACHINE).stages
+
+
+def test_precision_follows_the_machine_where_the_recipe_leaves_it_out() -> None:
+    """A deterministic run's does not: in float32 alone no number depends on what is drawn together."""
+    fast = replace(MACHINE, bfloat16=True)
+    assert settle(recipe(), MACHINE).learner.precision == "float32"
+    assert settle(recipe(), fast).learner.precision == "bfloat16"
+    assert settle(recipe(run={"deterministic": True}), fast).learner.precision == "float32"
+    assert settle(recipe(learner={"precision": "float32"}), fast).learner.precision == "float32"
+    assert settle(recipe(), replace(MACHINE, gpus_gib=(80.0, 80.0))).learner.precision == "bfloat16"

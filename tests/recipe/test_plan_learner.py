@@ -31,8 +31,9 @@ def test_ranks_share_weights_gradients_and_moments() -> None:
 
 def test_offload_moves_what_is_kept_from_the_gpu_to_main_memory() -> None:
     keys = {"gpus_per_worker": 1}
-    plain = plan_of(GPUS, learner=keys, rollout=keys).memory
-    moved = plan_of(GPUS, learner={**keys, "cpu_offload": True}, rollout=keys).memory
+    ours = {**keys, "precision": "float32"}
+    plain = plan_of(GPUS, learner=ours, rollout=keys).memory
+    moved = plan_of(GPUS, learner={**ours, "cpu_offload": True}, rollout=keys).memory
     kept = 16 * PARAMETERS / GIB
     assert plain.learner_gib is not None
     assert moved.gathered_gib is not None

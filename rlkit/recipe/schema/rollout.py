@@ -86,8 +86,9 @@ class Learner(Section):
     """CPU threads of the learner; by default the cores here, at most 8; in deterministic runs 1."""
     gpus_per_worker: float | None = Field(None, ge=0, le=1)
     """As rollout.gpus_per_worker, at most 1."""
-    precision: Literal["float32", "bfloat16", "bfloat16_autocast"] = "float32"
-    """What the passes of an update compute in; weights, sums of gradients and the optimizer are float32 in each.
+    precision: Literal["float32", "bfloat16", "bfloat16_autocast"] | None = None
+    """What the passes of an update compute in; weights, sums of gradients and the optimizer are float32 in each. Left
+    out: bfloat16 on GPUs and on CPUs that have instructions for it, float32 elsewhere and in deterministic runs.
     `bfloat16` works on bfloat16 copies of the weights, as the engine does; `bfloat16_autocast` only takes matrix
     products in bfloat16: activations stay float32, which is slower and needs more memory. The engine's dtype follows
     it."""
@@ -115,9 +116,14 @@ class Learner(Section):
     """Longest wait for one update, in seconds."""
 
     @property
+    def computes_in(self) -> str:
+        """The precision; float32 where it is left out and nobody filled it in for a machine."""
+        return self.precision or "float32"
+
+    @property
     def dtype(self) -> Dtype:
         """Of matrix products in training, and of the engines' weights."""
-        return "float32" if self.precision == "float32" else "bfloat16"
+        return "float32" if self.computes_in == "float32" else "bfloat16"
 
     @model_validator(mode="after")
     def _spreads(self) -> Self:
