@@ -70,6 +70,14 @@ def notes(recipe: Recipe, size: ModelSize, machine: Machine, *, threads: int) ->
     threads *= recipe.learner.num_workers
     if recipe.cluster.address is None and not recipe.learner.gpus and threads > machine.cpus:
         yield f"the learner's {threads} threads share {machine.cpus} cores: lower learner.threads"
+    for i, stage in enumerate(recipe.stages):
+        if isinstance(stage, RlStage) and stage.sampling_rounds > 1:
+            yield (
+                f"stages.{i} fills its steps by dynamic sampling: up to {stage.sampling_rounds} times as many prompts "
+                "and samples as counted here"
+            )
+        if isinstance(stage, RlStage) and stage.kl_coef > 0 and (stage.kl, stage.kl_in) == ("k1", "loss"):
+            yield f"stages.{i}.kl=k1 in the loss has a gradient that does not depend on the reference: k2 or k3 has"
     if size.parameters is None:
         yield f"memory and disk were not checked: {size.reason}"
 

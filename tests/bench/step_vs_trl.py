@@ -84,6 +84,17 @@ def make_model(out: Path, size: Size) -> None:
     save_model(model, tokenizer, out, dict(model.named_parameters()))
 
 
+SPREAD = """
+from rlkit import Score
+
+class Spread:
+    def score(self, group):
+        return [Score((s.num_tokens % 7) / 6) for s in group.samples]
+"""
+"""As TRL's reward function below. Without it most groups of a random model have equal rewards, and a group that tells
+nothing costs our learner no pass."""
+
+
 def ours(folder: Path, size: Size, steps: int, scratch: Path) -> dict[str, float]:
     """Seconds a step and mean tokens of a reply in an `rlkit train` run."""
     recipe = {
@@ -102,17 +113,21 @@ def ours(folder: Path, size: Size, steps: int, scratch: Path) -> dict[str, float
                 "learning_rate": 1e-6,
             }
         ],
+        "reward": {"spread": {"plugin": "./spread.py:Spread", "weight": 1}},
         "rollout": {"max_tokens": size.max_tokens},
         "learner": {"precision": "float32", "tokens_per_microbatch": 1024},
     }
     path, run_dir = scratch / "recipe.yaml", Path(tempfile.mkdtemp(dir=scratch))
     path.write_text(yaml.safe_dump(recipe))
+    (scratch / "spread.py").write_text(SPREAD)
     command = [sys.executable, "-m", "rlkit", "train", str(path), "--run-dir", str(run_dir), "--resume", "never"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     rows = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
     rows = [row for row in rows if "time/update" in row][1:]
     phases = {key: statistics.median(row[key] for row in rows) for key in rows[0] if key.startswith("time/")}
-    return {"seconds": phases["time/step"], **phases}
+    assert all(row["learner/samples_used"] == PROMPTS * SAMPLES for row in rows), "a group cost no pass"
+    tokens = statistics.fmean(row["samples/tokens_mean"] for row in rows)
+    return {"seconds": phases["time/step"], "mean_tokens": tokens, **phases}
 
 
 def theirs(folder: Path, size: Size, steps: int, per_device: int) -> dict[str, float]:
@@ -189,7 +204,7 @@ def compare(name: str, pairs: int, steps: int, scratch: Path) -> tuple[float, fl
         phases = ", ".join(f"{key.removeprefix('time/')} {mine[key]:.2f}" for key in mine if key.startswith("time/"))
         print(
             f"{name}: ours {mine['seconds']:.2f} s a step ({phases}), TRL {peer['seconds']:.2f} s (micro-batch "
-            f"{best}, {peer['mean_tokens']:.0f} tokens a reply): {ratios[-1]:.2f}x",
+            f"{best}); {mine['mean_tokens']:.0f} and {peer['mean_tokens']:.0f} tokens a reply: {ratios[-1]:.2f}x",
             flush=True,
         )
     return statistics.median(all_ours), statistics.median(all_theirs), statistics.median(ratios)

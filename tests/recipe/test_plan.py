@@ -325,3 +325,14 @@ def test_precision_follows_the_machine_where_the_recipe_leaves_it_out() -> None:
     assert settle(recipe(run={"deterministic": True}), fast).learner.precision == "float32"
     assert settle(recipe(learner={"precision": "float32"}), fast).learner.precision == "float32"
     assert settle(recipe(), replace(MACHINE, gpus_gib=(80.0, 80.0))).learner.precision == "bfloat16"
+
+
+def test_what_a_stage_may_draw_beyond_its_count_and_a_kl_without_effect_are_told() -> None:
+    stages = [
+        {"kind": "grpo", "steps": 3, "preset": "dapo", "dynamic_sampling_rounds": 4},
+        {"kind": "grpo", "steps": 3, "kl_coef": 0.1, "kl": "k1"},
+    ]
+    told = "\n".join(plan_of(stages=stages).notes)
+    assert "stages.0 fills its steps by dynamic sampling: up to 4 times as many prompts" in told
+    assert "stages.1.kl=k1 in the loss has a gradient that does not depend on the reference" in told
+    assert plan_of().notes == ()
