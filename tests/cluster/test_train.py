@@ -98,7 +98,7 @@ def test_a_finished_run_says_so_and_never_and_must_refuse(whole_run, tiny_recipe
     done = run_rlkit("train", tiny_recipe, "--run-dir", tmp_path / "none", "--resume", "must")
     assert (done.code, "no run to continue" in done.err) == (2, True)
     done = run_rlkit("train", tiny_recipe, "run.seed=6", "--run-dir", whole_run)
-    assert (done.code, "run.seed differs" in done.err) == (2, True)
+    assert (done.code, "run.seed: 5 -> 6" in done.err) == (2, True)
 
 
 def test_the_saved_model_loads_in_transformers_and_vllm_and_both_say_the_same(whole_run):

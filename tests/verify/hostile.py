@@ -291,7 +291,9 @@ except OSError: pass
         "the next job gets one of the same name",
         "try: os.chmod('.', 0)\nexcept OSError: pass\nattempt('above', lambda: os.rename('.', '../other'))\n"
         "attempt('remove', lambda: os.rmdir(os.getcwd()))\nattempt('side', lambda: os.mkdir('../side'))",
-        # Where its folder is all of /tmp, the mount stays as it is.
+        # Where its folder is all of /tmp, the mount stays as it is. A job whose files are looked at while it may not be
+        # entered has too many, as every job whose files cannot be counted.
+        ends=("exit", "disk"),
     ),
     "descriptors": Hostile(
         "a table of the whole machine",
