@@ -64,7 +64,7 @@ def stage_recipe(algorithm: str, seed: int, model: Path, steps: int | None) -> d
     """The quickstart's RL stage by one algorithm."""
     name = "quickstart_ppo" if algorithm == "ppo" else "quickstart"
     recipe: dict[str, Any] = yaml.safe_load((ROOT / f"recipes/{name}.yaml").read_text())
-    recipe["run"] = {"name": algorithm, "seed": seed}
+    recipe["run"] = {"name": algorithm.replace("+", "p"), "seed": seed}
     recipe["model"] = {"path": str(model)}
     stage = recipe["stages"][1]
     if algorithm in GRPO_PRESETS:
