@@ -13,7 +13,7 @@ from rlkit.learner.lora import AdapterReference, add_adapters, quantization
 from rlkit.learner.model import load_critic, load_model
 from rlkit.learner.policy import Critic, Policy, TokenOutputs, routing_of
 from rlkit.learner.ranks import Ranks
-from rlkit.learner.shard import copy_weights, shard
+from rlkit.learner.shard import copy_weights, decoder_layers, shard
 from rlkit.learner.spec import LearnerSpec
 
 Network = TypeVar("Network", Policy, Critic)
@@ -97,6 +97,9 @@ def build_critic(spec: LearnerSpec, ranks: Ranks, path: str) -> Critic:
 
 def _spread(network: Network, spec: LearnerSpec, ranks: Ranks) -> Network:
     keys = spec.keys
+    if keys.compile:
+        for layer in decoder_layers(network.model):
+            layer.compile(dynamic=True)  # rows are of many lengths
     if keys.sharded:
         in_bfloat16 = keys.computes_in == "bfloat16"
         shard(network, ranks, device=spec.device, cpu_offload=keys.cpu_offload, in_bfloat16=in_bfloat16)

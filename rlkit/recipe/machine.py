@@ -36,6 +36,8 @@ class Machine:
     """Memory of each visible GPU; 0 where it cannot be told."""
     bfloat16: bool = False
     """Whether the CPU multiplies bfloat16 matrices faster than float32 ones."""
+    compiler: bool = False
+    """Whether there is a C++ compiler."""
     libraries: tuple[str, ...] = ()
     """Which of OPTIONAL are installed."""
 
@@ -49,6 +51,7 @@ class Machine:
             disk_gib=_free(run_dir) / GIB,
             gpus_gib=_gpus(),
             bfloat16=_bfloat16(),
+            compiler=any(shutil.which(name) for name in ("c++", "g++", "clang++")),
             libraries=tuple(name for name in OPTIONAL if find_spec(name) is not None),
         )
 

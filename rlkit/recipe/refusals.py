@@ -55,6 +55,8 @@ def refusals(
         for package, key in recipe.learner.libraries.items():
             if package not in machine.libraries:
                 yield f"learner.{key} needs the package {package}, which is not installed: pip install {package}"
+        if recipe.learner.compile and not recipe.learner.gpus and not machine.compiler:
+            yield "learner.compile needs a C++ compiler on a CPU (g++ or clang++), and none is found: leave it out"
         yield from _gpus(recipe, memory, machine)
         yield from _main_memory(recipe, machine, total_memory_gib)
         yield from _object_store(recipe, size, machine)

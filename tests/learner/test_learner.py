@@ -12,7 +12,7 @@ from rlkit.learner.learner import Learner
 from rlkit.learner.optimizer import learning_rate_factor
 from rlkit.learner.ranks import Ranks
 from rlkit.recipe.schema import GrpoStage
-from tests.learner.updates import ALGORITHMS, expect_reference, groups_of, measured, spec_of
+from tests.learner.updates import ALGORITHMS, expect_reference, groups_of, measured, spec_of, taken_gradients
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
@@ -101,3 +101,13 @@ def test_bfloat16_autocast_stays_near_float32(tiny_model):
     half = Learner(spec_of(tiny_model, learner={"precision": "bfloat16"})).logprobs_of(samples)
     gap = max(abs(a - b) for x, y in zip(full, half, strict=True) for a, b in zip(x, y, strict=True))
     assert 0 < gap < 0.25
+
+
+@pytest.mark.slow
+def test_compiled_layers_give_the_same_gradient(tiny_model):
+    found = []
+    for compiled in (False, True):
+        learner = Learner(spec_of(tiny_model, max_grad_norm=1e9, learner={"compile": compiled}))
+        found.append(taken_gradients(learner, groups_of(4))[1]["policy"])
+    eager, compiled = found
+    assert float((compiled - eager).norm()) <= 1e-5 * float(eager.norm())

@@ -130,3 +130,9 @@ def test_what_a_learner_cannot_have_here_is_refused(name: str) -> None:
 def test_packed_numbers_are_not_spread_over_ranks(keys: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="packs numbers in a way that cannot be spread"):
         plan_of(learner={**keys, "num_workers": 2})
+
+
+def test_compiling_needs_a_compiler_where_there_is_no_gpu() -> None:
+    told = "learner.compile needs a C++ compiler"
+    assert any(told in reason for reason in plan_of(learner={"compile": True}).refusals)
+    assert plan_of(replace(MACHINE, compiler=True), learner={"compile": True}).refusals == ()

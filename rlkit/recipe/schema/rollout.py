@@ -101,6 +101,9 @@ class Learner(Section):
     """Tokens packed into one forward pass of an RL update; memory grows with it, the result does not change."""
     activation_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
+    compile: bool = False
+    """Compile the decoder layers (torch.compile), all but attention: the first rows take a minute or so, and it needs a
+    C++ compiler on CPUs."""
     optimizer: Literal["adamw", "adamw_8bit"] = "adamw"
     """Of RL stages: AdamW with its two moments in float32 (8 bytes a weight), or in 8 bits (2 bytes a weight) by
     bitsandbytes."""
