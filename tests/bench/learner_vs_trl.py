@@ -168,7 +168,10 @@ def memory_child(who: str, folder: Path, kind: str, sequences: int) -> None:
             learner.train_step(groups)
     else:
         theirs.train(8, theirs_keys, steps=2, after_step=lambda *_: None)
-    print(json.dumps([resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10, before]))
+    # Not getrusage: its peak is the parent's where that was larger.
+    status = Path("/proc/self/status").read_text()
+    peak = int(status.partition("VmHWM:")[2].split()[0]) / 2**10
+    print(json.dumps([peak, before]))
 
 
 def peak_memory(who: str, folder: Path, kind: str, sequences: int) -> tuple[float, float]:
@@ -189,7 +192,7 @@ def main() -> None:
     parser.add_argument("--vocab", type=int, default=8192)
     parser.add_argument("--trl-batches", type=int, nargs="+", default=[4, 8, 16])
     parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))
-    parser.add_argument("--no-memory", action="store_true")
+    parser.add_argument("--only", choices=["speed", "memory"])
     parser.add_argument("--memory-of", nargs=3, metavar=("WHO", "FOLDER", "KIND"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -203,15 +206,16 @@ def main() -> None:
         tokens, parameters = useful_tokens(groups), count_parameters(folder)
         print(f"{parameters / 1e6:.1f} M parameters, {args.sequences} sequences, {tokens} useful tokens")
         found: dict[str, dict[str, Any]] = {}
-        for kind in args.kinds:
+        for kind in args.kinds if args.only != "memory" else []:
             found[kind] = result = measure(folder, groups, kind, args)
             print_speed(kind, result, tokens, parameters)
         memory = {}
-        if not args.no_memory:
+        if args.only != "speed":
             wide = model_folder(Path(scratch) / "wide", 32_768, args.layers)
             for kind in (k for k in args.kinds if k != "defaults"):
                 memory[kind] = compare_memory(wide, kind, args.sequences)
-    print_last_line(found, memory, tokens)
+    if found:
+        print_last_line(found, memory, tokens)
 
 
 def count_parameters(folder: Path) -> int:
