@@ -9,8 +9,9 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq --no-compile --no-deps
 TORCH := $(shell grep '^torch==' requirements/cpu.txt)
 TORCH_INDEX := https://download.pytorch.org/whl/cpu
-# Two processes, a test file whole in one of them: runs wait for processes as much as they compute.
-SPREAD := -n 2 --dist loadfile
+# Two processes, a test file whole in one of them: runs wait for processes as much as they compute. In the order of
+# folders, so that the long files are not the last ones.
+SPREAD := -n 2 --dist loadfile --no-loadscope-reorder
 NEWER := import sys; sys.exit(sys.version_info < (3, 11))
 
 .PHONY: setup train test test-all check
