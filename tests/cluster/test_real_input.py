@@ -13,6 +13,7 @@ DATA = Path(os.environ.get("RLKIT_DATA_DIR", ROOT.parent / "shared" / "data"))
 
 
 @pytest.mark.skipif(not (DATA / "gsm8k_train.jsonl").exists(), reason="the GSM8K file is not here")
+@pytest.mark.slow
 def test_the_gsm8k_recipe_runs_here_with_overrides(tiny_model, tmp_path):
     done = run_rlkit(
         "train",
