@@ -47,6 +47,17 @@ class Inputs:
         what = [f"{len(self.train)} training tasks", f"{len(self.heldout)} held out"] if self.train else []
         return ", ".join([*what, *(f"{len(d.demonstrations)} demonstrations" for d in self.demonstrations.values())])
 
+    def tell(self, run_dir: Path, say: Callable[[str], None], note: Callable[[str], None]) -> None:
+        """Says what the run has to work with, and notes every row that was skipped."""
+        say(f"run {run_dir}: {self.told}")
+        if not self.heldout:
+            say("no held-out tasks: nothing is evaluated; give evaluation.sources or evaluation.holdout")
+        for row in self.skipped:
+            note(f"skipped {row.where}: {row.reason}")
+        if self.skipped:
+            first = self.skipped[0]
+            say(f"skipped {len(self.skipped)} bad rows, listed in run.log; the first: {first.where}: {first.reason}")
+
     def stream(self, recipe: Recipe, index: int) -> TaskStream:
         """A fresh stream of the training tasks for stage `index`; each stage has an order of its own."""
         assert self.loaded is not None
@@ -79,7 +90,7 @@ def read_inputs(recipe: Recipe, run_dir: Path, say: Callable[[str], None]) -> In
         RecipeError: a model that cannot be used.
     """
     seed, kinds = recipe.run.seed, recipe.reward.kinds
-    loaded = load_tasks(recipe.data, seed=seed, kinds=kinds) if any(s.kind != "sft" for s in recipe.stages) else None
+    loaded = load_tasks(recipe.data, seed=seed, kinds=kinds) if recipe.rl_stages else None
     demonstrations = {
         i: load_demonstrations(stage.data or recipe.data, seed=seed, kinds=kinds)
         for i, stage in enumerate(recipe.stages)

@@ -159,10 +159,14 @@ class TrainBatch:
     """[C] float32, what the critic should have said; None without one."""
 
     @cached_property
+    def completion_lengths_S(self) -> tuple[int, ...]:
+        """Completion tokens of each sequence; they add to C."""
+        return tuple(n - p for n, p in zip(self.lengths_S, self.prompt_lengths_S, strict=True))
+
+    @cached_property
     def starts_C(self) -> tuple[int, ...]:
         """Where each sequence's completion tokens begin among the C, and the end of the last."""
-        counts = (n - p for n, p in zip(self.lengths_S, self.prompt_lengths_S, strict=True))
-        return (0, *accumulate(counts))
+        return (0, *accumulate(self.completion_lengths_S))
 
     def tokens_of(self, sequence: int) -> slice:
         """Where a sequence's completion tokens lie among the C."""

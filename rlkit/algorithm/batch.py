@@ -71,10 +71,9 @@ def gather(groups: Sequence[ScoredGroup], *, drop_equal: bool, mask_truncated: b
     rewards: list[float] = []
     without_spread = 0
     for g, group in enumerate(groups):
-        graded = torch.tensor([r for r in group.rewards if r is not None], dtype=torch.float64)
-        spread = has_spread(graded)
-        without_spread += not spread
-        if drop_equal and not spread:
+        tells = informative(group)
+        without_spread += not tells
+        if drop_equal and not tells:
             continue
         for i, (sample, reward) in enumerate(zip(group.samples, group.rewards, strict=True)):
             if reward is not None and sample.token_ids:
@@ -107,11 +106,6 @@ def flatten(
         sampler_logprobs_C=torch.tensor([x for s in samples for x in s.logprobs], dtype=torch.float32),
         advantages_C=torch.zeros(num_tokens),
     )
-
-
-def completion_lengths(batch: TrainBatch) -> list[int]:
-    """Completion tokens of each sequence."""
-    return [n - p for n, p in zip(batch.lengths_S, batch.prompt_lengths_S, strict=True)]
 
 
 def split_updates(batch: TrainBatch, num_updates: int) -> list[list[int]]:
@@ -194,7 +188,7 @@ def _row(batch: TrainBatch, row: Sequence[int], weights_S: Tensor, starts_N: Seq
     lengths = [batch.lengths_S[s] for s in row]
     prompts = [batch.prompt_lengths_S[s] for s in row]
     starts_T = [0, *accumulate(lengths)]
-    repeats = torch.tensor([n - p for n, p in zip(lengths, prompts, strict=True)])
+    repeats = torch.tensor([batch.completion_lengths_S[s] for s in row])
     return MicroBatch(
         token_ids_T=torch.cat([batch.token_ids_N[starts_N[s] : starts_N[s + 1]] for s in row]),
         position_ids_T=torch.cat([torch.arange(n) for n in lengths]),

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from rlkit.algorithm.advantage import batch_normalized, gae, group_advantages, returns_to_go
-from rlkit.algorithm.batch import completion_lengths
 from rlkit.records import TrainBatch
 
 
@@ -26,7 +25,7 @@ def compared_advantages(
         normalize: "group", "batch" or "none": whose standard deviation divides.
         penalty_C: [C] taken off the reward of each token (a KL estimate times its coefficient); None: nothing.
     """
-    counts = completion_lengths(batch)
+    counts = list(batch.completion_lengths_S)
     penalty_C = torch.zeros(sum(counts), dtype=torch.float64) if penalty_C is None else penalty_C.double()
     penalties = torch.split(penalty_C, counts)
     if baseline == "batch":
@@ -69,7 +68,7 @@ def critic_advantages(
         normalize: Bring the advantages to mean 0 and deviation 1 over the step; the returns stay.
         penalty_C: [C] taken off the reward of each token; None: nothing.
     """
-    counts = completion_lengths(batch)
+    counts = list(batch.completion_lengths_S)
     penalty_C = torch.zeros_like(values_C) if penalty_C is None else penalty_C
     rewards = _token_rewards(rewards_S, torch.split(penalty_C.double(), counts))
     values = torch.split(values_C.double(), counts)

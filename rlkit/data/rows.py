@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Any, Literal
 
-from rlkit.errors import DataError
+from rlkit.errors import DataError, nearest
 
 OnBadRow = Literal["stop", "skip"]
 
@@ -58,8 +57,8 @@ class BadRows:
 
 def did_you_mean(given: str, known: Iterable[str]) -> str:
     """' (did you mean "x"?)' with the nearest known name, or '' where none is near."""
-    near = get_close_matches(given, list(known), n=1, cutoff=0.5)
-    return f' (did you mean "{near[0]}"?)' if near else ""
+    near = nearest(given, known, cutoff=0.5)
+    return f' (did you mean "{near}"?)' if near else ""
 
 
 def some(names: Iterable[Any], limit: int = 8) -> str:

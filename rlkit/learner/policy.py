@@ -35,7 +35,6 @@ class Policy(nn.Module):
         self.temperature = temperature
         self.precision = precision
         self.device = device
-
         self.routing = routing_of(model)
 
     def forward(self, row: MicroBatch, only_routers: bool = False) -> TokenOutputs:

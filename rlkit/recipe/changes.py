@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from itertools import zip_longest
 from typing import Any
 
 HARMLESS = (
-    *("run.name", "run.dir", "checkpoint.*", "tracking.*", "cluster.*", "evaluation.every"),
+    *("run.name", "run.dir", "run.mirror*", "checkpoint.*", "tracking.*", "cluster.*", "evaluation.every"),
     *("rollout.num_workers", "rollout.threads", "rollout.gpus_per_worker", "rollout.timeout_s"),
     *("rollout.parity_limit", "rollout.kv_cache_gb", "reward.runtime.*", "stages.*.timeout_s"),
     *("learner.num_workers", "learner.threads", "learner.gpus_per_worker", "learner.cpu_offload"),
-    *("learner.timeout_s", "learner.activation_checkpointing", "learner.tokens_per_microbatch"),
+    *("learner.timeout_s", "learner.activation_checkpointing", "learner.tokens_per_microbatch", "versions.*"),
 )
 """Keys that may differ when a run is continued: deadlines, limits, placement, and what changes no number of it but by
 rounding (how many ranks or micro-batches a sum is cut into)."""
@@ -31,7 +33,9 @@ class Change:
 
     @property
     def harmless(self) -> bool:
-        """Whether the run may go on with it without being told to: HARMLESS, and more steps of a stage."""
+        """Whether the run may go on with it without being told to: HARMLESS, more steps, and a stage after the last."""
+        if re.fullmatch(r"stages\.\d+", self.key):
+            return self.old is None
         if fnmatch(self.key, "stages.*.steps"):
             return isinstance(self.old, int) and isinstance(self.new, int) and self.new > self.old
         return any(fnmatch(self.key, pattern) for pattern in HARMLESS)
@@ -45,14 +49,14 @@ class Change:
 
 
 def find_changes(old: Any, new: Any, key: str = "") -> Iterator[Change]:
-    """Every key whose value differs, as deep as both sides have sections."""
+    """Every key whose value differs, as deep as both sides have sections; None: it is not there."""
     if old == new:
         return
     if isinstance(old, dict) and isinstance(new, dict):
         for name in (*old, *(k for k in new if k not in old)):
             yield from find_changes(old.get(name), new.get(name), f"{key}.{name}" if key else str(name))
-    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        for i, (a, b) in enumerate(zip(old, new, strict=True)):
+    elif isinstance(old, list) and isinstance(new, list):
+        for i, (a, b) in enumerate(zip_longest(old, new)):
             yield from find_changes(a, b, f"{key}.{i}")
     else:
         yield Change(key, old, new)

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from rlkit.errors import RecipeError
-from rlkit.recipe.positions import KeyPath, Positions, dotted, nearest, nearest_sibling
+from rlkit.errors import RecipeError, did_you_mean
+from rlkit.recipe.positions import KeyPath, Positions, dotted, nearest_sibling
 from rlkit.recipe.schema import Data, Recipe, RewardPart, Source
 from rlkit.recipe.schema.reward import DEFAULT_WEIGHTS
 
@@ -59,19 +59,18 @@ def _check_entry_point(path: KeyPath, name: str, positions: Positions) -> None:
     installed = sorted({*DEFAULT_WEIGHTS, *(e.name for e in entry_points(group="rlkit.rewards"))})
     if name in installed:
         return
-    near = nearest(name, installed)
-    hint = f"did you mean {near!r}?" if near else f"installed: {', '.join(installed)}"
+    hint = did_you_mean(name, installed) or f"; installed: {', '.join(installed)}"
     raise RecipeError(
-        f"{positions.place(path)}: no plugin is named {name!r}; {hint} "
+        f"{positions.place(path)}: no plugin is named {name!r}{hint} "
         f"(a part of your own needs {dotted(path)}.plugin, such as ./my_reward.py:MyClass)"
     )
 
 
 def _check_keys(path: KeyPath, part: RewardPart, positions: Positions) -> None:
     for key in part.arguments:
-        near = nearest(key, RewardPart.model_fields, cutoff=0.8)
-        if near is not None:
-            raise RecipeError(f"{positions.place((*path, key))}: unknown key {key!r}; did you mean {near!r}?")
+        hint = did_you_mean(key, RewardPart.model_fields, cutoff=0.8)
+        if hint:
+            raise RecipeError(f"{positions.place((*path, key))}: unknown key {key!r}{hint}")
 
 
 def _model_paths(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:

@@ -11,7 +11,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from rlkit.recipe.positions import KeyPath, Positions, did_you_mean, dotted, kind_of, nearest
+from rlkit.errors import did_you_mean, nearest
+from rlkit.recipe.positions import KeyPath, Positions, dotted, kind_of
 from rlkit.recipe.schema import Recipe, Reward, RewardPart
 
 MAX_SHOWN = 5
@@ -147,7 +148,8 @@ def _sentences(error: ValidationError, data: dict[str, Any], positions: Position
 def _unknown_key(path: KeyPath, data: Any) -> str:
     name = str(path[-1])
     section = section_at(path[:-1], data)
-    hint = did_you_mean(name, known_keys(section)) if section else ""
+    known = known_keys(section) if section else []
+    hint = did_you_mean(name, known) or (f"; known: {', '.join(known)}" if known else "")
     owners = [kind for kind, stage in _stages_by_kind().items() if name in stage.model_fields]
     if len(path) == 3 and path[0] == "stages" and owners:
         hint = f"; it belongs to {' and '.join(owners)} stages"
@@ -180,9 +182,7 @@ def _stage_kind(path: KeyPath, detail: ErrorDetails, positions: Positions) -> st
     if detail["type"] == "union_tag_not_found":
         return f"{positions.where(path)}: {dotted(path)} is missing: must be one of {', '.join(_stages_by_kind())}"
     tag = detail["ctx"]["tag"]
-    near = nearest(tag, kinds)
-    hint = f"; did you mean {near!r}?" if near else ""
-    return f"{positions.place(path, _shown(tag))}: must be one of {', '.join(kinds)}{hint}"
+    return f"{positions.place(path, _shown(tag))}: must be one of {', '.join(kinds)}{did_you_mean(tag, kinds)}"
 
 
 def _stages_by_kind() -> dict[str, type[BaseModel]]:
@@ -209,8 +209,8 @@ def _wrong_value(path: KeyPath, detail: ErrorDetails, data: Any) -> str:
         return text.format(ctx[key])
     if kind == "literal_error":
         expected = re.findall(r"'([^']*)'", str(ctx["expected"]))
-        near = nearest(value, expected) if isinstance(value, str) else None
-        return f"must be one of {', '.join(expected)}" + (f"; did you mean {near!r}?" if near else "")
+        hint = did_you_mean(value, expected) if isinstance(value, str) else ""
+        return f"must be one of {', '.join(expected)}{hint}"
     if kind == "too_short":
         return f"must hold at least {ctx['min_length']} item{'s' if ctx['min_length'] > 1 else ''}"
     if kind == "string_too_short":

@@ -87,9 +87,8 @@ def _weights(recipe: Recipe, size: ModelSize) -> tuple[float, float]:
     """(bytes of all weights of all ranks, how many weights learn)."""
     assert size.parameters is not None
     keys = recipe.learner
-    stages = [stage for stage in recipe.stages if isinstance(stage, RlStage)]
-    reference = any(stage.needs_reference for stage in stages)
-    critic = size.parameters if any(isinstance(stage, PpoStage) for stage in stages) else 0
+    reference = any(stage.needs_reference for stage in recipe.rl_stages.values())
+    critic = size.parameters if any(isinstance(stage, PpoStage) for stage in recipe.stages) else 0
     learned = learned_weights(recipe, size)
     base = 4.0 * size.parameters
     if keys.lora is not None:

@@ -8,11 +8,15 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from rlkit.recipe.layout import Bundle, bundles
 from rlkit.recipe.machine import Machine
 from rlkit.recipe.memory import Memory, checkpoint_bytes, estimate_memory
 from rlkit.recipe.model_size import ModelSize, size_of
 from rlkit.recipe.refusals import notes, refusals
 from rlkit.recipe.schema import Recipe, RlStage, SftStage, Stage
+
+TWO_ENGINES_GIB = 12.0
+"""Free memory with which rollout.num_workers, left out, may be 2: each engine's process takes 1.5 GiB and a model."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,10 @@ class Plan:
     """Main memory of all actors that live at once."""
     actors: tuple[ActorPlan, ...]
     """Who runs where."""
+    bundles: tuple[Bundle, ...]
+    """What Ray is asked to reserve for an RL stage."""
+    strategy: str
+    """How it lays them out over nodes: cluster.strategy."""
     files: tuple[FilePlan, ...]
     """What is written."""
     machine: Machine
@@ -132,6 +140,8 @@ def make_plan(recipe: Recipe, *, machine: Machine, num_tasks: int | None = None,
         memory=memory,
         total_memory_gib=total,
         actors=actors,
+        bundles=bundles(recipe) if recipe.rl_stages else (),
+        strategy=recipe.cluster.strategy,
         files=files,
         machine=machine,
         refusals=tuple(
@@ -150,20 +160,25 @@ def make_plan(recipe: Recipe, *, machine: Machine, num_tasks: int | None = None,
 
 
 def settle(recipe: Recipe, machine: Machine) -> Recipe:
-    """The recipe with what it leaves to the machine filled in: every gpus_per_worker, and learner.precision.
+    """The recipe with what it leaves to the machine filled in: gpus_per_worker, rollout.num_workers, learner.precision.
 
     One whole GPU an actor where there are enough of them, else equal shares of what the reward's own actors leave; on
-    a machine without GPUs (or with only one of the two keys given) the CPU.
+    a machine without GPUs (or with only one of the two keys given) the CPU. Together, an engine and a rank get half of
+    one each.
     """
     rollout, learner = recipe.rollout, recipe.learner
     share = 0.0
     if rollout.gpus_per_worker is None and learner.gpus_per_worker is None and machine.gpus_gib:
-        actors = rollout.num_workers + learner.num_workers
+        actors = rollout.num_engines + learner.num_workers
         left = max(0.0, len(machine.gpus_gib) - recipe.reward.gpus)
-        share = min(1.0, math.floor(100 * left / actors) / 100)
+        most = 0.5 if recipe.cluster.placement == "together" else 1.0
+        share = min(most, math.floor(100 * left / actors) / 100)
     gpus = {"gpus_per_worker": share}
     rollout = rollout if rollout.gpus_per_worker is not None else rollout.model_copy(update=gpus)
     learner = learner if learner.gpus_per_worker is not None else learner.model_copy(update=gpus)
+    if rollout.num_workers is None and not (rollout.gpus or recipe.run.deterministic or recipe.cluster.address):
+        enough = machine.cpus >= 2 * rollout.threads and machine.memory_gib >= TWO_ENGINES_GIB
+        rollout = rollout.model_copy(update={"num_workers": 2 if enough else 1})
     precision = learner.precision or default_precision(
         deterministic=recipe.run.deterministic, on_gpu=learner.gpus > 0, machine=machine
     )
@@ -189,7 +204,7 @@ def _training_tasks(recipe: Recipe, num_tasks: int | None) -> int | None:
 
 
 def _stage(index: int, stage: Stage, recipe: Recipe, tasks: int | None) -> StagePlan:
-    name = f"stage-{index}-{stage.kind}"
+    name = recipe.stage_name(index)
     if isinstance(stage, SftStage):
         return _sft(name, stage, tasks if stage.data is None else None)
     return _rl(name, stage, recipe, tasks)
@@ -236,9 +251,9 @@ def _rl(name: str, stage: RlStage, recipe: Recipe, tasks: int | None) -> StagePl
 def _actors(recipe: Recipe, memory: Memory, machine: Machine) -> Iterator[ActorPlan]:
     rollout, learner = recipe.rollout, recipe.learner
     yield ActorPlan("driver", 1, 1, 0, memory.driver_gib)
-    if any(isinstance(stage, RlStage) for stage in recipe.stages):
+    if recipe.rl_stages:
         host = memory.engine_runtime_gib if rollout.gpus else memory.engine_gib
-        count = rollout.num_workers
+        count = rollout.num_engines
         yield ActorPlan(_names("rollout", count), count, rollout.threads, rollout.gpus, host)
         count = recipe.reward.runtime.num_workers
         if any(part.actors is None for part in recipe.reward.parts.values()):
@@ -259,10 +274,8 @@ def _files(recipe: Recipe, size: ModelSize, folder: Path) -> Iterator[FilePlan]:
     weights = 4 * size.parameters / 2**30 if size.parameters is not None else None
     yield FilePlan(str(folder / "recipe.yaml"), 0.0, "every key with its value")
     yield FilePlan(str(folder / "metrics.jsonl"), 0.0, "one line a step")
-    for i, stage in enumerate(recipe.stages):
-        if not isinstance(stage, RlStage):
-            continue
-        stage_dir = folder / f"stage-{i}-{stage.kind}"
+    for i, stage in recipe.rl_stages.items():
+        stage_dir = folder / recipe.stage_name(i)
         if recipe.tracking.rollouts_every:
             files = math.ceil(stage.steps / recipe.tracking.rollouts_every)
             yield FilePlan(str(stage_dir / "rollouts"), None, f"{files} Parquet files of samples and scores")
@@ -271,8 +284,15 @@ def _files(recipe: Recipe, size: ModelSize, folder: Path) -> Iterator[FilePlan]:
         # An older one goes once the newer one is whole.
         gib = checkpoint * (kept + 1) / 2**30 if checkpoint is not None else None
         yield FilePlan(str(stage_dir / "checkpoints"), gib, f"the last {kept}, to continue from")
+    for i, any_stage in enumerate(recipe.stages):
+        if isinstance(any_stage, SftStage) and (recipe.checkpoint.every or recipe.checkpoint.every_minutes):
+            # The weights and AdamW's two moments.
+            gib = 3 * weights * (recipe.checkpoint.keep_last + 1) if weights is not None else None
+            yield FilePlan(str(folder / recipe.stage_name(i) / "checkpoints"), gib, "until the stage is done")
     models = len(recipe.stages)
     gib = weights * models if weights is not None else None
     yield FilePlan(
         str(folder / "model"), gib, "the result, in Hugging Face format (each stage's, while the run goes on)"
     )
+    if recipe.run.mirror is not None:
+        yield FilePlan(f"{recipe.run.mirror}/{recipe.run.name}", None, "a copy of it all")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from rlkit.errors import RecipeError
+from rlkit.errors import RecipeError, nearest
 
 KeyPath = tuple[str | int, ...]
 MAX_NODES = 100_000
@@ -70,21 +69,6 @@ class Positions:
 def dotted(path: Iterable[str | int]) -> str:
     """`stages.0.steps`."""
     return ".".join(str(part) for part in path)
-
-
-def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
-    """The known word most like `word`, or None where none is near."""
-    found = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=cutoff)
-    return found[0] if found else None
-
-
-def did_you_mean(word: str, known: Iterable[str], what: str = "known") -> str:
-    """`; did you mean 'x'?`, or the list of what is known where nothing is near."""
-    known = list(known)
-    near = nearest(word, known)
-    if near is not None:
-        return f"; did you mean {near!r}?"
-    return f"; {what}: {', '.join(known)}" if known else ""
 
 
 def read_yaml(path: Path) -> tuple[dict[str, Any], Positions]:

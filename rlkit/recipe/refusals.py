@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from rlkit.recipe.layout import bundles
 from rlkit.recipe.machine import Machine
 from rlkit.recipe.memory import BYTES, GIB, Memory
 from rlkit.recipe.model_size import ModelSize
-from rlkit.recipe.schema import Recipe, RlStage
+from rlkit.recipe.schema import Recipe
 
 WEIGHTS_IN_STORE = 3
 """How many copies of the weights Ray's object store holds in a sync, at most."""
@@ -51,7 +52,9 @@ def refusals(
             "learner.cpu_offload moves weights between main memory and a GPU, and this learner runs on the CPU: set it "
             "to false, or give it a GPU with learner.gpus_per_worker"
         )
+    yield from _together(recipe)
     if recipe.cluster.address is None:
+        yield from _bundles(recipe, machine)
         for package, key in recipe.learner.libraries.items():
             if package not in machine.libraries:
                 yield f"learner.{key} needs the package {package}, which is not installed: pip install {package}"
@@ -64,7 +67,7 @@ def refusals(
 
 def notes(recipe: Recipe, size: ModelSize, machine: Machine, *, threads: int) -> Iterator[str]:
     """What will run, and slower or blinder than one may think."""
-    sampling = recipe.rollout.threads * recipe.rollout.num_workers
+    sampling = recipe.rollout.threads * recipe.rollout.num_engines
     if recipe.cluster.address is not None:
         yield f"placement is Ray's on {recipe.cluster.address}; only this recipe's own numbers were checked"
     elif not recipe.rollout.gpus and sampling > machine.cpus:
@@ -72,13 +75,13 @@ def notes(recipe: Recipe, size: ModelSize, machine: Machine, *, threads: int) ->
     threads *= recipe.learner.num_workers
     if recipe.cluster.address is None and not recipe.learner.gpus and threads > machine.cpus:
         yield f"the learner's {threads} threads share {machine.cpus} cores: lower learner.threads"
-    for i, stage in enumerate(recipe.stages):
-        if isinstance(stage, RlStage) and stage.sampling_rounds > 1:
+    for i, stage in recipe.rl_stages.items():
+        if stage.sampling_rounds > 1:
             yield (
                 f"stages.{i} fills its steps by dynamic sampling: up to {stage.sampling_rounds} times as many prompts "
                 "and samples as counted here"
             )
-        if isinstance(stage, RlStage) and stage.kl_coef > 0 and (stage.kl, stage.kl_in) == ("k1", "loss"):
+        if stage.needs_reference and (stage.kl, stage.kl_in) == ("k1", "loss"):
             yield f"stages.{i}.kl=k1 in the loss has a gradient that does not depend on the reference: k2 or k3 has"
     if size.parameters is None:
         yield f"memory and disk were not checked: {size.reason}"
@@ -103,7 +106,7 @@ def _timed_rewards(recipe: Recipe) -> Iterator[str]:
 
 def _sequences(recipe: Recipe, size: ModelSize) -> Iterator[str]:
     """Whether prompt and reply fit the context, and one sequence the cache."""
-    if not _samples(recipe) or size.shape is None:
+    if not recipe.rl_stages or size.shape is None:
         return
     rollout = recipe.rollout
     own = rollout.engine.get("max_model_len")
@@ -130,14 +133,15 @@ def _sequences(recipe: Recipe, size: ModelSize) -> Iterator[str]:
 
 
 def _gpus(recipe: Recipe, memory: Memory, machine: Machine) -> Iterator[str]:
-    sampling = recipe.rollout.num_workers * recipe.rollout.gpus if _samples(recipe) else 0
+    sampling = recipe.rollout.num_engines * recipe.rollout.gpus if recipe.rl_stages else 0
     learning = recipe.learner.num_workers * recipe.learner.gpus
-    scoring = recipe.reward.gpus if _samples(recipe) else 0
+    scoring = recipe.reward.gpus if recipe.rl_stages else 0
     have = len(machine.gpus_gib)
     ranks = (
         "learner.gpus_per_worker" if recipe.learner.num_workers == 1 else "learner.num_workers x its gpus_per_worker"
     )
-    if recipe.learner.num_workers > 1 and 0 < recipe.learner.gpus < 1:
+    apart = recipe.cluster.placement == "apart"
+    if apart and recipe.learner.num_workers > 1 and 0 < recipe.learner.gpus < 1:
         yield (
             f"learner.num_workers={recipe.learner.num_workers} with {recipe.learner.gpus:g} of a GPU each: every rank "
             f"needs a whole one and {have} are visible here: lower num_workers, or set learner.gpus_per_worker to 0 to "
@@ -162,6 +166,39 @@ def _gpus(recipe: Recipe, memory: Memory, machine: Machine) -> Iterator[str]:
         )
 
 
+def _together(recipe: Recipe) -> Iterator[str]:
+    """Whether engines and ranks can share GPUs, where they are to."""
+    rollout, learner = recipe.rollout.gpus, recipe.learner.gpus
+    if recipe.cluster.placement == "apart" or not recipe.rl_stages:
+        return
+    if not rollout or not learner:
+        yield (
+            "cluster.placement=together lets an engine sleep while the learner uses its GPU, and CPU engines cannot "
+            "sleep: set it to apart, or give both a share of a GPU with gpus_per_worker"
+        )
+    elif rollout + learner > 1:
+        yield (
+            f"cluster.placement=together puts an engine and a rank on one GPU: rollout.gpus_per_worker={rollout:g} and "
+            f"learner.gpus_per_worker={learner:g} must add to at most 1"
+        )
+
+
+def _bundles(recipe: Recipe, machine: Machine) -> Iterator[str]:
+    """Whether one node can hold what Ray is to reserve."""
+    wanted = bundles(recipe) if recipe.rl_stages else ()
+    if recipe.cluster.strategy == "STRICT_SPREAD" and len(wanted) > 1:
+        yield (
+            f"cluster.strategy=STRICT_SPREAD asks for {len(wanted)} nodes, and a run without cluster.address has one: "
+            "choose PACK or SPREAD"
+        )
+    cpus = sum(bundle.cpus for bundle in wanted)
+    if cpus > machine.cpus:
+        yield (
+            f"cluster.cpus_per_actor={recipe.cluster.cpus_per_actor:g} reserves {cpus:g} CPUs in all and there are "
+            f"{machine.cpus} here: lower it"
+        )
+
+
 def _main_memory(recipe: Recipe, machine: Machine, total_gib: float | None) -> Iterator[str]:
     if total_gib is None:
         return
@@ -180,7 +217,7 @@ def _object_store(recipe: Recipe, size: ModelSize, machine: Machine) -> Iterator
             f"cluster.object_store_mb={store_mb} is more than the {machine.shm_gib * 1024:.0f} MiB free in /dev/shm: "
             "lower it, or give the container more (docker run --shm-size)"
         )
-    if size.parameters is None or not _samples(recipe):
+    if size.parameters is None or not recipe.rl_stages:
         return
     needed_mb = -(-WEIGHTS_IN_STORE * BYTES[recipe.learner.dtype] * size.parameters // 2**20)
     if needed_mb > store_mb:
@@ -188,7 +225,3 @@ def _object_store(recipe: Recipe, size: ModelSize, machine: Machine) -> Iterator
             f"cluster.object_store_mb={store_mb} is too small for syncing this model's weights, "
             f"{WEIGHTS_IN_STORE} copies of which take {needed_mb} MiB: raise it to {needed_mb} or more"
         )
-
-
-def _samples(recipe: Recipe) -> bool:
-    return any(isinstance(stage, RlStage) for stage in recipe.stages)

@@ -9,6 +9,8 @@ from rlkit.recipe.plan import Plan
 
 MIN_WIDTH = 110
 """Narrower terminals and pipes get whole lines all the same."""
+MAX_BUNDLES = 12
+"""Bundles that are shown one by one."""
 
 
 def print_plan(plan: Plan, console: Console | None = None) -> None:
@@ -18,8 +20,9 @@ def print_plan(plan: Plan, console: Console | None = None) -> None:
     parameters = f"{plan.parameters:,} parameters" if plan.parameters is not None else plan.parameters_unknown
     tasks = f"{plan.tasks:,} training tasks" if plan.tasks is not None else "training tasks not counted yet"
     console.print(f"model: {parameters}; data: {tasks}", markup=False)
-    for table in (_stages(plan), _memory(plan), _actors(plan), _files(plan)):
-        console.print(table)
+    for table in (_stages(plan), _memory(plan), _actors(plan), _bundles(plan), _files(plan)):
+        if table.row_count:
+            console.print(table)
     machine = plan.machine
     console.print(
         f"here: {machine.cpus} cores, {machine.memory_gib:.1f} GiB of memory free, {machine.shm_gib:.1f} GiB in "
@@ -68,6 +71,15 @@ def _actors(plan: Plan) -> Table:
     table = _table("\nplacement", "actor", "threads", "GPUs", "memory each")
     for a in plan.actors:
         table.add_row(a.name, str(a.threads), f"{a.gpus:g}", _gib(a.memory_gib))
+    return table
+
+
+def _bundles(plan: Plan) -> Table:
+    table = _table(f"\nbundles, {plan.strategy}", "bundle", "CPUs", "GPUs")
+    for b in plan.bundles[:MAX_BUNDLES]:
+        table.add_row(b.actors, f"{b.cpus:g}", f"{b.gpus:g}")
+    if len(plan.bundles) > MAX_BUNDLES:
+        table.add_row(f"{len(plan.bundles) - MAX_BUNDLES} more", "", "")
     return table
 
 

@@ -13,7 +13,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from rlkit.errors import PluginError
 from rlkit.recipe.schema.reward import RewardPart
-from rlkit.scoring.find import find_plugin, nearest
+from rlkit.scoring.find import did_you_mean, find_plugin
 
 
 def check_arguments(
@@ -34,7 +34,7 @@ def check_arguments(
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     for key in given:
         if key not in known and not takes_any:
-            hint = nearest(key, known) or nearest(key, list(RewardPart.model_fields))
+            hint = did_you_mean(key, known) or did_you_mean(key, RewardPart.model_fields)
             raise PluginError(
                 f"reward.{name}.{key}: {cls.__name__} has no such argument{hint}; it takes {known or 'none'}"
             )

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import importlib.metadata
 import importlib.util
 import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from rlkit.errors import PluginError
+from rlkit.errors import PluginError, nearest
 
 ENTRY_POINTS = "rlkit.rewards"
 """Entry-point group under which plugins are found by name; the built-in parts are found the same way."""
@@ -41,7 +41,9 @@ def find_plugin(spec: str, base_dir: Path, where: str) -> Any:
         raise PluginError(f"{where}: cannot import {source}: {type(e).__name__}: {e}") from e
     found = getattr(module, attribute, None)
     if not callable(found):
-        raise PluginError(f"{where}: {source} has no class or function {attribute!r}{nearest(attribute, dir(module))}")
+        raise PluginError(
+            f"{where}: {source} has no class or function {attribute!r}{did_you_mean(attribute, dir(module))}"
+        )
     return found
 
 
@@ -49,7 +51,7 @@ def _from_entry_point(name: str, where: str) -> Any:
     points = {point.name: point for point in importlib.metadata.entry_points(group=ENTRY_POINTS)}
     if name not in points:
         raise PluginError(
-            f"{where}: no installed plugin is called {name!r}{nearest(name, list(points))}; write "
+            f"{where}: no installed plugin is called {name!r}{did_you_mean(name, points)}; write "
             f"module:Class, ./file.py:Class, or one of {', '.join(sorted(points))}"
         )
     try:
@@ -83,13 +85,13 @@ def _import_file(path: Path) -> Any:
 def _missing(source: str, base_dir: Path) -> str:
     """Where a plugin's file was looked for, and where it may have been meant to be."""
     folder = base_dir.resolve()
-    hint = nearest(Path(source).name, [path.name for path in folder.glob("*.py")])
+    hint = did_you_mean(Path(source).name, [path.name for path in folder.glob("*.py")])
     if Path(source).is_file():
         hint = f"; the one in the working directory is not looked at: move it there, or write {Path(source).resolve()}"
     return f"there is no file {source} beside the recipe, in {folder}{hint}"
 
 
-def nearest(word: str, known: list[str]) -> str:
+def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A hint at the known word that is nearest, or nothing."""
-    close = difflib.get_close_matches(word, known, n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
+    near = nearest(word, known)
+    return f" (did you mean {near!r}?)" if near else ""

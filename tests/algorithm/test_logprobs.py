@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from rlkit.algorithm.logprobs import LogitForm, token_logprobs
+from tests.tensor_sizes import TensorSizes
 
 FORMS = [LogitForm(), LogitForm(scale=0.25), LogitForm(cap=3.0), LogitForm(scale=2.0, cap=5.0)]
 
@@ -159,17 +160,9 @@ def test_without_gradients_nothing_is_kept():
 def test_no_tensor_of_all_tokens_by_the_vocabulary_is_made(wrapped):
     head, hidden, targets, weights = inputs(64, 8, 500, bias=False)
     hidden.requires_grad_()
-    sizes = []
-
-    class Sizes(torch.utils._python_dispatch.TorchDispatchMode):
-        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-            result = func(*args, **(kwargs or {}))
-            sizes.extend(x.numel() for x in torch.utils._pytree.tree_leaves(result) if isinstance(x, torch.Tensor))
-            return result
-
-    with Sizes():
+    with TensorSizes() as made:
         logprobs, entropy = token_logprobs(
             Wrapped(head) if wrapped else head, hidden, targets, temperature=1.0, chunk_tokens=8
         )
         ((logprobs + entropy) * weights[0]).sum().backward()
-    assert max(sizes) == 8 * 500
+    assert max(made.sizes) == 8 * 500

@@ -32,10 +32,9 @@ ASKED_POINTS = 15.0
 
 def run(recipe: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Runs a recipe to its end, or finds that it was; its summary."""
-    done = folder / "summary.json"
-    if done.exists() and json.loads(done.read_text())["status"] == "done":
-        found: dict[str, Any] = json.loads(done.read_text())
-        return found
+    summary = read_summary(folder)
+    if summary.get("status") == "done":
+        return summary
     folder.parent.mkdir(parents=True, exist_ok=True)
     path = folder.with_suffix(".yaml")
     path.write_text(yaml.safe_dump(recipe))
@@ -45,7 +44,13 @@ def run(recipe: dict[str, Any], folder: Path) -> dict[str, Any]:
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
     )
-    summary: dict[str, Any] = json.loads((folder / "summary.json").read_text())
+    return read_summary(folder)
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """A run's summary.json; {} before there is one."""
+    path = folder / "summary.json"
+    summary: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     return summary
 
 

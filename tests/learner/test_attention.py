@@ -6,6 +6,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from rlkit.errors import RecipeError
 from rlkit.learner.attention import PACKED, packed_kwargs, use_attention
+from tests.tensor_sizes import TensorSizes
 
 SHAPE = {
     "vocab_size": 61,
@@ -91,19 +92,11 @@ def test_packed_never_builds_a_tensor_of_all_tokens_by_all_tokens():
     use_attention(model, "packed")
     lengths = (8,) * 40
     ids_T, positions_T = row_of(lengths)
-    sizes = []
-
-    class Sizes(torch.utils._python_dispatch.TorchDispatchMode):
-        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-            result = func(*args, **(kwargs or {}))
-            sizes.extend(x.numel() for x in torch.utils._pytree.tree_leaves(result) if isinstance(x, torch.Tensor))
-            return result
-
     hidden = packed_kwargs(lengths, "cpu")
-    with Sizes():
+    with TensorSizes() as made:
         model.model(input_ids=ids_T[None], position_ids=positions_T[None], use_cache=False, **hidden)
     # The widest activation is the MLP's.
-    assert max(sizes) == sum(lengths) * SHAPE["intermediate_size"] < sum(lengths) ** 2
+    assert max(made.sizes) == sum(lengths) * SHAPE["intermediate_size"] < sum(lengths) ** 2
 
 
 def test_bfloat16_autocast_attends_in_bfloat16():

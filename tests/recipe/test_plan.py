@@ -126,7 +126,26 @@ def test_a_rewards_own_actors_are_placed_and_leave_the_others_the_rest_of_the_gp
 
 def test_only_own_actors_need_no_scorer() -> None:
     parts = {**dict.fromkeys(("reasoning", "format", "efficiency")), "accuracy": {"actors": {}}}
-    assert [a.name for a in plan_of(reward=parts).actors] == ["driver", "rollout-0", "scorer-accuracy-0", "learner-0"]
+    actors = plan_of(reward=parts, rollout={"num_workers": 1}).actors
+    assert [a.name for a in actors] == ["driver", "rollout-0", "scorer-accuracy-0", "learner-0"]
+
+
+@pytest.mark.parametrize(
+    ("machine", "sections", "engines"),
+    [
+        ({}, {}, 2),
+        ({"cpus": 1}, {}, 1),
+        ({"cpus": 4}, {"rollout": {"threads": 3}}, 1),
+        ({"memory_gib": 10}, {}, 1),
+        ({}, {"run": {"name": "exact", "deterministic": True}}, 1),
+        ({"gpus_gib": (80.0,)}, {}, 1),
+        ({}, {"rollout": {"num_workers": 3}}, 3),
+    ],
+)
+def test_two_engines_by_default_where_cpus_and_memory_are_there(
+    machine: dict[str, Any], sections: dict[str, Any], engines: int
+) -> None:
+    assert settle(recipe(**sections), replace(MACHINE, **machine)).rollout.num_engines == engines
 
 
 CONFIGS = [

@@ -93,6 +93,7 @@ def test_a_checkpoint_holds_what_learns_and_its_moments() -> None:
         return file.gib * GIB / 2  # a new one is written beside the last
 
     assert checkpoints() == pytest.approx(12 * PARAMETERS)
+    assert checkpoints({"kind": "sft", "steps": 3}) == pytest.approx(12 * PARAMETERS)
     assert checkpoints({"kind": "ppo", "steps": 3}) == pytest.approx(24 * PARAMETERS)
     assert checkpoints({**GRPO, "kl_coef": 0.1, "reference_every": 2}) == pytest.approx(16 * PARAMETERS)
     assert checkpoints(lora={"rank": 16}) == pytest.approx(12 * adapter_weights_of(16))

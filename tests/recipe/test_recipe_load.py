@@ -12,9 +12,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlkit.errors import RecipeError
+from rlkit.errors import RecipeError, did_you_mean
 from rlkit.recipe.load import LoadedRecipe, load_recipe
-from rlkit.recipe.positions import MAX_NODES, did_you_mean, parse_value, read_yaml
+from rlkit.recipe.positions import MAX_NODES, parse_value, read_yaml
 from rlkit.recipe.schema import GrpoStage, Recipe, SftStage
 
 MINIMAL = 'model: {init: {}}\ndata: {path: "builtin:quickstart"}\nstages: [{kind: grpo, steps: 3}]\n'

@@ -50,14 +50,23 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _truncation_fits(self) -> Self:
-        for i, stage in enumerate(self.stages):
-            if self.rollout.truncated and isinstance(stage, RlStage) and stage.correction == "none":
+        for i, stage in self.rl_stages.items():
+            if self.rollout.truncated and stage.correction == "none":
                 raise ValueError(
                     f"rollout.{self.rollout.truncated} truncates the sampling distribution, which biases the "
                     f"importance ratio: leave it off, or set stages.{i}.old_logprobs to learner and "
                     f"stages.{i}.correction to truncate"
                 )
         return self
+
+    @property
+    def rl_stages(self) -> dict[int, RlStage]:
+        """The stages that sample and learn from rewards, by their place among all stages."""
+        return {i: stage for i, stage in enumerate(self.stages) if isinstance(stage, RlStage)}
+
+    def stage_name(self, index: int) -> str:
+        """A stage's name, which is its folder in the run: "stage-1-grpo"."""
+        return f"stage-{index}-{self.stages[index].kind}"
 
     @property
     def parity_limit(self) -> float:

@@ -13,8 +13,9 @@ PARITY_LIMIT = {"float32": 1e-4, "bfloat16": 0.25}
 class Rollout(Section):
     """vLLM engines and how they sample."""
 
-    num_workers: int = Field(1, ge=1, le=4096)
-    """Rollout actors, one engine each."""
+    num_workers: int | None = Field(None, ge=1, le=4096)
+    """Rollout actors, one engine each. Left out: 1, or on CPUs with cores for it 2, since an engine of a small model is
+    mostly one thread's work; deterministic runs have 1 on any machine."""
     threads: int = Field(1, ge=1, le=1024)
     """CPU threads of each engine, where it runs on a CPU."""
     gpus_per_worker: float | None = Field(None, ge=0, le=64)
@@ -46,6 +47,11 @@ class Rollout(Section):
     def gpus(self) -> float:
         """GPUs of each engine; 0: it runs on the CPU."""
         return self.gpus_per_worker or 0.0
+
+    @property
+    def num_engines(self) -> int:
+        """Rollout actors."""
+        return self.num_workers or 1
 
     @model_validator(mode="after")
     def _whole_gpus(self) -> Self:

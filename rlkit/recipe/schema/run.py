@@ -1,6 +1,9 @@
 """`run`, `cluster`, `checkpoint`, `tracking`: where and how a run lives."""
 
-from pydantic import Field
+import re
+from typing import Literal
+
+from pydantic import Field, field_validator
 
 from rlkit.recipe.schema.section import PathText, Section
 
@@ -11,11 +14,26 @@ class Run(Section):
     name: str = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)
     """Name of the run; its folder is `<dir>/<name>`."""
     dir: PathText = Field("runs", min_length=1)
-    """Folder that holds the runs."""
+    """Folder that holds the runs. On a cluster of several nodes all of them must see it."""
+    mirror: str | None = None
+    """Where the run is copied to as it goes on: a folder of any file system that fsspec knows (`s3://bucket/runs`,
+    `gs://...`, `file:///mnt/shared/runs`); it is `<mirror>/<name>` there. A start that finds the run there and not, or
+    less of it, on disk continues it from there. The file system's package (s3fs, gcsfs, ...) is yours to install."""
+    mirror_every_s: float = Field(30, gt=0)
+    """Seconds between two looks at what is new for the mirror."""
+    mirror_timeout_s: float = Field(1800, gt=0)
+    """Longest wait for the mirror, in seconds: for what a start fetches from it, and for the rest at a run's end."""
     seed: int = Field(0, ge=0, lt=2**31)
     """Seed of everything random: model start, data order, every sample."""
     deterministic: bool = False
     """Make every number of the run, times aside, a function of the recipe alone (same kind of CPU, same versions)."""
+
+    @field_validator("mirror")
+    @classmethod
+    def _is_a_url(cls, mirror: str | None) -> str | None:
+        if mirror is not None and not re.match(r"[a-z][a-z0-9+.-]*://.", mirror):
+            raise ValueError(f"{mirror!r} is no URL such as s3://bucket/runs or file:///mnt/shared/runs")
+        return mirror
 
 
 class Cluster(Section):
@@ -26,19 +44,27 @@ class Cluster(Section):
     ends with the run."""
     object_store_mb: int = Field(256, ge=80, le=1_000_000)
     """Shared memory of the local object store, in MiB; it must hold the weights about three times."""
+    placement: Literal["apart", "together"] = "apart"
+    """Of engines and learner ranks: `apart`, each with resources of its own, or `together`: engine N and rank N share a
+    GPU, and the engines sleep (vLLM's sleep mode, level 2: all of their memory is free) while the learner updates."""
+    strategy: Literal["PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"] = "PACK"
+    """How Ray lays their bundles out: on few nodes, over many, all on one, or each on one of its own."""
+    cpus_per_actor: float = Field(0, ge=0, le=1024)
+    """CPUs that Ray reserves for each engine and each learner rank; 0: none. It limits no threads."""
     start_timeout_s: float = Field(300, gt=0)
-    """Longest wait for Ray or for one actor to start, in seconds."""
+    """Longest wait for Ray, for room in the cluster, or for one actor to start, in seconds."""
     max_restarts: int = Field(3, ge=0, le=1000)
     """How often a lost rollout worker may be replaced in one RL stage."""
     max_learner_restarts: int = Field(3, ge=0, le=1000)
-    """How often a lost learner may be started anew in one RL stage, from the newest checkpoint."""
+    """How often a lost learner may be started anew in one stage, from the newest checkpoint."""
 
 
 class Checkpoint(Section):
     """What is kept to continue from."""
 
     every: int = Field(10, ge=0)
-    """Steps between two checkpoints of an RL stage; 0: only when a stage ends or is stopped."""
+    """Steps between two checkpoints, in an SFT stage optimizer steps; 0: only when an RL stage ends or is stopped. The
+    checkpoints of an SFT stage go once its model is written."""
     every_minutes: float | None = Field(None, gt=0)
     """Also save at the end of the first step that ends this many minutes or more after the newest checkpoint."""
     keep_last: int = Field(2, ge=1)

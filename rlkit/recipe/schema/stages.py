@@ -66,7 +66,7 @@ class RlStage(Optimizer):
     prompts_per_step: int = Field(32, ge=1)
     """Prompts a step."""
     samples_per_prompt: int = Field(8, ge=1)
-    """Samples a prompt: its group."""
+    """Samples a prompt: the group that the baseline is taken over."""
     updates_per_step: int = Field(1, ge=1)
     """Optimizer updates in one pass over a step; the step's prompts are split into that many parts."""
     passes_per_step: int = Field(1, ge=1)
@@ -163,8 +163,6 @@ class GrpoStage(RlStage):
         Literal["grpo", "dr_grpo", "dapo", "gspo", "cispo", "rloo", "reinforce++", "reinforce++_baseline"] | None
     ) = None
     """Takes a paper's settings for every key of the stage that is not given (rlkit/recipe/schema/presets.py)."""
-    samples_per_prompt: int = Field(8, ge=1)
-    """Samples a prompt: the group that the baseline is taken over."""
     baseline: Literal["group", "leave_one_out", "batch"] = "group"
     """What a sample's reward is compared with: its group's mean, the mean of the others in its group (RLOO,
     arXiv:2402.14740), or the mean of the whole step (REINFORCE++, arXiv:2501.03262)."""
