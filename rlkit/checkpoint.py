@@ -13,11 +13,12 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rlkit.errors import CheckpointError, ClusterError
+from rlkit.errors import CheckpointError
 
 MANIFEST = "manifest.json"
 
@@ -62,9 +63,13 @@ def list_checkpoints(folder: Path) -> list[Checkpoint]:
 def find_checkpoint(folder: Path, run_id: str) -> Found:
     """The newest whole checkpoint of this run; damaged ones before it are put aside under another name.
 
+    What a kill left half written or half deleted goes.
+
     Raises:
         CheckpointError: there are checkpoints, and every one is damaged.
     """
+    for torn in folder.glob(".step-*.tmp"):
+        shutil.rmtree(torn, ignore_errors=True)
     damaged: list[tuple[Checkpoint, str]] = []
     whole = None
     for checkpoint in reversed(list_checkpoints(folder)):
@@ -111,44 +116,99 @@ def find_damage(checkpoint: Checkpoint, run_id: str) -> str | None:
     return None
 
 
+@dataclass(frozen=True)
+class Draft:
+    """A checkpoint that is being written, beside its place; `seal_checkpoint` makes it one."""
+
+    place: Path
+    """Where it goes."""
+    step: int
+    state: dict[str, Any]
+    """The driver's."""
+    run_id: str
+
+    @property
+    def path(self) -> Path:
+        """Where it is now."""
+        return _beside(self.place)
+
+    @property
+    def learner_state(self) -> Path:
+        """Where the learner's files go; not made yet."""
+        return self.path / "learner"
+
+    def failed(self, error: Exception) -> CheckpointError:
+        """Drops it; returns the sentence that says why there is no checkpoint."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        why = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+        return CheckpointError(
+            f"checkpoint {self.step} cannot be written to {self.place.parent}: {why}; earlier checkpoints are "
+            "untouched: free space or make the folder writable"
+        )
+
+
+def begin_checkpoint(folder: Path, step: int, state: dict[str, Any], *, run_id: str) -> Draft:
+    """Makes an empty folder beside the checkpoint's place.
+
+    Raises:
+        CheckpointError: the disk is full or the folder cannot be written.
+    """
+    draft = Draft(folder / f"step-{step:06d}", step, state, run_id)
+    try:
+        shutil.rmtree(draft.path, ignore_errors=True)
+        draft.path.mkdir(parents=True)
+    except OSError as e:
+        raise draft.failed(e) from e
+    return draft
+
+
+def seal_checkpoint(draft: Draft) -> None:
+    """Adds the driver's state and the checksums, syncs everything and renames it into place. Deletes no other.
+
+    Raises:
+        OSError: something cannot be written; what is there is no checkpoint.
+    """
+    (draft.path / "state.json").write_text(json.dumps(draft.state), encoding="utf-8")
+    _write_manifest(draft.path, draft.run_id, draft.step)
+    for path in (*draft.path.rglob("*"), draft.path):
+        _sync(path)
+    if draft.place.exists():  # of an earlier start, from before the step was done again
+        shutil.rmtree(draft.place)
+    os.replace(draft.path, draft.place)
+    _sync(draft.place.parent)
+
+
 def save_checkpoint(
-    folder: Path, step: int, state: dict[str, Any], save_learner: Callable[[Path], None], *, run_id: str
-) -> Checkpoint:
-    """Writes a checkpoint beside, with checksums, syncs it and renames it into place. Deletes no other.
+    folder: Path, step: int, state: dict[str, Any], write: Callable[[Path], None], *, run_id: str
+) -> None:
+    """Writes a whole checkpoint; `write` makes the learner's folder.
 
     Raises:
         CheckpointError: the disk is full or the folder cannot be written; earlier checkpoints stay as they are.
     """
-    final = folder / f"step-{step:06d}"
-    beside = folder / f".step-{step:06d}.tmp"
+    draft = begin_checkpoint(folder, step, state, run_id=run_id)
     try:
-        shutil.rmtree(beside, ignore_errors=True)
-        beside.mkdir(parents=True)
-        save_learner(beside / "learner")
-        (beside / "state.json").write_text(json.dumps(state), encoding="utf-8")
-        _write_manifest(beside, run_id, step)
-        for path in (*beside.rglob("*"), beside):
-            _sync(path)
-        if final.exists():  # of an earlier start, from before the step was done again
-            shutil.rmtree(final)
-        os.replace(beside, final)
-        _sync(folder)
-    except (OSError, ClusterError) as e:  # the learner's own write fails in its actor
-        why = e.strerror or str(e) if isinstance(e, OSError) else str(e)
-        raise CheckpointError(
-            f"checkpoint {step} cannot be written to {folder}: {why}; earlier checkpoints are untouched: "
-            "free space or make the folder writable"
-        ) from e
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-    return Checkpoint(step, final)
+        write(draft.learner_state)
+        seal_checkpoint(draft)
+    except OSError as e:
+        raise draft.failed(e) from e
 
 
 def prune_checkpoints(folder: Path, *, keep_last: int, keep: Collection[int]) -> None:
     """Deletes the oldest beyond `keep_last`, but for the steps in `keep`; called once a newer one is whole."""
     for old in list_checkpoints(folder)[:-keep_last]:
         if old.step not in keep:
-            shutil.rmtree(old.path, ignore_errors=True)
+            # Under another name first: a kill must not leave half a checkpoint under its own.
+            doomed = _beside(old.path)
+            shutil.rmtree(doomed, ignore_errors=True)
+            with suppress(OSError):
+                old.path.rename(doomed)
+            shutil.rmtree(doomed, ignore_errors=True)
+
+
+def _beside(checkpoint: Path) -> Path:
+    """Where a checkpoint is written before it gets its name, and goes before it is deleted."""
+    return checkpoint.with_name(f".{checkpoint.name}.tmp")
 
 
 def _write_manifest(folder: Path, run_id: str, step: int) -> None:

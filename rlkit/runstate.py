@@ -15,13 +15,18 @@ from uuid import uuid4
 
 import yaml
 
-from rlkit.errors import UsageError
+from rlkit.errors import RlkitError, UsageError
 from rlkit.evaluate import Evaluated, Share
-from rlkit.metrics import write_whole
 from rlkit.recipe.changes import Change, find_changes
 from rlkit.recipe.load import LoadedRecipe
+from rlkit.recipe.schema import Recipe
+from rlkit.runlog import write_whole
 
 LOCK = ".lock"
+FIRST_FILES = (LOCK, "recipe.yaml.tmp")
+"""What a kill may leave of a start before the folder holds a run."""
+MODEL = "model"
+"""Folder of the last stage's model in the run's own; an earlier stage's lies in the stage's."""
 
 
 @dataclass
@@ -58,6 +63,35 @@ class RunState:
         }
         write_whole(self.run_dir / "progress.json", json.dumps(state, indent=2))
 
+    def summary(self, status: str, steps: int, seconds: Mapping[str, float]) -> dict[str, Any]:
+        """What summary.json says.
+
+        Args:
+            status: "done", "stopped" or "failed".
+            steps: The last stage's, so far.
+            seconds: Of this start, by phase.
+        """
+        before, after = self.before, self.after
+        return {
+            "status": status,
+            "steps": steps,
+            "policy_version": steps,
+            "before": None if before is None else before.summary(),
+            "after": None if after is None else after.summary(),
+            "reward_before": None if before is None else before.parts,
+            "reward_after": None if after is None else after.parts,
+            "seconds": {"total": self.seconds, **seconds},
+            "model": "model/" if (self.run_dir / "model").exists() else None,
+        }
+
+
+def unwritable(run_dir: Path, error: OSError) -> RlkitError:
+    """What ends a run whose folder cannot be written any more."""
+    return RlkitError(
+        f"the run folder {run_dir} cannot be written: {error.strerror or error}; its checkpoints are whole: free space "
+        "or make it writable, and run the same command again to continue"
+    )
+
 
 def begin(
     run_dir: Path,
@@ -84,42 +118,65 @@ def begin(
     if not recipe_file.exists():
         if resume == "must":
             raise UsageError(f"--resume must: {run_dir} holds no run to continue; start it with --resume auto")
-        if run_dir.exists() and any(path.name != LOCK for path in run_dir.iterdir()):
+        if run_dir.exists() and any(path.name not in FIRST_FILES for path in run_dir.iterdir()):
             raise UsageError(f"{run_dir} is not empty and holds no run: give another --run-dir or run.name")
         return _start(run_dir, loaded, made)
     if resume == "never":
         raise UsageError(f"--resume never: {run_dir} already holds a run; give another run.name or --run-dir")
     state = _read(run_dir)
     old = yaml.safe_load(recipe_file.read_text(encoding="utf-8"))
+    missing = len(old["stages"]) - len(loaded.recipe.stages)
+    if missing > 0:
+        raise UsageError(
+            f"the run in {run_dir} was started with {len(old['stages'])} stages and the recipe has {missing} fewer: "
+            "continue it with all of them, or give another run.name"
+        )
     changes = [*find_changes(old, loaded.resolved), *find_changes(state.made_with, made)]
-    longer = _reopened(changes, len(state.models))
-    _refuse(run_dir, [c for c in changes if not (c in longer or _passes(c, len(state.models)) or c.allowed(allow))])
-    if _status(run_dir) == "done" and not longer:
-        return None
+    longer = _reopened(changes, state.models)
+    fixed = _fixed(loaded.recipe, len(state.models)) - {change.key for change in longer}
+    _refuse(run_dir, [c for c in changes if not ((c.harmless and c.key not in fixed) or c.allowed(allow))])
     if longer:
         state.models.pop()
         state.after = None
     if len(state.models) < len(loaded.recipe.stages):
-        # A model that an earlier start kept when it was stopped, or a shorter stage's, is not this run's result.
-        shutil.rmtree(run_dir / "model", ignore_errors=True)
+        _make_room(state, loaded.recipe)
+    elif _status(run_dir) == "done":
+        return None
     state.changes, state.made_with = [str(change) for change in changes], made
-    _write_recipe(run_dir, loaded)
     state.save()
+    _write_recipe(run_dir, loaded)
     return state
 
 
-def _passes(change: Change, num_done: int) -> bool:
-    """Whether a change may pass without being named: harmless, and no more steps of a stage that is done."""
-    if change.key.startswith("versions."):
-        return True
-    section, _, rest = change.key.partition(".")
-    of_done_stage = section == "stages" and int(rest.partition(".")[0]) < num_done
-    return change.harmless and not (of_done_stage and change.key.endswith(".steps"))
+def _fixed(recipe: Recipe, num_done: int) -> set[str]:
+    """Harmless keys that may not differ in this run: the steps of stages that are done, and the first RL stage.
+
+    Where that one is added, tasks are held out of the data, which the SFT stages before it may have learned from.
+    """
+    keys = {f"stages.{i}.steps" for i in range(num_done)}
+    if recipe.rl_stages and recipe.evaluation.holdout and recipe.evaluation.sources is None:
+        keys.add(f"stages.{min(recipe.rl_stages)}")
+    return keys
 
 
-def _reopened(changes: Sequence[Change], num_done: int) -> list[Change]:
-    """More steps of the stage that was finished last: its checkpoint of the last step is still there to go on from."""
-    return [c for c in changes if num_done and c.key == f"stages.{num_done - 1}.steps" and c.harmless]
+def _make_room(state: RunState, recipe: Recipe) -> None:
+    """Clears the run's `model` folder for the last stage's result."""
+    result = state.run_dir / MODEL
+    if state.models[-1:] == [MODEL]:
+        # The last stage's until now; the one that was added starts from it.
+        own = f"{recipe.stage_name(len(state.models) - 1)}/{MODEL}"
+        (state.run_dir / own).parent.mkdir(exist_ok=True)
+        if result.exists():  # else killed right after this rename
+            result.rename(state.run_dir / own)
+        state.models[-1], state.after = own, None
+    # A model that an earlier start kept when it was stopped, or a shorter stage's, is not this run's result.
+    shutil.rmtree(result, ignore_errors=True)
+
+
+def _reopened(changes: Sequence[Change], models: Sequence[str]) -> list[Change]:
+    """More steps of the last stage, which is done: nothing has started from its model yet."""
+    done = list(models[-1:]) == [MODEL]
+    return [c for c in changes if done and c.key == f"stages.{len(models) - 1}.steps" and c.harmless]
 
 
 def _refuse(run_dir: Path, changes: Sequence[Change]) -> None:

@@ -14,11 +14,15 @@ settings.load_profile("ci" if os.environ.get("CI") else "desk")
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory) -> Path:
+    """See make_tiny_model."""
+    return make_tiny_model(tmp_path_factory.mktemp("model") / "tiny")
+
+
+def make_tiny_model(out: Path) -> Path:
     """A real Qwen2 of 0.2 M parameters with a tokenizer trained on sums; tied embeddings."""
     from rlkit.learner.model import init_model
     from rlkit.recipe.schema import ModelInit
 
-    out = tmp_path_factory.mktemp("model") / "tiny"
     texts = (
         f"What is {a} + {b}?\n<think>\n{a}+{b}={a + b}\n</think>\n\\boxed{{{a + b}}}"
         for a in range(40)

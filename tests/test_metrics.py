@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 
 from rlkit.evaluate import share_right, wilson_interval
-from rlkit.metrics import RunLog, reward_metrics, sandbox_tiers
+from rlkit.metrics import reward_metrics, sandbox_tiers
 from rlkit.records import Sample, Score, ScoredGroup, Task
+from rlkit.runlog import RunLog
 from rlkit.stop import StopSignal
 
 TASK = Task("t", "math", "p", "1")

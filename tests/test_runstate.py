@@ -17,6 +17,8 @@ stages:
   - {kind: sft, data: {path: "builtin:quickstart-demos"}, steps: 2}
   - {kind: grpo, steps: 3}
 """
+BOTH = ["stage-0-sft/model", "model"]
+"""Models of both stages, done."""
 
 
 @pytest.fixture
@@ -53,7 +55,9 @@ def test_what_a_stopped_run_kept_goes_and_a_finished_stages_model_stays(loaded, 
 def test_a_done_run_is_not_run_again(loaded, tmp_path):
     run_dir = tmp_path / "run"
     with locked(run_dir):
-        begin(run_dir, loaded, "auto")
+        state = begin(run_dir, loaded, "auto")
+        state.models = BOTH
+        state.save()
         (run_dir / "summary.json").write_text(json.dumps({"status": "done"}))
         assert begin(run_dir, loaded, "auto") is None
 
@@ -63,6 +67,15 @@ def test_a_folder_of_something_else_is_not_touched(loaded, tmp_path):
     (tmp_path / "run" / "thesis.tex").write_text("x")
     with pytest.raises(UsageError, match="is not empty and holds no run"):
         begin(tmp_path / "run", loaded, "auto")
+
+
+def test_a_start_killed_in_its_first_file_is_started_again(loaded, tmp_path):
+    run_dir = tmp_path / "run"
+    with locked(run_dir):
+        (run_dir / "recipe.yaml.tmp").write_text("run: {na")
+    with locked(run_dir):
+        assert begin(run_dir, loaded, "auto").models == []
+    assert sorted(path.name for path in run_dir.iterdir()) == [".lock", "progress.json", "recipe.yaml"]
 
 
 def test_a_folder_at_work_is_refused(tmp_path):
@@ -76,18 +89,18 @@ MADE = {"code": {"accuracy": "abc"}, "versions": {"torch": "2.13.0"}}
 
 @pytest.fixture
 def continued(tmp_path):
-    """Starts a run, and continues it with overrides."""
+    """Continues a run that is so far, with overrides of its recipe or of another."""
 
-    def go(*overrides, made=MADE, models=(), status=None, **keys):
+    def go(*overrides, made=MADE, models=(), status=None, recipe=RECIPE, then=None, **keys):
         path = tmp_path / "recipe.yaml"
-        path.write_text(RECIPE)
+        path.write_text(recipe)
         run_dir = tmp_path / "run"
         run_dir.mkdir(exist_ok=True)
-        begin(run_dir, load_recipe(path), "auto", made_with=MADE)
-        if models:
-            RunState(run_dir, "run", list(models), made_with=MADE).save()
+        (run_dir / "recipe.yaml").write_text(yaml.safe_dump(load_recipe(path).resolved))
+        RunState(run_dir, "run", list(models), made_with=MADE).save()
         if status:
             (run_dir / "summary.json").write_text(json.dumps({"status": status}))
+        path.write_text(then or recipe)
         return begin(run_dir, load_recipe(path, overrides), "auto", made_with=made, **keys)
 
     return go
@@ -98,7 +111,7 @@ def test_harmless_changes_pass_and_are_recorded(continued, tmp_path):
     assert sorted(state.changes) == [
         "checkpoint.every: 10 -> 3",
         "learner.timeout_s: 1800.0 -> 9.0",
-        "rollout.num_workers: 1 -> 4",
+        "rollout.num_workers: None -> 4",
         "stages.1.steps: 3 -> 7",
     ]
     assert yaml.safe_load((tmp_path / "run" / "recipe.yaml").read_text())["stages"][1]["steps"] == 7
@@ -131,11 +144,55 @@ def test_other_library_versions_are_recorded_and_pass(continued):
 
 
 def test_more_steps_reopen_the_last_stage_of_a_done_run_and_no_earlier_one(continued):
-    both = ["stage-0-sft/model", "model"]
-    assert continued(models=both, status="done") is None
-    with pytest.raises(UsageError, match=r"stages.0.steps: 2 -> 7"):
-        continued("stages.0.steps=7", models=both, status="done")
-    assert continued("stages.1.steps=7", models=both, status="done").models == both[:1]
+    assert continued(models=BOTH, status="done") is None
+    for models in (BOTH, BOTH[:1]):  # stage 1 may have started from stage 0's model
+        with pytest.raises(UsageError, match=r"stages.0.steps: 2 -> 7"):
+            continued("stages.0.steps=7", models=models, status="done")
+    assert continued("stages.1.steps=7", models=BOTH, status="done").models == BOTH[:1]
+    # Killed before its next summary, the run is continued and not taken for done.
+    assert continued(models=BOTH[:1], status="done").models == BOTH[:1]
+
+
+SFT_ONLY = "\n".join(RECIPE.splitlines()[:-1])
+ADDED = f"{RECIPE}  - {{kind: ppo, steps: 4}}\n"
+
+
+def test_a_stage_added_to_a_done_run_starts_from_the_last_ones_model(continued, tmp_path):
+    (tmp_path / "run" / "model").mkdir(parents=True)
+    (tmp_path / "run" / "model" / "weights").write_text("of stage 1")
+    state = continued(then=ADDED, models=BOTH, status="done")
+    assert state.models == ["stage-0-sft/model", "stage-1-grpo/model"]
+    assert (tmp_path / "run" / state.models[-1] / "weights").read_text() == "of stage 1"
+    assert not (tmp_path / "run" / "model").exists()
+    assert [change.partition("{")[0] for change in state.changes] == ["stages.2: None -> "]
+    # Killed after the model was moved and before anything was written of it, it goes on just the same.
+    again = continued(then=ADDED, models=BOTH, status="done")
+    assert again.models == state.models
+
+
+def test_a_stage_added_before_the_run_is_done_waits_its_turn(continued):
+    assert continued(then=ADDED, models=BOTH[:1], status="stopped").models == BOTH[:1]
+
+
+def test_a_first_rl_stage_is_added_by_name_where_it_holds_tasks_out_of_what_was_learned_from(continued):
+    added = {"recipe": SFT_ONLY, "then": RECIPE}
+    for models in ((), ("model",)):
+        with pytest.raises(UsageError, match=r"stages\.1: None -> .* --allow stages\.1"):
+            continued(**added, models=models)
+        assert continued("evaluation.holdout=0", **added, models=models, allow=["evaluation"])
+    assert continued(**added, models=["model"], allow=["stages.1"]).models == ["stage-0-sft/model"]
+
+
+def test_a_stage_is_not_taken_out_of_a_run(continued):
+    for models in ((), BOTH[:1], BOTH):
+        with pytest.raises(UsageError, match=r"was started with 2 stages and the recipe has 1 fewer"):
+            continued(then=SFT_ONLY, models=models, allow=["stages"])
+
+
+def test_a_stage_put_between_others_is_refused(continued):
+    between = RECIPE.replace("  - {kind: grpo", "  - {kind: sft, steps: 1}\n  - {kind: grpo")
+    with pytest.raises(UsageError, match=r"stages\.1\.baseline: 'group' -> None"):
+        continued(then=between, models=BOTH[:1])
 
 
 def test_state_is_json_of_a_known_shape(tmp_path):

@@ -4,17 +4,33 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import ray
 
 from rlkit.cluster import get
 from rlkit.errors import ClusterError
-from rlkit.offline.sft import SftSpec
+from rlkit.offline.sft import Listener, SftSpec
 
 POLL_S = 1.0
 """Seconds between two looks at the stage's progress."""
+
+
+@dataclass
+class News:
+    """What happened since somebody last asked; a `Listener`."""
+
+    steps: list[dict[str, float]] = field(default_factory=list)
+    events: list[tuple[str, str]] = field(default_factory=list)
+
+    def step(self, figures: dict[str, float]) -> None:
+        """See Listener."""
+        self.steps.append(figures)
+
+    def event(self, kind: str, text: str) -> None:
+        """See Listener."""
+        self.events.append((kind, text))
 
 
 class OfflineWorker:
@@ -22,26 +38,33 @@ class OfflineWorker:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._steps: list[dict[str, float]] = []
+        self._news = News()
 
     def run_sft(self, spec: SftSpec) -> dict[str, float]:
         """See rlkit.offline.sft.run_sft."""
         from rlkit.offline.sft import run_sft
 
-        return run_sft(spec, self._add)
+        return run_sft(spec, self)
 
-    def steps_since(self, seen: int) -> list[dict[str, float]]:
-        """Figures of the steps after the first `seen`."""
+    def step(self, figures: dict[str, float]) -> None:
+        """See Listener."""
         with self._lock:
-            return self._steps[seen:]
+            self._news.step(figures)
 
-    def _add(self, figures: dict[str, float]) -> None:
+    def event(self, kind: str, text: str) -> None:
+        """See Listener."""
         with self._lock:
-            self._steps.append(figures)
+            self._news.event(kind, text)
+
+    def news(self) -> News:
+        """Everything since the last call."""
+        with self._lock:
+            news, self._news = self._news, News()
+        return news
 
 
-def launch_sft(spec: SftSpec, *, on_step: Callable[[dict[str, float]], None]) -> dict[str, float]:
-    """Runs an SFT stage in an actor of its own; `on_step` is called in this process, once a step.
+def launch_sft(spec: SftSpec, listener: Listener) -> dict[str, float]:
+    """Runs an SFT stage in an actor of its own; the listener is told in this process.
 
     Raises:
         ClusterError: the stage outlasts its timeout_s, or its process dies.
@@ -59,15 +82,12 @@ def launch_sft(spec: SftSpec, *, on_step: Callable[[dict[str, float]], None]) ->
     what = f"the sft stage on {spec.model_path}"
     try:
         work = worker.run_sft.remote(spec)
-        return _follow(worker, work, deadline=time.monotonic() + spec.stage.timeout_s, what=what, on_step=on_step)
+        return _follow(worker, work, deadline=time.monotonic() + spec.stage.timeout_s, what=what, listener=listener)
     finally:
         ray.kill(worker)
 
 
-def _follow(
-    worker: Any, work: Any, *, deadline: float, what: str, on_step: Callable[[dict[str, float]], None]
-) -> dict[str, float]:
-    seen = 0
+def _follow(worker: Any, work: Any, *, deadline: float, what: str, listener: Listener) -> dict[str, float]:
     finished: list[Any] = []
     while not finished:
         if time.monotonic() > deadline:
@@ -75,8 +95,10 @@ def _follow(
         finished, _ = ray.wait([work], timeout=POLL_S)
         # The first answer waits for the actor's own start.
         left = max(POLL_S, deadline - time.monotonic())
-        for figures in get(worker.steps_since.remote(seen), timeout_s=left, what=what):
-            seen += 1
-            on_step(figures)
+        news: News = get(worker.news.remote(), timeout_s=left, what=what)
+        for figures in news.steps:
+            listener.step(figures)
+        for kind, text in news.events:
+            listener.event(kind, text)
     result: dict[str, float] = get(work, timeout_s=60.0, what=what)
     return result

@@ -2,13 +2,40 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from rlkit.errors import RlkitError
-from rlkit.recipe.schema import SftStage
+from rlkit.errors import CheckpointError, RlkitError
+from rlkit.recipe.schema import Checkpoint, SftStage
+
+NEVER = 10**9
+"""More steps than any stage has: where only checkpoint.every_minutes asks for checkpoints."""
+
+
+class Keep(Protocol):
+    """How a checkpoint is kept: whole, or not at all."""
+
+    def __call__(self, step: int, write: Callable[[Path], None]) -> None:
+        """Keeps what `write` puts into the folder that it is called with.
+
+        Raises:
+            CheckpointError: it cannot be written; earlier checkpoints are untouched.
+        """
+
+
+class Listener(Protocol):
+    """Who is told how a stage gets on."""
+
+    def step(self, figures: dict[str, float]) -> None:
+        """An optimizer step's figures; each step once, from the first, also where an earlier start did it."""
+
+    def event(self, kind: str, text: str) -> None:
+        """Something that happened."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +51,13 @@ class SftSpec:
     out: Path
     """Folder of the trained model."""
     work_dir: Path
-    """Folder for the trainer's own files."""
+    """Folder for the trainer's own files, on the file system of the checkpoints."""
+    checkpoint: Checkpoint
+    """When to save."""
+    keep: Keep
+    """How."""
+    resume_from: Path | None
+    """What `keep` was given by an earlier start, to go on from; None: from the first step."""
     seed: int
     """Seed of the order of the demonstrations."""
     precision: str
@@ -39,16 +72,15 @@ class SftSpec:
     """Refuse torch operations whose result depends on timing."""
 
 
-def run_sft(spec: SftSpec, on_step: Callable[[dict[str, float]], None]) -> dict[str, float]:
-    """Trains and writes the model to `spec.out`; calls `on_step` after each optimizer step with its figures.
+def run_sft(spec: SftSpec, listener: Listener) -> dict[str, float]:
+    """Trains and writes the model to `spec.out`.
 
     Returns:
-        The last step's loss and the number of steps.
+        The last step's figures.
     """
     import torch
     from datasets import Dataset
-    from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, TrainerCallback
-    from trl import SFTConfig, SFTTrainer
+    from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback
 
     torch.set_num_threads(spec.threads)
     torch.use_deterministic_algorithms(spec.deterministic)
@@ -58,44 +90,98 @@ def run_sft(spec: SftSpec, on_step: Callable[[dict[str, float]], None]) -> dict[
         "input_ids": [list(ids) for ids, _ in spec.demonstrations],
         "labels": [[t if m else -100 for t, m in zip(*row, strict=True)] for row in spec.demonstrations],
     }
-    last: dict[str, float] = {}
-
-    class Report(TrainerCallback):  # type: ignore[misc]
-        """Hands each logged step to the driver."""
-
-        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-            if logs and "loss" in logs:
-                last.update(
-                    {
-                        "step": float(state.global_step),
-                        "steps": float(state.max_steps),
-                        "learner/loss": float(logs["loss"]),
-                        "learner/grad_norm": float(logs.get("grad_norm", 0.0)),
-                        "learner/learning_rate": float(logs.get("learning_rate", 0.0)),
-                    }
-                )
-                on_step(dict(last))
-
-    trainer = SFTTrainer(
+    trainer = _trainer_class(spec, listener)(
         model=model,
-        args=SFTConfig(**_config(spec)),
+        args=_config(spec),
         train_dataset=Dataset.from_dict(rows),
         processing_class=tokenizer,
-        callbacks=[Report()],
     )
     trainer.remove_callback(PrinterCallback)
-    trainer.train()
-    if not last:
+    trainer.train(resume_from_checkpoint=None if spec.resume_from is None else str(spec.resume_from))
+    steps = list(filter(_is_step, trainer.state.log_history))
+    if not steps:
         raise RlkitError("the sft stage took no step: it has fewer demonstrations than one batch holds")
     trainer.model.save_pretrained(spec.out)
     tokenizer.save_pretrained(spec.out)
-    return last
+    return _figures(steps[-1], trainer.state)
 
 
-def _config(spec: SftSpec) -> dict[str, Any]:
+def _trainer_class(spec: SftSpec, listener: Listener) -> Any:
+    """TRL's trainer, its checkpoints kept by `spec.keep`, its steps told to the listener."""
+    from safetensors import SafetensorError
+    from transformers import TrainerCallback
+    from trl import SFTTrainer
+
+    class Progress(TrainerCallback):  # type: ignore[misc]
+        """Tells the steps, those of the checkpoint first: a kill may have come before the driver wrote them down."""
+
+        saved_at = time.monotonic()
+
+        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            for logs in filter(_is_step, state.log_history):
+                listener.step(_figures(logs, state))
+
+        def on_log(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if _is_step(state.log_history[-1]):
+                listener.step(_figures(state.log_history[-1], state))
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            minutes = spec.checkpoint.every_minutes
+            if minutes is not None and time.monotonic() - self.saved_at >= 60 * minutes:
+                control.should_save = True
+
+        def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            self.saved_at = time.monotonic()
+
+    class Trainer(SFTTrainer):  # type: ignore[misc]
+        """Writes a checkpoint where `spec.keep` wants it; without TRL's model card."""
+
+        def __init__(self, **arguments: Any) -> None:
+            super().__init__(callbacks=[Progress()], **arguments)
+
+        def _save_checkpoint(self, model: Any, trial: Any) -> None:
+            step = self.state.global_step
+            try:
+                spec.keep(step, lambda folder: self._write_checkpoint(model, trial, folder))
+                listener.event("checkpoint", f"step {step}")
+            except CheckpointError as e:
+                listener.event("checkpoint_failed", f"{e}; the stage goes on")
+
+        def _write_checkpoint(self, model: Any, trial: Any, folder: Path) -> None:
+            written = spec.work_dir / f"checkpoint-{self.state.global_step}"
+            try:
+                super(SFTTrainer, self)._save_checkpoint(model, trial)
+                os.rename(written, folder)
+            except (RuntimeError, SafetensorError) as e:  # how torch and safetensors tell of a full disk
+                raise OSError(str(e)) from e
+            finally:
+                shutil.rmtree(written, ignore_errors=True)
+
+    return Trainer
+
+
+def _is_step(logs: dict[str, float]) -> bool:
+    """Whether the trainer's log entry is of an optimizer step, not of the whole training."""
+    return "loss" in logs
+
+
+def _figures(logs: dict[str, float], state: Any) -> dict[str, float]:
+    return {
+        "step": float(logs["step"]),
+        "steps": float(state.max_steps),
+        "learner/loss": float(logs["loss"]),
+        "learner/grad_norm": float(logs.get("grad_norm", 0.0)),
+        "learner/learning_rate": float(logs.get("learning_rate", 0.0)),
+    }
+
+
+def _config(spec: SftSpec) -> Any:
+    from trl import SFTConfig
+
     stage = spec.stage
     schedule = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine"}[stage.lr_schedule]
-    return {
+    every = spec.checkpoint.every
+    keys = {
         "output_dir": str(spec.work_dir),
         "per_device_train_batch_size": stage.batch_size,
         "learning_rate": stage.learning_rate,
@@ -106,7 +192,8 @@ def _config(spec: SftSpec) -> dict[str, Any]:
         "weight_decay": stage.weight_decay,
         "max_grad_norm": stage.max_grad_norm,
         "logging_steps": 1,
-        "save_strategy": "no",
+        "save_strategy": "steps" if every or spec.checkpoint.every_minutes else "no",
+        "save_steps": every or NEVER,
         "report_to": [],
         "disable_tqdm": True,
         "seed": spec.seed,
@@ -121,3 +208,4 @@ def _config(spec: SftSpec) -> dict[str, Any]:
         # The demonstrations are tokens with labels already: prompts are rendered in one place only.
         "dataset_kwargs": {"skip_prepare_dataset": True},
     }
+    return SFTConfig(**keys)

@@ -1,0 +1,134 @@
+"""The SFT stage's own checkpoints: gone on from any of them, the training is the one that was never interrupted."""
+
+import random
+from dataclasses import replace
+
+import pytest
+import torch
+
+from rlkit.checkpoint import find_checkpoint
+from rlkit.errors import CheckpointError
+from rlkit.finetune import Keeper
+from rlkit.offline.sft import SftSpec, run_sft
+from rlkit.recipe.schema import Checkpoint, SftStage
+
+STEPS = 5
+
+
+class Killed(BaseException):
+    """Nothing below catches it."""
+
+
+class Told:
+    """Keeps what a stage tells; `dies_at` so many steps."""
+
+    def __init__(self, dies_at=None):
+        self.dies_at = dies_at
+        self.steps, self.events = [], []
+
+    def step(self, figures):
+        self.steps.append(figures)
+        if figures["step"] == self.dies_at:
+            raise Killed
+
+    def event(self, kind, text):
+        self.events.append((kind, text))
+
+
+@pytest.fixture(autouse=True)
+def _torch_as_before():
+    threads = torch.get_num_threads()
+    yield
+    torch.use_deterministic_algorithms(False)
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def spec(tiny_model, tmp_path):
+    """A stage of five steps whose learning rate changes at each."""
+    rng = random.Random(0)
+    rows = [tuple(rng.randrange(300) for _ in range(rng.randint(8, 24))) for _ in range(4 * STEPS)]
+    return SftSpec(
+        model_path=str(tiny_model),
+        stage=SftStage(kind="sft", steps=STEPS, batch_size=4, learning_rate=1e-3, lr_schedule="cosine", warmup_steps=2),
+        demonstrations=[(ids, (0, 0) + (1,) * (len(ids) - 2)) for ids in rows],
+        out=tmp_path / "out",
+        work_dir=tmp_path / "trainer",
+        checkpoint=Checkpoint(every=2),
+        keep=Keeper(tmp_path / "checkpoints", "this run", keep_last=2),
+        resume_from=None,
+        seed=0,
+        precision="float32",
+        threads=1,
+        use_gpu=False,
+        activation_checkpointing=False,
+        deterministic=True,
+    )
+
+
+def newest(tmp_path):
+    return find_checkpoint(tmp_path / "checkpoints", "this run").checkpoint
+
+
+def weights(spec):
+    return (spec.out / "model.safetensors").read_bytes()
+
+
+def test_gone_on_from_a_checkpoint_steps_and_weights_are_those_of_the_whole(spec, tmp_path):
+    whole = Told()
+    run_sft(replace(spec, out=tmp_path / "whole", keep=Keeper(tmp_path / "others", "another", keep_last=9)), whole)
+    assert [figures["step"] for figures in whole.steps] == [1, 2, 3, 4, 5]
+    assert len({figures["learner/learning_rate"] for figures in whole.steps}) > 3
+    for dies_at, found in ((1, None), (4, 2), (5, 4)):
+        start = newest(tmp_path)
+        with pytest.raises(Killed):
+            run_sft(replace(spec, resume_from=start and start.learner_state), Told(dies_at))
+        assert (newest(tmp_path).step if found else newest(tmp_path)) == found
+        assert not spec.out.exists()
+    told = Told()
+    last = run_sft(replace(spec, resume_from=newest(tmp_path).learner_state), told)
+    assert told.steps == whole.steps
+    assert last == whole.steps[-1]
+    assert weights(spec) == weights(replace(spec, out=tmp_path / "whole"))
+    # Once more, from the last step's own: nothing is left to do but the model.
+    assert newest(tmp_path).step == STEPS
+    again = Told()
+    run_sft(replace(spec, out=tmp_path / "again", resume_from=newest(tmp_path).learner_state), again)
+    assert again.steps == whole.steps
+    assert weights(replace(spec, out=tmp_path / "again")) == weights(spec)
+
+
+def test_a_checkpoint_that_is_damaged_is_found_and_the_one_before_is_taken(spec, tmp_path):
+    run_sft(spec, Told())
+    assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["step-000004", "step-000005"]
+    weights_file = tmp_path / "checkpoints" / "step-000005" / "learner" / "optimizer.pt"
+    weights_file.write_bytes(weights_file.read_bytes()[:-1])
+    found = find_checkpoint(tmp_path / "checkpoints", "this run")
+    assert found.checkpoint.step == 4
+    assert "learner/optimizer.pt" in found.damaged[0]
+
+
+def test_a_save_that_fails_is_told_and_the_stage_goes_on(spec, tmp_path):
+    def full(step, write):
+        raise CheckpointError(f"checkpoint {step} cannot be written: no space left")
+
+    told = Told()
+    run_sft(replace(spec, keep=full), told)
+    assert [figures["step"] for figures in told.steps] == [1, 2, 3, 4, 5]
+    assert told.events == [
+        ("checkpoint_failed", f"checkpoint {step} cannot be written: no space left; the stage goes on")
+        for step in (2, 4, 5)
+    ]
+    assert spec.out.exists()
+
+
+def test_minutes_and_steps_say_when_to_save(spec, tmp_path):
+    for keys, saved in (
+        ({"every": 0}, []),
+        ({"every": 0, "every_minutes": 1e-9}, [1, 2, 3, 4, 5]),
+        ({"every": 3}, [3, 5]),
+    ):
+        told = Told()
+        run_sft(replace(spec, checkpoint=Checkpoint(**keys)), told)
+        assert [text for kind, text in told.events if kind == "checkpoint"] == [f"step {step}" for step in saved]
+        assert not [*spec.work_dir.glob("checkpoint-*")]
