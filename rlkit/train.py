@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from rlkit.algorithm.batch import informative
-from rlkit.checkpoint import Checkpoint, find_checkpoint, prune_checkpoints, save_checkpoint
+from rlkit.checkpoint import Checkpoint, find_checkpoint
 from rlkit.data.prompts import PromptRenderer
 from rlkit.data.stream import TaskStream
-from rlkit.errors import CheckpointError
 from rlkit.evaluate import Evaluated, evaluate
 from rlkit.learner.group import LearnerGroup
 from rlkit.learner.spec import UpdateReport
-from rlkit.metrics import PhaseTimer, RunLog, reward_metrics, sandbox_tiers
+from rlkit.metrics import PhaseTimer, reward_metrics, sandbox_tiers
 from rlkit.recipe.schema import Recipe, RlStage
 from rlkit.records import Group, ScoredGroup, Task
 from rlkit.report import Report
 from rlkit.rollout.pool import RolloutPool
 from rlkit.rollout.request import DrawRequest, derive_seed
+from rlkit.runlog import RunLog
+from rlkit.saver import Saver
 from rlkit.scoring.combine import check_unscored
 from rlkit.scoring.pool import ScoringPool
 from rlkit.stop import StopSignal
@@ -38,6 +38,7 @@ def train(run: OnlineStage, first_step: int = 1) -> None:
         with run.stop.deferred():  # from here on a step is finished, so that what is kept is whole
             run.unfinished = True
             with timer("update"):
+                run.rollout.sleep()  # until the sync, where engines share GPUs with the learner
                 update = run.learner.train_step(scored, step)
             with timer("sync"):
                 parity = run.sync(step)
@@ -57,8 +58,6 @@ class OnlineStage:
     run_dir: Path
     run_id: str
     """Of the run, in its checkpoints."""
-    model_path: str
-    """The stage's start model."""
     stream: TaskStream
     renderer: PromptRenderer
     heldout: Sequence[Task]
@@ -74,19 +73,19 @@ class OnlineStage:
     """The learner may hold an update of a step that is not whole: nothing is saved of it."""
     done_step: int = 0
     """The last step whose update, sync and metrics are done."""
-    saved_step: int = -1
-    """The step of the newest checkpoint."""
-    saved_at: float = field(default_factory=time.monotonic)
-    """When that was, or the stage's start."""
     tiers: list[str] = field(default_factory=list)
     """How programs were isolated so far, as it was logged."""
     stream_state: dict[str, Any] | None = None
     """The data position after `done_step`."""
     start: dict[str, Any] = field(init=False)
     """The data position at the stage's start."""
+    saver: Saver = field(init=False)
+    """Of its checkpoints."""
 
     def __post_init__(self) -> None:
         self.start = self.stream.state_dict()
+        folder, keys = self.run_dir / self.name / "checkpoints", self.recipe.checkpoint
+        self.saver = Saver(folder, self.run_id, keys, self.learner, self.log, self.report, self.best_steps)
 
     def collect(self, step: int, timer: PhaseTimer) -> list[ScoredGroup]:
         """The step's scored groups, in order; with dynamic sampling as many rounds as it takes to fill the step.
@@ -155,33 +154,17 @@ class OnlineStage:
         """Notes that the step is whole, and saves a checkpoint where one is due."""
         self.done_step, self.stream_state = step, self.stream.state_dict()
         self.unfinished = False
-        keys = self.recipe.checkpoint
-        late = keys.every_minutes is not None and time.monotonic() - self.saved_at >= 60 * keys.every_minutes
-        if late or (keys.every and step % keys.every == 0):
-            self.save_if_possible()
+        self.saver.look()
+        if self.saver.is_due(step):
+            self.saver.begin(step, self.state())
 
-    @property
-    def checkpoints(self) -> Path:
-        """Where the stage's checkpoints are."""
-        return self.run_dir / self.name / "checkpoints"
-
-    def save_if_possible(self) -> None:
-        """Saves a checkpoint; where that fails the run goes on, since the earlier ones are still whole."""
-        try:
-            self.save()
-        except CheckpointError as e:
-            self.log.event("checkpoint_failed", str(e))
-            self.report.line(f"{e}; the run goes on and tries again when the next checkpoint is due")
+    def state(self) -> dict[str, Any]:
+        """What the driver has to remember of the last whole step."""
+        return {"step": self.done_step, "stream": self.stream_state or self.stream.state_dict()}
 
     def save(self) -> None:
-        """Saves a checkpoint of the last whole step, once, then drops what need not stay."""
-        if self.saved_step != self.done_step:
-            state = {"step": self.done_step, "stream": self.stream_state or self.stream.state_dict()}
-            save_checkpoint(self.checkpoints, self.done_step, state, self.learner.save_state, run_id=self.run_id)
-            self.saved_step, self.saved_at = self.done_step, time.monotonic()
-            self.log.event("checkpoint", f"{self.name} step {self.done_step}")
-        keys = self.recipe.checkpoint
-        prune_checkpoints(self.checkpoints, keep_last=keys.keep_last, keep=self.best_steps())
+        """Saves a checkpoint of the last whole step, and waits for it."""
+        self.saver.save(self.done_step, self.state())
 
     def best_steps(self) -> list[int]:
         """The steps of the best evaluations, checkpoint.keep_best of them; of equals the earlier."""
@@ -195,15 +178,13 @@ class OnlineStage:
         Raises:
             CheckpointError: there are checkpoints, and none is whole.
         """
-        found = find_checkpoint(self.checkpoints, self.run_id)
-        for damage in found.damaged:
-            self.log.event("checkpoint_damaged", damage)
-            self.report.line(f"{damage}; the one before it is taken")
+        checkpoint = newest_checkpoint(self.saver.folder, self.run_id, self.log, self.report)
+        self.saver.start_from(-1 if checkpoint is None else checkpoint.step)
         self.unfinished = False
-        if found.checkpoint is not None:
-            return self._resume(found.checkpoint)
+        if checkpoint is not None:
+            return self._resume(checkpoint)
         self.stream.load_state_dict(self.start)
-        self.done_step, self.saved_step, self.stream_state = 0, -1, None
+        self.done_step, self.stream_state = 0, None
         self.log.keep_steps(self.name, 0)
         return 1
 
@@ -211,7 +192,7 @@ class OnlineStage:
         state = checkpoint.state()
         self.learner.load_state(checkpoint.learner_state)
         self.stream.load_state_dict(state["stream"])
-        self.done_step = self.saved_step = checkpoint.step
+        self.done_step = checkpoint.step
         self.stream_state = state["stream"]
         self.log.keep_steps(self.name, checkpoint.step)
         self.log.event("resume", f"{self.name} continues after step {checkpoint.step}")
@@ -229,11 +210,24 @@ class OnlineStage:
         self.report.evaluated(f"after step {step}", result)
         self.log.evaluation({"stage": self.name, "step": step, **result.summary()})
         if step in self.best_steps():
-            self.save_if_possible()
+            self.saver.begin(step, self.state())
 
     def evaluate(self) -> Evaluated | None:
         """The weights in the engines on the held-out tasks; None where there are none."""
         return evaluate_heldout(self.recipe, self.heldout, self.renderer, self.rollout, self.scoring)
+
+
+def newest_checkpoint(folder: Path, run_id: str, log: RunLog, report: Report) -> Checkpoint | None:
+    """The newest whole checkpoint of a stage, None where there is none; damaged ones are told of.
+
+    Raises:
+        CheckpointError: there are checkpoints, and none is whole.
+    """
+    found = find_checkpoint(folder, run_id)
+    for damage in found.damaged:
+        log.event("checkpoint_damaged", damage)
+        report.line(f"{damage}; the one before it is taken")
+    return found.checkpoint
 
 
 def make_requests(

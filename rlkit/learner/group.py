@@ -3,83 +3,53 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import ray
 
-from rlkit.cluster import get, wait
-from rlkit.errors import ActorLost, ClusterError, LearnerLost, RlkitError
-from rlkit.learner.learner import Learner
-from rlkit.learner.ranks import Ranks
+from rlkit.cluster import Restarts, get, wait
+from rlkit.errors import ActorLost, ClusterError, LearnerLost, RlkitError, ValueLost
 from rlkit.learner.spec import LearnerSpec, UpdateReport
+from rlkit.learner.worker import LearnerWorker
 from rlkit.records import Sample, ScoredGroup
 
 GRACE_S = 5.0
 """How long the other ranks have, once one failed, to say what they know of it."""
-
-
-class LearnerWorker:
-    """The actor's side: one rank."""
-
-    learner: Learner
-
-    def open_meeting(self, spec: LearnerSpec) -> tuple[str, int]:
-        """On rank 0: where the ranks find each other, as (host, port)."""
-        from rlkit.learner.shard import open_meeting
-
-        host = ray.util.get_node_ip_address()
-        self._meeting = open_meeting(host, spec.keys.num_workers, timeout_s=spec.keys.timeout_s)
-        return host, self._meeting.port
-
-    def start(self, spec: LearnerSpec, rank: int, meeting: tuple[str, int] | None) -> None:
-        """Loads the model. Not in __init__: Ray hides the cause of what fails there."""
-        from rlkit.learner.shard import connect, join_meeting
-
-        ranks = Ranks(rank, spec.keys.num_workers)
-        if meeting is not None:
-            limit = spec.keys.timeout_s
-            store = self._meeting if rank == 0 else join_meeting(*meeting, ranks.size, timeout_s=limit)
-            connect(ranks, store, device=spec.device, timeout_s=limit)
-        self.learner = Learner(spec, ranks)
-
-    def train_step(self, groups: Sequence[ScoredGroup]) -> UpdateReport:
-        """See Learner.train_step."""
-        return self.learner.train_step(groups)
-
-    def weights(self) -> Any:
-        """The weights; as this call's return value they go straight into the object store."""
-        return self.learner.weights()
-
-    def ready(self) -> None:
-        """Answers once every earlier call is done."""
-
-    def logprobs_of(self, samples: Sequence[Sample]) -> list[list[float]]:
-        """See Learner.logprobs_of."""
-        return self.learner.logprobs_of(samples)
-
-    def save_model(self, out: Path) -> None:
-        """See Learner.save_model."""
-        self.learner.save_model(out)
-
-    def save_state(self, folder: Path) -> None:
-        """See Learner.save_state."""
-        self.learner.save_state(folder)
-
-    def load_state(self, folder: Path) -> None:
-        """See Learner.load_state."""
-        self.learner.load_state(folder)
+LEAVES_RANKS_IN_STEP = ("save_model", "begin_save", "saved")
+"""Calls after which the ranks can go on together whatever one raised, if all of them answered: what fails in writing
+comes after their last exchange, or they exchange that too."""
 
 
 class LearnerGroup:
     """The driver's side: every call goes to all ranks and has the recipe's deadline.
 
-    A call that fails on one rank ends all of them: the others would wait for it in their next exchange.
+    A call that fails on one rank ends all of them: the others would wait for it in their next exchange. A save that
+    fails (a full disk) while every rank answers does not.
     """
 
-    def __init__(self, spec: LearnerSpec, *, start_timeout_s: float) -> None:
+    def __init__(
+        self,
+        spec: LearnerSpec,
+        *,
+        start_timeout_s: float,
+        max_restarts: int = 0,
+        on_event: Callable[[str, str], None] = lambda kind, text: None,
+        options: Callable[[int], Mapping[str, Any]] = lambda rank: {"num_cpus": 0},
+    ) -> None:
+        """`options`: Ray's, of each rank, beside its GPUs."""
+        self._spec = spec
+        self._options = options
         self._timeout_s = spec.keys.timeout_s
+        self._start_timeout_s = start_timeout_s
+        self._restarts = Restarts(max_restarts, "cluster.max_learner_restarts")
+        self._on_event = on_event
+        self._workers: list[Any] = []
+        self._start()
+
+    def _start(self) -> None:
+        spec, limit_s = self._spec, self._start_timeout_s
         env = {
             "OMP_NUM_THREADS": str(spec.threads),
             "MKL_NUM_THREADS": str(spec.threads),
@@ -87,19 +57,40 @@ class LearnerGroup:
         }
         if spec.deterministic:
             env["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
-        actor = ray.remote(LearnerWorker).options(num_cpus=0, num_gpus=spec.keys.gpus, runtime_env={"env_vars": env})
-        self._workers = [actor.remote() for _ in range(spec.keys.num_workers)]
+        actor, common = ray.remote(LearnerWorker), {"num_gpus": spec.keys.gpus, "runtime_env": {"env_vars": env}}
+        ranks = range(spec.keys.num_workers)
+        self._workers = [actor.options(**common, **self._options(rank)).remote() for rank in ranks]
         what = f"starting the learner ({spec.model_path})"
         try:
             meeting = None
             if spec.keys.sharded:
-                meeting = get(self._workers[0].open_meeting.remote(spec), timeout_s=start_timeout_s, what=what)
+                meeting = get(self._workers[0].open_meeting.remote(spec), timeout_s=limit_s, what=what)
             shared = ray.put(spec)
             refs = [worker.start.remote(shared, rank, meeting) for rank, worker in enumerate(self._workers)]
-            _results(refs, timeout_s=start_timeout_s, what=what)
+            _result(refs, timeout_s=limit_s, what=what)
+        except _Failed as e:
+            self.close()
+            raise e.error from e
         except RlkitError:
             self.close()
             raise
+
+    def restart(self, why: str) -> None:
+        """New ranks with the start model, in place of all that are left; where they do not start, others again.
+
+        Raises:
+            ClusterError: cluster.max_learner_restarts is used up.
+        """
+        while True:
+            self.close()
+            self._on_event("learner_restarted", f"{why}; it goes on from the newest checkpoint")
+            self._restarts.take([why])
+            try:
+                self._start()
+            except ClusterError as e:
+                why = str(e)
+            else:
+                return
 
     def train_step(self, groups: Sequence[ScoredGroup], step: int) -> UpdateReport:
         """One step's updates."""
@@ -108,23 +99,42 @@ class LearnerGroup:
 
     def publish(self) -> Any:
         """A Ray reference to the weights; it never passes through the driver."""
-        refs = [worker.weights.remote() for worker in self._workers]  # every rank: they gather them together
-        # Calls of an actor run in order: with this one done the weights are there, and a rank that died is found here.
-        self._call("ready", "gathering the weights")
-        return refs[0]
+        what = "gathering the weights"
+        self._check_up(what)
+        # Of every rank: they gather them together.
+        pairs = [worker.weights.options(num_returns=2).remote() for worker in self._workers]
+        self._await([done for _, done in pairs], what)
+        return pairs[0][0]
 
     def logprobs_of(self, samples: Sequence[Sample]) -> list[list[float]]:
         """The canary's log-probs under the learner's weights."""
         rows: list[list[float]] = self._call("logprobs_of", "the learner's half of the parity gate", samples)
         return rows
 
+    def check_sees(self, file: Path) -> None:
+        """Checks that every rank sees a file of this node.
+
+        Raises:
+            ClusterError: one does not.
+        """
+        self._call("check_sees", f"looking for {file}", file, file.read_bytes())
+
     def save_model(self, out: Path) -> None:
         """Writes the model in Hugging Face format."""
         self._call("save_model", f"saving the model to {out}", out)
 
-    def save_state(self, folder: Path) -> None:
-        """Writes the learner's state."""
-        self._call("save_state", f"saving the learner's state to {folder}", folder)
+    def begin_save(self, folder: Path, seal: Callable[[], None]) -> None:
+        """Begins to write the learner's state, while the learner goes on; `seal` is called once it is written."""
+        self._call("begin_save", f"beginning to save to {folder}", folder, seal)
+
+    def saved(self, *, wait: bool) -> bool:
+        """Whether the checkpoint that was begun last is whole now; `wait` for it.
+
+        Raises:
+            ClusterError: it could not be written.
+        """
+        whole: bool = self._call("saved", "writing the checkpoint", wait)
+        return whole
 
     def load_state(self, folder: Path) -> None:
         """Takes up a saved state."""
@@ -134,60 +144,88 @@ class LearnerGroup:
         """Ends the actors."""
         for worker in self._workers:
             ray.kill(worker)
+        self._workers = []
 
     def _call(self, method: str, what: str, *args: Any) -> Any:
         """The result of rank 0 once every rank is done."""
-        if not self._workers:
-            raise LearnerLost(f"{what} has no learner: a rank of it was lost")
+        self._check_up(what)
         shared = [ray.put(arg) for arg in args]
         refs = [getattr(worker, method).remote(*shared) for worker in self._workers]
+        return self._await(refs, what, in_step=method in LEAVES_RANKS_IN_STEP)
+
+    def _check_up(self, what: str) -> None:
+        if not self._workers:
+            raise LearnerLost(f"{what} has no learner: a rank of it was lost")
+
+    def _await(self, refs: Sequence[Any], what: str, *, in_step: bool = False) -> Any:
+        """`in_step`: the ranks can go on together after a failure, if all of them answered."""
         try:
-            return _results(refs, timeout_s=self._timeout_s, what=what)[0]
-        except RlkitError as e:
-            if len(self._workers) > 1:
+            return _result(refs, timeout_s=self._timeout_s, what=what)
+        except _Failed as e:
+            if not (in_step and e.all_answered):
                 self.close()
-                self._workers = []
-            if isinstance(e, ActorLost):
-                raise LearnerLost(str(e)) from e
-            raise
+            if _is_loss(e.error):
+                raise LearnerLost(str(e.error)) from e
+            raise e.error from e
 
 
-def _results(refs: Sequence[Any], *, timeout_s: float, what: str) -> list[Any]:
-    """Every rank's result, in order.
+class _Failed(Exception):
+    """A call that failed on some rank."""
+
+    def __init__(self, error: RlkitError, *, all_answered: bool) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.all_answered = all_answered
+
+
+def _result(refs: Sequence[Any], *, timeout_s: float, what: str) -> Any:
+    """The result of rank 0 once every rank is done.
 
     Raises:
-        RlkitError: the most telling of the ranks' failures: a rank that waits for a dead one fails too, of the silence.
+        _Failed: with what tells most of it, and ActorLost where a rank died or is silent.
     """
-    if len(refs) == 1:
-        return [get(refs[0], timeout_s=timeout_s, what=what)]
     deadline = time.monotonic() + timeout_s
-    waiting, failures = list(refs), list[RlkitError]()
+    waiting, outcomes = list(refs), dict[int, Any]()
+    failures: list[RlkitError] = []
     while waiting:
         left = min(deadline - time.monotonic(), GRACE_S) if failures else deadline - time.monotonic()
         done = wait(waiting, num_returns=1, timeout_s=max(0.0, left), what=what)
         if not done:
             break
         waiting = [ref for ref in waiting if ref not in done]
-        failures += filter(None, (_failure(ref, refs.index(ref), what) for ref in done))
-    if failures:
-        raise min(failures, key=_vagueness)
+        outcomes |= {refs.index(ref): _outcome(ref, _on_ranks(what, [refs.index(ref)], refs)) for ref in done}
+        failures = [outcome for outcome in outcomes.values() if isinstance(outcome, RlkitError)]
     if waiting:
-        late = ", ".join(str(refs.index(ref)) for ref in waiting)
-        raise ActorLost(f"{what} took more than {timeout_s:g} s on rank {late} (a deadline that the recipe sets)")
-    return [get(ref, timeout_s=timeout_s, what=what) for ref in refs]
+        silent = _on_ranks(what, [refs.index(ref) for ref in waiting], refs)
+        how = (
+            f"does not end after another failed: {failures[0]}"
+            if failures
+            else (f"took more than {timeout_s:g} s (a deadline that the recipe sets)")
+        )
+        failures.append(ActorLost(f"{silent} {how}"))
+    if failures:
+        raise _Failed(min(failures, key=_vagueness), all_answered=not (waiting or any(map(_is_loss, failures))))
+    return outcomes[0]
 
 
-def _failure(ref: Any, rank: int, what: str) -> RlkitError | None:
-    """Why a rank's finished call failed; None: it did not."""
+def _on_ranks(what: str, ranks: Sequence[int], all_ranks: Sequence[Any]) -> str:
+    return f"{what} on rank {', '.join(map(str, ranks))}" if len(all_ranks) > 1 else what
+
+
+def _outcome(ref: Any, what: str) -> Any:
+    """What a finished call came to, or the error that it would raise."""
     try:
-        get(ref, timeout_s=GRACE_S, what=f"{what} on rank {rank}")
+        return get(ref, timeout_s=GRACE_S, what=what)
     except RlkitError as e:
         return e
-    return None
+
+
+def _is_loss(error: RlkitError) -> bool:
+    return isinstance(error, ActorLost | ValueLost)
 
 
 def _vagueness(error: RlkitError) -> int:
-    """Our own errors say most, a death says more than the failed exchange that it caused."""
+    """Our own errors say most; a loss says more than the exchanges that failed for it, and can be made good."""
     if not isinstance(error, ClusterError):
         return 0
-    return 1 if isinstance(error, ActorLost) else 2
+    return 1 if _is_loss(error) else 2

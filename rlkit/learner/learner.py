@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from rlkit.learner.policy import Critic
 from rlkit.learner.precision import computing
 from rlkit.learner.ranks import Ranks
 from rlkit.learner.spec import LearnerSpec, UpdateReport
+from rlkit.learner.state import Saving
 from rlkit.learner.update import Balance, Tally, critic_backward, policy_backward, update_balance
 from rlkit.recipe.schema import GrpoStage, PpoStage
 from rlkit.recipe.schema import Optimizer as OptimizerKeys
@@ -40,6 +42,8 @@ class Learner:
         self.stage = spec.stage
         self.ranks = ranks or Ranks()
         self.steps_done = 0
+        self._saver = ThreadPoolExecutor(1, "saver")
+        self._saving: Saving | None = None
         self.tokenizer = load_tokenizer(spec.model_path)
         self.policy = build_policy(spec, self.ranks)
         self.reference = build_reference(spec, self.ranks, self.policy) if spec.stage.needs_reference else None
@@ -59,6 +63,7 @@ class Learner:
     def train_step(self, groups: Sequence[ScoredGroup]) -> UpdateReport:
         """One step's updates. Groups must come in the step's order, for exactness."""
         began = time.monotonic()
+        self._await_copy()
         dynamic = isinstance(self.stage, GrpoStage) and self.stage.dynamic_sampling
         gathered = gather(groups, drop_equal=dynamic, mask_truncated=self.stage.mask_truncated)
         tally = Tally(self.ranks)
@@ -104,18 +109,20 @@ class Learner:
         if self.ranks.rank == 0:
             save_model(self.policy.model, self.tokenizer, out, weights)
 
-    def save_state(self, folder: Path) -> None:
-        """Writes weights, optimizers, schedules, reference, critic and random state: what a resume needs of this rank.
+    def begin_save(self, folder: Path) -> Saving:
+        """Begins to write weights, optimizers, schedules, reference, critic and random state: what a resume needs.
 
-        Every rank calls this; the folder is the same for all.
+        Every rank calls this; the folder is the same for all. The next update waits until the state is copied.
         """
         state = self._networks_state() | state_table.random_state(self.ranks)
         for part, module, optimizer in self._learning():
             state |= state_table.optimizer_state(part, module, optimizer)
-        state_table.save(state | self._counts(), folder, alone=not self.spec.keys.sharded)
+        self._saving = Saving(state | self._counts(), folder, self.ranks, self._saver)
+        return self._saving
 
     def load_state(self, folder: Path) -> None:
         """Takes up a state that any number of ranks wrote."""
+        self._await_copy()
         state, counts = self._networks_state(), self._counts()
         for part, module, optimizer in self._learning():
             state |= state_table.room_for_optimizer(part, module, optimizer, folder)
@@ -127,6 +134,10 @@ class Learner:
         self.schedule.go_to(int(counts["updates_planned"]))
         if self.critic is not None:
             self.critic_schedule.go_to(self.schedule.done)
+
+    def _await_copy(self) -> None:
+        if self._saving is not None:
+            self._saving.await_copy()
 
     def _networks_state(self) -> state_table.State:
         state = state_table.trained_state("policy", self.policy)
@@ -228,7 +239,7 @@ class Learner:
         """One planned update, from the part's sequences that tell something."""
         told = part if self.critic is not None else [s for s in part if self._tells(batch, s)]
         if told:
-            lengths_S = torch.tensor(batch.lengths_S) - torch.tensor(batch.prompt_lengths_S)
+            lengths_S = torch.tensor(batch.completion_lengths_S)
             weights_S = torch.zeros(len(batch.lengths_S), dtype=torch.float64)
             weights_S[part] = token_weights(
                 lengths_S[part], loss_mean=self.stage.loss_mean, max_tokens=self.spec.max_tokens

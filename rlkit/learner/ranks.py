@@ -16,6 +16,8 @@ class Ranks:
     """From 0."""
     size: int = 1
     """How many there are."""
+    second_group: dist.ProcessGroup | None = None
+    """For exchanges of another thread, such as a save's: those of two threads in one group would mix. None: alone."""
 
     def sum(self, value: Tensor) -> Tensor:
         """The sum of every rank's tensor, on every rank."""

@@ -29,13 +29,13 @@ def join_meeting(host: str, port: int, num_ranks: int, *, timeout_s: float) -> T
     return TCPStore(host, port, num_ranks, is_master=False, timeout=timedelta(seconds=timeout_s))
 
 
-def connect(ranks: Ranks, meeting: TCPStore, *, device: str, timeout_s: float) -> None:
+def connect(rank: int, num_ranks: int, meeting: TCPStore, *, device: str, timeout_s: float) -> Ranks:
     """Joins the ranks of this process's learner; no exchange between them waits longer than `timeout_s`."""
+    limit = timedelta(seconds=timeout_s)
     # Figures and per-token values are summed on the CPU, weights and gradients where they live.
     backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
-    dist.init_process_group(
-        backend, store=meeting, rank=ranks.rank, world_size=ranks.size, timeout=timedelta(seconds=timeout_s)
-    )
+    dist.init_process_group(backend, store=meeting, rank=rank, world_size=num_ranks, timeout=limit)
+    return Ranks(rank, num_ranks, dist.new_group(backend="gloo", timeout=limit))
 
 
 def shard(module: nn.Module, ranks: Ranks, *, device: str, cpu_offload: bool, in_bfloat16: bool) -> None:

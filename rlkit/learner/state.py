@@ -6,8 +6,13 @@ their parts and read by whatever parts the ranks of the next run have, so their 
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
 import warnings
 from collections.abc import Iterable, Mapping
+from concurrent import futures
+from concurrent.futures import Executor
 from pathlib import Path
 
 import torch
@@ -16,11 +21,15 @@ from torch.distributed.checkpoint import state_dict_loader, state_dict_saver
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
+from torch.distributed.checkpoint.staging import BlockingAsyncStager
 
 from rlkit.errors import RlkitError
 from rlkit.learner.ranks import Ranks
 
 State = dict[str, Tensor]
+
+# It remarks on a process that is alone on purpose.
+warnings.filterwarnings("ignore", message="torch.distributed is (disabled|unavailable)", category=UserWarning)
 
 
 def weights_state(part: str, named: Iterable[tuple[str, Tensor]]) -> State:
@@ -88,17 +97,52 @@ def load_random(ranks: Ranks, folder: Path) -> None:
         torch.cuda.set_rng_state(cuda)
 
 
-def save(state: Mapping[str, Tensor], folder: Path, *, alone: bool) -> None:
-    """Writes a state to a folder; every rank calls this, and each file is on the disk when it returns.
+class Saving:
+    """A save that goes on: first a copy of the state is made, then that is written.
 
     Args:
-        state: Of this rank.
-        folder: Made where it is not there.
-        alone: There is one process and nobody to agree with.
+        state: Of this rank, and its tensors not to change until `await_copy` is over.
+        folder: Made where it is not there; the same for every rank.
+        ranks: Who writes, each its own part: every one of them must do this.
+        thread: Does it; of a single thread, so that there is never more than one copy.
     """
-    with warnings.catch_warnings(action="ignore"):  # it remarks on a process that is alone on purpose
-        writer = FileSystemWriter(folder, sync_files=True)
-        state_dict_saver.save(dict(state), storage_writer=writer, no_dist=alone)
+
+    def __init__(self, state: Mapping[str, Tensor], folder: Path, ranks: Ranks, thread: Executor) -> None:
+        self._folder = folder
+        self._bytes = sum(tensor.nbytes for tensor in state.values())
+        self._copy = thread.submit(BlockingAsyncStager().stage, dict(state))
+        self._write = thread.submit(self._write_copy, folder, ranks)
+
+    def await_copy(self) -> None:
+        """Waits until the state may change again; what went wrong with its copy is `wait`'s to tell."""
+        futures.wait([self._copy])
+
+    def wait(self) -> None:
+        """Waits until every rank's files are on the disk.
+
+        Raises:
+            OSError: they could not be written.
+        """
+        try:
+            self._write.result()
+        except CheckpointException as e:  # of all ranks' failures; the first tells enough
+            raise self._reason(next(iter(e.failures.values()))[0]) from e
+        except RuntimeError as e:
+            raise self._reason(e) from e
+
+    def _reason(self, error: BaseException) -> BaseException:
+        """On a full disk torch's writer only says that a position was not what it expected."""
+        if isinstance(error, RuntimeError) and shutil.disk_usage(self._folder).free < self._bytes:
+            return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return error
+
+    def _write_copy(self, folder: Path, ranks: Ranks) -> None:
+        state_dict_saver.save(
+            self._copy.result(),
+            storage_writer=FileSystemWriter(folder, sync_files=True),
+            process_group=ranks.second_group,
+            no_dist=ranks.second_group is None,
+        )
 
 
 def load(state: State, folder: Path, *, alone: bool) -> None:
@@ -120,8 +164,7 @@ def load(state: State, folder: Path, *, alone: bool) -> None:
             f"there and {list(state[wrong[0]].shape)} here"
         )
     try:
-        with warnings.catch_warnings(action="ignore"):
-            state_dict_loader.load(dict(state), storage_reader=FileSystemReader(folder), no_dist=alone)
+        state_dict_loader.load(dict(state), storage_reader=FileSystemReader(folder), no_dist=alone)
     except (CheckpointException, OSError, RuntimeError) as e:
         raise RlkitError(f"the checkpoint {folder} cannot be read: {str(e).strip().splitlines()[0]}") from e
 

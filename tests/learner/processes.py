@@ -5,7 +5,6 @@ import traceback
 import torch
 import torch.multiprocessing as mp
 
-from rlkit.learner.ranks import Ranks
 from rlkit.learner.shard import connect, join_meeting, open_meeting
 
 LIMIT_S = 120
@@ -45,9 +44,8 @@ class RankProcesses:
 
 def _serve(pipe, rank: int, size: int, port: int) -> None:
     torch.set_num_threads(1)
-    ranks = Ranks(rank, size)
     store = join_meeting("127.0.0.1", port, size, timeout_s=LIMIT_S)
-    connect(ranks, store, device="cpu", timeout_s=LIMIT_S)
+    ranks = connect(rank, size, store, device="cpu", timeout_s=LIMIT_S)
     while True:
         try:
             function, args = pipe.recv()

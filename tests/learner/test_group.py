@@ -5,6 +5,7 @@ import os
 import select
 import signal
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ import ray
 import torch
 from transformers import AutoModelForCausalLM
 
-from rlkit.errors import ActorLost, RlkitError
+from rlkit.checkpoint import Draft, begin_checkpoint, find_checkpoint, seal_checkpoint
+from rlkit.errors import ActorLost, ClusterError, RlkitError
 from rlkit.learner.group import LearnerGroup
 from rlkit.learner.learner import Learner
 from tests.learner.updates import groups_of, spec_of
@@ -62,6 +64,26 @@ def test_two_ranks_learn_publish_and_save_one_whole_model(tiny_model, two_ranks,
     samples = groups_of(2)[0].samples
     for ours, theirs in zip(two_ranks.logprobs_of(samples), alone.logprobs_of(samples), strict=True):
         assert ours == pytest.approx(theirs, abs=1e-3)
+
+
+def save(group, draft):
+    group.begin_save(draft.learner_state, partial(seal_checkpoint, draft))
+    assert group.saved(wait=True)
+
+
+def test_a_save_that_cannot_be_written_leaves_both_ranks_at_work(two_ranks, tmp_path):
+    (tmp_path / "file").touch()
+    before = processes_of(two_ranks)
+    with pytest.raises(ClusterError, match=r"writing the checkpoint on rank . failed: (NotADirectory|FileExists)Error"):
+        save(two_ranks, Draft(tmp_path / "file" / "step-000001", 1, {}, "run"))
+    with pytest.raises(ClusterError, match=r"saving the model to .* failed: \w*NotADirectory|FileExists"):
+        two_ranks.save_model(tmp_path / "file" / "model")
+    draft = begin_checkpoint(tmp_path, 1, {}, run_id="run")
+    save(two_ranks, draft)
+    assert not draft.path.exists()
+    found = find_checkpoint(tmp_path, "run").checkpoint
+    two_ranks.load_state(found.learner_state)
+    assert processes_of(two_ranks) == before
 
 
 def test_a_dead_rank_ends_the_call_and_the_other_rank(two_ranks):

@@ -80,7 +80,7 @@ def test_only_adapters_are_in_the_optimizer_and_the_state(tiny_model, tmp_path):
     assert torch.equal(learner.policy.model.model.layers[1].mlp.gate_proj.base_layer.weight, base)
     optimized = {id(p) for group in learner.optimizer.param_groups for p in group["params"]}
     assert optimized == {id(p) for name, p in learner.policy.named_parameters() if ".lora_" in name}
-    learner.save_state(tmp_path / "state")
+    learner.begin_save(tmp_path / "state").wait()
     saved = FileSystemReader(tmp_path / "state").read_metadata().state_dict_metadata
     assert all(".lora_" in name for name in saved if name.startswith("policy"))
     assert sum(name.startswith("reference/") for name in saved) == len(optimized)
@@ -103,7 +103,7 @@ def steps_from(ranks, spec, folder, first):
         learner.load_state(folder)
     for step in range(first, 5):
         if step == 2 and not first:
-            learner.save_state(folder)
+            learner.begin_save(folder).wait()
         learner.train_step(groups_of(step))
     return learner.weights()
 

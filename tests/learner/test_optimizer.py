@@ -45,7 +45,7 @@ def test_eight_bit_moments_end_near_adamw_and_continue_bitwise(tiny_model, tmp_p
     start = torch.cat([w.flatten() for w in plain.weights().values()])
     for step in range(6):
         if step == 3:
-            whole.save_state(tmp_path / "state")
+            whole.begin_save(tmp_path / "state").wait()
         whole.train_step(groups_of(step))
         plain.train_step(groups_of(step))
     # Small tensors keep float32 moments; the large ones must not.

@@ -19,7 +19,7 @@ def whole_run(ranks, spec, folder):
     torch.manual_seed(5)
     for step in range(STEPS):
         if step == SAVED_AFTER:
-            learner.save_state(folder)
+            learner.begin_save(folder).wait()
             torch.rand(3)
         learner.train_step(groups_of(step))
     return ending(learner)
@@ -79,7 +79,7 @@ def assert_near(ours, theirs):
 
 
 def test_a_state_of_another_recipe_is_refused_by_name(tiny_model, tmp_path):
-    Learner(spec_of(tiny_model)).save_state(tmp_path / "learner")
+    Learner(spec_of(tiny_model)).begin_save(tmp_path / "learner").wait()
     with pytest.raises(RlkitError, match=r"does not fit this recipe: it lacks .* 'critic/"):
         Learner(spec_of(tiny_model, kind="ppo")).load_state(tmp_path / "learner")
 
@@ -87,7 +87,7 @@ def test_a_state_of_another_recipe_is_refused_by_name(tiny_model, tmp_path):
 @pytest.mark.parametrize("name", [".metadata", "__0_0.distcp"])
 def test_a_torn_state_is_named(tiny_model, tmp_path, name):
     learner = Learner(spec_of(tiny_model))
-    learner.save_state(tmp_path / "learner")
+    learner.begin_save(tmp_path / "learner").wait()
     torn = tmp_path / "learner" / name
     torn.write_bytes(torn.read_bytes()[: torn.stat().st_size // 2])
     with pytest.raises(RlkitError, match=r"the checkpoint .*learner cannot be read"):
