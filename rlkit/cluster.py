@@ -5,16 +5,25 @@ Every wait in rlkit goes through `get` or has a deadline of its own, so nothing 
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
+import shutil
+import subprocess
+import tempfile
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayError, RayTaskError
+from ray.exceptions import GetTimeoutError, ObjectLostError, RayError, RayTaskError
+from ray.util.placement_group import placement_group, remove_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from rlkit.errors import ActorLost, ClusterError, RlkitError, UsageError
+from rlkit.errors import ActorLost, ClusterError, RlkitError, UsageError, ValueLost
+from rlkit.orphans import watched
+from rlkit.recipe.layout import lack
 from rlkit.recipe.schema import Cluster
 
 HEARTBEAT_S = 30.0
@@ -22,6 +31,12 @@ HEARTBEAT_S = 30.0
 HEARTBEAT = logging.getLogger("rlkit.waiting")
 FETCH_S = 600.0
 """Longest time for a finished call's result to get here, in seconds."""
+LONGEST_PAUSE_S = 60.0
+"""Before a lost actor is replaced, in seconds."""
+
+
+_held: list[tuple[IO[str], subprocess.Popen[bytes]]] = []
+"""While a local Ray runs: the lock on its folder, and the program that ends what this process leaves of it."""
 
 
 def start_ray(keys: Cluster, address: str | None) -> None:
@@ -40,27 +55,78 @@ def start_ray(keys: Cluster, address: str | None) -> None:
     os.environ.setdefault("RAY_DEDUP_LOGS", "1")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # A record of every call that ever was, kept in memory by Ray's servers; nobody here reads it.
+    os.environ.setdefault("RAY_task_events_report_interval_ms", "0")
     common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
     try:
         if address:
             ray.init(address=address, **common)
         else:
-            ray.init(
-                address="local",
-                include_dashboard=False,
-                num_cpus=os.cpu_count(),
-                object_store_memory=keys.object_store_mb * 2**20,
-                **common,
-            )
+            _start_local_ray(keys, common)
     except (RayError, ConnectionError, RuntimeError, ValueError, OSError) as e:
         where = f"the Ray cluster at {address}" if address else "a local Ray"
         raise ClusterError(f"{where} cannot be used: {_first_line(e)}; check cluster.address, memory and /tmp") from e
+
+
+def _start_local_ray(keys: Cluster, common: dict[str, Any]) -> None:
+    folder, lock = _make_folder()
+    with watched() as watch:
+        _held.append((lock, watch))
+        ray.init(
+            address="local",
+            include_dashboard=False,
+            num_cpus=os.cpu_count(),
+            object_store_memory=keys.object_store_mb * 2**20,
+            _temp_dir=str(folder),
+            **common,
+        )
 
 
 def stop_ray() -> None:
     """Ends the local cluster, or leaves the one that was joined."""
     if ray.is_initialized():
         ray.shutdown()
+    while _held:
+        lock, watch = _held.pop()
+        lock.close()
+        watch.communicate()
+
+
+def _make_folder() -> tuple[Path, IO[str]]:
+    """A locked folder for a local Ray's logs and sockets; those of runs that have ended are deleted.
+
+    They stay until the next run starts, so that they can be looked at; a run that was killed could not delete its own.
+    """
+    # Not TMPDIR: a socket's path may have 107 bytes, and Ray's own part of it takes 65.
+    root = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / f"rlkit-{os.getuid()}"
+    root.mkdir(mode=0o700, exist_ok=True)
+    with (root / "lock").open("w") as gate:
+        fcntl.flock(gate, fcntl.LOCK_EX)
+        for old in root.iterdir():
+            if old.is_dir() and (lock := _lock(old)) is not None:
+                lock.close()
+                shutil.rmtree(old, ignore_errors=True)
+        folder = Path(tempfile.mkdtemp(dir=root, prefix=""))
+        lock = _lock(folder)
+        assert lock is not None
+    return folder, lock
+
+
+def _lock(folder: Path) -> IO[str] | None:
+    """The lock of a run on its folder, which goes with the process however it ends; None: another process has it."""
+    file = (folder / "lock").open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    return file
+
+
+def node_address() -> str:
+    """The address of the node that this process runs on."""
+    address: str = ray.util.get_node_ip_address()
+    return address
 
 
 def get(ref: Any, *, timeout_s: float, what: str) -> Any:
@@ -73,6 +139,7 @@ def get(ref: Any, *, timeout_s: float, what: str) -> Any:
 
     Raises:
         ActorLost: the deadline passed, or the actor or its node died.
+        ValueLost: what the work was given in the object store is gone.
         ClusterError: the work failed by something unforeseen.
         RlkitError: whatever the actor itself raised for the user.
     """
@@ -87,6 +154,20 @@ def get(ref: Any, *, timeout_s: float, what: str) -> Any:
         raise remote_error(e, what) from e
     except RayError as e:
         raise ActorLost(f"{what} was lost: its process or node died ({_first_line(e)})") from e
+
+
+def get_each(refs: Sequence[Any], *, timeout_s: float, what: str) -> list[Any | ClusterError]:
+    """As `get` of calls to several actors, under one deadline: of each its value, or what it would raise."""
+    ready = wait(refs, num_returns=len(refs), timeout_s=timeout_s, what=what)
+    late = ActorLost(f"{what} took more than {timeout_s:g} s (a deadline that the recipe sets)")
+    return [_outcome(ref, what) if ref in ready else late for ref in refs]
+
+
+def _outcome(ref: Any, what: str) -> Any | ClusterError:
+    try:
+        return get(ref, timeout_s=FETCH_S, what=what)
+    except ClusterError as e:
+        return e
 
 
 def wait(refs: Sequence[Any], *, num_returns: int, timeout_s: float, what: str) -> list[Any]:
@@ -104,11 +185,90 @@ def wait(refs: Sequence[Any], *, num_returns: int, timeout_s: float, what: str) 
         HEARTBEAT.info("waiting for %s: %.0f s of at most %g", what, time.monotonic() - began, timeout_s)
 
 
+def reserve(bundles: Sequence[Mapping[str, float]], strategy: str, *, timeout_s: float) -> Any:
+    """A Ray placement group with these bundles, once all of them are there.
+
+    Raises:
+        ClusterError: they are not within `timeout_s`; it says what was asked for and what there is.
+    """
+    wanted = [dict(bundle) for bundle in bundles]
+    group = placement_group(wanted, strategy=strategy)
+    began, told = time.monotonic(), 0.0
+    # In short waits, between which Ctrl-C is heard.
+    while not group.wait(1):
+        waited = time.monotonic() - began
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        why = lack(wanted, strategy, nodes, ray.available_resources())
+        if waited > timeout_s:
+            release(group)
+            raise ClusterError(
+                f"the cluster had no room for the actors within cluster.start_timeout_s={timeout_s:g}: {why}; lower "
+                "num_workers or gpus_per_worker (of rollout or learner) or cluster.cpus_per_actor, or choose another "
+                "cluster.strategy"
+            )
+        if waited - told >= HEARTBEAT_S:
+            told = waited
+            HEARTBEAT.info("waiting for room in the cluster: %.0f s of at most %g: %s", waited, timeout_s, why)
+    return group
+
+
+def bundle_options(group: Any, index: int) -> dict[str, Any]:
+    """Options of an actor that is to run in one bundle of a placement group."""
+    strategy = PlacementGroupSchedulingStrategy(
+        placement_group=group,
+        placement_group_bundle_index=index,
+        placement_group_capture_child_tasks=False,
+    )
+    return {"scheduling_strategy": strategy}
+
+
+def release(group: Any) -> None:
+    """Gives a placement group's resources back."""
+    remove_placement_group(group)
+
+
+class Restarts:
+    """How many lost actors of a kind may still be replaced, and how long to wait before it.
+
+    The first is replaced at once; where nothing worked since, the next after 1 s, 2 s, 4 s ... and at most a minute.
+
+    Args:
+        most: Replacements in all.
+        key: The recipe key that says so.
+    """
+
+    def __init__(self, most: int, key: str) -> None:
+        self._left = most
+        self._key = key
+        self._in_a_row = 0
+
+    def take(self, lost: Sequence[str]) -> None:
+        """One replacement for each loss ("rollout-0 died"), all after one wait.
+
+        Raises:
+            ClusterError: that is more than may still be replaced.
+        """
+        if len(lost) > self._left:
+            raise ClusterError(f"{'; '.join(lost)}, and {self._key} replacements are used up")
+        self._left -= len(lost)
+        if self._in_a_row:
+            pause_s = min(LONGEST_PAUSE_S, 2.0 ** (self._in_a_row - 1))
+            HEARTBEAT.info("%s: starting anew in %g s", "; ".join(lost), pause_s)
+            time.sleep(pause_s)
+        self._in_a_row += 1
+
+    def worked(self) -> None:
+        """Something was done since the last replacement: the next one is made at once."""
+        self._in_a_row = 0
+
+
 def remote_error(error: RayTaskError, what: str) -> RlkitError:
     """What an actor raised, as one of ours: its own RlkitError, or a ClusterError that names the first cause."""
     cause = error.cause
     if isinstance(cause, RlkitError):
         return type(cause)(*cause.args)
+    if isinstance(cause, ObjectLostError):
+        return ValueLost(f"{what} lacks what it was given: the node that held it died ({_first_line(cause)})")
     return ClusterError(f"{what} failed: {type(cause).__name__}: {_first_line(cause)}")
 
 

@@ -5,15 +5,15 @@ The process that uses it sets `engine_env()` before anything imports vllm or tor
 
 from __future__ import annotations
 
-import difflib
 import json
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rlkit.errors import ClusterError, RecipeError
+from rlkit.errors import ClusterError, RecipeError, did_you_mean
 from rlkit.recipe.schema import Rollout
 from rlkit.records import Group, Sample
 from rlkit.rollout.request import DrawRequest
@@ -29,6 +29,7 @@ OURS = {
     "logprobs_mode": "the learner relies on it",
     "disable_log_stats": "metrics.jsonl holds the figures",
     "weight_transfer_config": "rlkit's weight sync sets it",
+    "enable_sleep_mode": "it follows cluster.placement",
 }
 """Engine arguments that rlkit sets itself."""
 
@@ -45,6 +46,8 @@ class EngineSpec:
     """The engine's dtype."""
     seed: int
     """Seed of the engine itself; samples have their own."""
+    sleeps: bool = False
+    """Whether it is to give its GPU memory to the learner during updates."""
 
     @property
     def on_gpu(self) -> bool:
@@ -88,10 +91,14 @@ def engine_arguments(spec: EngineSpec) -> dict[str, Any]:
         if spec.keys.gpus < 1:
             # vLLM would take most of a GPU that it shares with others here.
             args["gpu_memory_utilization"] = round(0.9 * spec.keys.gpus, 3)
+        if spec.sleeps:
+            args["enable_sleep_mode"] = True
     else:
         args |= {
             "enforce_eager": True,
             "kv_cache_memory_bytes": int(spec.keys.kv_cache_gb * 2**30),
+            # Of a small model a step costs the same for many samples as for few; vLLM's own limit on a CPU is 128.
+            "max_num_seqs": 256,
             # vLLM 0.32 on a CPU: a prompt cut in two rewinds its request's seeded generator, which CPU generators
             # cannot do ("CPU Generator does not use offset").
             "enable_chunked_prefill": False,
@@ -107,6 +114,7 @@ class Engine:
 
         self.spec = spec
         self.policy_version = 0
+        self._asleep = False
         self._llm = LLMEngine.from_engine_args(EngineArgs(**engine_arguments(spec)))
         self._tokenizer: Any = self._llm.get_tokenizer()
         self._serial = 0
@@ -146,6 +154,22 @@ class Engine:
             self._llm.abort_request(list(self._llm.output_processor.request_states), internal=True)
             while self._llm.has_unfinished_requests():
                 self._llm.step()
+
+    def sleep(self) -> None:
+        """Frees all GPU memory; the next weights have to come inside `waking`."""
+        self.abort()
+        self._llm.sleep(level=2)
+        self._asleep = True
+
+    @contextmanager
+    def waking(self) -> Iterator[None]:
+        """Around a load of weights: gives a sleeping engine memory for them, and for its cache after they have come."""
+        if self._asleep:
+            self._llm.wake_up(tags=["weights"])
+        yield
+        if self._asleep:
+            self._llm.wake_up(tags=["kv_cache"])
+            self._asleep = False
 
     def _sampling(self, request: DrawRequest, seed: int) -> Any:
         from vllm import SamplingParams
@@ -210,8 +234,7 @@ def check_engine_arguments(keys: Rollout, *, timeout_s: float) -> None:
     known = json.loads(child.stdout.strip().splitlines()[-1])
     for name in keys.engine:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            hint = did_you_mean(name, known)
             raise RecipeError(f"rollout.engine.{name} is no engine argument of the installed vLLM{hint}")
 
 

@@ -12,12 +12,16 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from rlkit.errors import ScoringError
+from rlkit.errors import ClusterError, PluginError, ScoringError
 from rlkit.recipe.schema.reward import Reward, Runtime
 from rlkit.records import Group
 from rlkit.scoring.combine import PartScores
 from rlkit.scoring.isolate import Fault
 from rlkit.scoring.worker import Ready, Reply
+
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 5.0
+"""Before the second process in a row is replaced, and before any; the first is replaced at once, each next one after
+twice the time."""
 
 
 @dataclass(frozen=True)
@@ -173,7 +177,6 @@ class Crew:
         """What has finished or failed, given the tickets that are ready.
 
         Raises:
-            ClusterError: a process died and no new one starts.
             ScoringError: `reward.runtime.max_restarts` processes were lost with nothing scored in between.
         """
         outcomes = [outcome for worker in self._pool for outcome in self._collect_from(worker, ready)]
@@ -250,23 +253,34 @@ class Crew:
 
     def _lost(self, worker: _Worker, load: _Load, fault: Fault, seconds: float) -> list[Outcome]:
         """The process hung, died or is full after work on `load`: a new one, and the load's errands one by one."""
-        self._lost_in_a_row += 1
-        self._on_event("scorer_replaced", fault.reason)
-        if self._lost_in_a_row > self._runtime.max_restarts:
-            raise ScoringError(
-                f"{fault.reason}; {self._lost_in_a_row} scoring processes in a row were lost with nothing scored, more "
-                f"than reward.runtime.max_restarts={self._runtime.max_restarts} allows"
-            )
+        self._count_loss(fault.reason)
         self._replace(worker)
         if len(load.errands) == 1:
             return [Outcome(load.errands[0], fault, seconds)]
         self._waiting.extendleft(replace(errand, alone=True) for errand in reversed(load.errands))
         return []
 
+    def _count_loss(self, why: str) -> None:
+        self._lost_in_a_row += 1
+        self._on_event("scorer_replaced", why)
+        if self._lost_in_a_row > self._runtime.max_restarts:
+            raise ScoringError(
+                f"{why}; {self._lost_in_a_row} scoring processes in a row were lost with nothing scored, more "
+                f"than reward.runtime.max_restarts={self._runtime.max_restarts} allows"
+            )
+
     def _replace(self, worker: _Worker) -> None:
         """A fresh process; what was queued behind the lost call goes out again."""
-        self._workers.kill(worker.handle)
-        ((worker.handle, _),) = self._workers.start(1)
         queued = [errand for load in worker.loads for errand in load.errands]
         worker.loads.clear()
         self._waiting.extendleft(reversed(queued))
+        self._workers.kill(worker.handle)
+        while True:
+            if self._lost_in_a_row > 1:
+                time.sleep(min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** (self._lost_in_a_row - 2)))
+            try:
+                ((worker.handle, _),) = self._workers.start(1)
+                return
+            # Its plugins were built once: what keeps them from it now (memory, a node that went) may pass.
+            except (ClusterError, PluginError) as e:
+                self._count_loss(f"a new scoring process did not start: {e}")

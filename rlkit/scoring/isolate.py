@@ -70,6 +70,10 @@ def isolate(part: str, group: Group, fault: Fault) -> Generator[Call, Scores | F
     """
     num_samples = len(group.samples)
     if num_samples == 1:
+        # What ended the process may have had nothing to do with the sample: a second loss is held against it.
+        if fault.verdict in ("crash", "timeout"):
+            outcome = yield Call(part, group)
+            return (_unscored(outcome),) if isinstance(outcome, Fault) else outcome
         return (_unscored(fault),)
     share = max(1 / num_samples, _LEAST_SHARE)
     faults: dict[int, Fault] = {}

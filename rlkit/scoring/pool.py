@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayError, RayTaskError
+from ray.exceptions import RayError, RayTaskError
 
-from rlkit.errors import ClusterError, PluginError
+from rlkit.cluster import get
+from rlkit.errors import PluginError
 from rlkit.recipe.schema.reward import Reward
 from rlkit.records import Group
 from rlkit.scoring.crew import Place, WorkerLost
@@ -18,6 +22,17 @@ from rlkit.scoring.schedule import Schedule
 from rlkit.scoring.worker import Ready, Reply, environment
 
 _GET_TIMEOUT_S = 60.0
+_GUARD = """
+import os, signal, sys, time
+actor = int(sys.argv[1])
+while os.getppid() == actor:
+    time.sleep(1)
+try:
+    os.killpg(actor, signal.SIGKILL)
+except ProcessLookupError:
+    pass
+"""
+"""Ends a process group once its first process, which started this program, is gone."""
 
 
 class _Actor:
@@ -26,6 +41,7 @@ class _Actor:
     def __init__(self, reward: Reward, base_dir: str, parts: Sequence[str]) -> None:
         from rlkit.scoring.worker import Scorer
 
+        _guard_children()
         self._failure = ""
         try:
             self._scorer = Scorer(reward, base_dir, parts)
@@ -39,6 +55,19 @@ class _Actor:
     def score(self, groups: Sequence[Group], parts: Sequence[str]) -> Reply:
         """The scores of some parts."""
         return self._scorer.score(groups, parts)
+
+
+def _guard_children() -> None:
+    """From here on whatever this process's plugins start ends with it, however it ends (Ray would leave it behind)."""
+    os.setpgid(0, 0)
+    nowhere = subprocess.DEVNULL
+    subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", _GUARD, str(os.getpid())],
+        stdin=nowhere,
+        stdout=nowhere,
+        stderr=nowhere,
+        start_new_session=True,
+    )
 
 
 @dataclass
@@ -97,13 +126,8 @@ class RayWorkers:
         return ray.remote(_Actor).options(**options).remote(self.reward, self.base_dir, self.place.parts)
 
     def _await_ready(self, handle: Any) -> Ready:
-        try:
-            ready: Ready = ray.get(handle.ready.remote(), timeout=self.start_timeout_s)
-        except GetTimeoutError as e:
-            raise ClusterError(f"a scoring actor did not start within {self.start_timeout_s:g} s") from e
-        except RayError as e:
-            last = str(e).strip().splitlines()[-1]
-            raise ClusterError(f"a scoring actor ended while its plugins were built: {last}") from e
+        what = f"starting a scoring actor ({', '.join(self.place.parts)})"
+        ready: Ready = get(handle.ready.remote(), timeout_s=self.start_timeout_s, what=what)
         if ready.failure:
             raise PluginError(ready.failure)
         return ready

@@ -7,6 +7,8 @@ that every part comes after those that it needs. Where a visit ends in a fault (
 
 from __future__ import annotations
 
+import logging
+import time
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +22,8 @@ from rlkit.scoring.isolate import Call, Fault, Needs, Scores, isolate_group
 from rlkit.scoring.plugin import in_order
 
 _TICK_S = 1.0
+_HEARTBEAT_S = 30.0
+_HEARTBEAT = logging.getLogger("rlkit.waiting")
 
 _Scored = tuple[int, ScoredGroup]
 _Steps = Generator[Call, Scores | Fault, dict[str, Scores]]
@@ -97,6 +101,7 @@ class Schedule:
         self._weights = reward.weights
         self._tracebacks: dict[str, str] = {}
         self._num_out = 0
+        self._quiet_since = self._told_at = 0.0
         self._crews: list[Crew] = []
         found = places(reward)
         try:
@@ -120,7 +125,6 @@ class Schedule:
             step: of the stage, where weights move over steps (`reward.combine.ramps`); None: after every ramp.
 
         Raises:
-            ClusterError: a process died and no new one starts.
             ScoringError: `reward.runtime.max_restarts` processes were lost with nothing scored in between.
         """
         self._weights = self._reward.weights_at(step)
@@ -130,6 +134,7 @@ class Schedule:
                 while self._num_out >= most:
                     yield from self._collect(_TICK_S)
                 self._num_out += 1
+                self._quiet_since = self._told_at = time.monotonic()
                 self._go_on(_Job(index, group))
                 yield from self._collect(0)
             while self._num_out:
@@ -161,7 +166,18 @@ class Schedule:
         # Every crew's tickets are of one kind.
         ready = self._workers.wait(tickets, max(0.0, min(wait_s, *left)))
         outcomes = [outcome for crew in self._crews for outcome in crew.collect(ready)]
+        self._tell_waiting(came=bool(outcomes))
         return [scored for outcome in outcomes for scored in self._take(outcome)]
+
+    def _tell_waiting(self, *, came: bool) -> None:
+        """Says now and then that nothing has come."""
+        now = time.monotonic()
+        if came:
+            self._quiet_since = self._told_at = now
+        elif now - self._told_at >= _HEARTBEAT_S:
+            self._told_at = now
+            quiet_s, limit_s = now - self._quiet_since, self._reward.runtime.timeout_s
+            _HEARTBEAT.info("waiting for %d groups' scores: %.0f s; a group has %g", self._num_out, quiet_s, limit_s)
 
     def _take(self, outcome: Outcome) -> list[_Scored]:
         job: _Job = outcome.errand.owner

@@ -2,7 +2,10 @@
 
 import logging
 import os
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 import ray
@@ -16,6 +19,9 @@ class Worker:
 
     def answer(self):
         return 7
+
+    def echo(self, value):
+        return value
 
     def hang(self):
         threading.Event().wait()
@@ -49,6 +55,60 @@ def test_a_list_waits_for_all_of_them(worker):
     assert cluster.get([worker.answer.remote(), ray.put(8)], timeout_s=60, what="both") == [7, 8]
     with pytest.raises(ActorLost, match="both took more than"):
         cluster.get([ray.put(8), worker.hang.remote()], timeout_s=0.5, what="both")
+
+
+def test_of_several_actors_each_has_its_own_end(worker):
+    others = [ray.remote(Worker).options(num_cpus=0).remote() for _ in range(3)]
+    refs = [
+        worker.answer.remote(),
+        others[0].die.remote(),
+        others[1].hang.remote(),
+        others[2].fail.remote(KeyError("a")),
+    ]
+    ray.wait([refs[0], refs[1], refs[3]], num_returns=3, timeout=60)
+    value, *errors = cluster.get_each(refs, timeout_s=1, what="the canary")
+    assert value == 7
+    assert [type(e) for e in errors] == [ActorLost, ActorLost, ClusterError]
+    assert "its process or node died" in str(errors[0])
+    assert str(errors[1]) == "the canary took more than 1 s (a deadline that the recipe sets)"
+    for other in others:
+        ray.kill(other)
+
+
+LOST_NODE = """
+import ray
+from ray.cluster_utils import Cluster
+from rlkit import cluster
+from rlkit.errors import ActorLost, ValueLost
+from tests.cluster.test_waiting import Worker
+
+nodes = Cluster(initialize_head=True, connect=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+other = nodes.add_node(num_cpus=1, resources={"other": 1})
+there = ray.remote(Worker).options(num_cpus=0, resources={"other": 1}).remote()
+here = ray.remote(Worker).options(num_cpus=0, resources={"node:__internal_head__": 0.1}).remote()
+value = there.echo.remote(bytes(2**20))
+ray.wait([value], fetch_local=False)
+nodes.remove_node(other, allow_graceful=False)
+for call, expected in ((here.echo.remote(value), ValueLost), (there.answer.remote(), ActorLost)):
+    try:
+        cluster.get(call, timeout_s=100, what="it")
+    except expected as e:
+        print(type(e).__name__, e)
+print(cluster.get(here.answer.remote(), timeout_s=60, what="the next call"))
+ray.shutdown()
+nodes.shutdown()
+"""
+
+
+@pytest.mark.slow
+def test_what_a_call_was_given_and_is_gone_with_its_node_is_told_apart_from_a_lost_actor():
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", LOST_NODE], cwd=root, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr[-2000:]
+    lost, dead, answer = done.stdout.strip().splitlines()[-3:]
+    assert lost.startswith("ValueLost it lacks what it was given: the node that held it died")
+    assert dead.startswith("ActorLost it was lost: its process or node died")
+    assert answer == "7"
 
 
 def test_a_death_an_error_of_ours_and_an_unforeseen_one_are_told_apart(worker):

@@ -1,17 +1,22 @@
 """Parts in processes of their own: who runs where, in which order, in which batches, and what a fault costs there."""
 
+import logging
 import os
+import signal
+import time
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rlkit import Group, Sample, Task
-from rlkit.errors import PluginError, ScoringError
+from rlkit.errors import ClusterError, PluginError, ScoringError
 from rlkit.recipe.schema.reward import Reward
-from rlkit.scoring.process import LocalPool
+from rlkit.scoring import crew, schedule
+from rlkit.scoring.process import LocalPool, ProcessWorkers
 from rlkit.scoring.schedule import make_visits
 
 HERE = Path(__file__).parent
@@ -146,7 +151,53 @@ def test_the_last_traceback_of_each_part_is_told_once_and_kept_with_the_sample()
     assert scored[0].parts["bad"][0].evidence is None
 
 
+def test_a_long_silence_is_told_with_its_deadline(monkeypatch, caplog):
+    monkeypatch.setattr(schedule, "_HEARTBEAT_S", 0.5)
+    with caplog.at_level(logging.INFO, "rlkit.waiting"):
+        score(reward(bad=plugin("OnReply"), runtime={**RUNTIME, "timeout_s": 2}), group("hang"))
+    assert "waiting for 1 groups' scores: " in caplog.text
+    assert "; a group has 2" in caplog.text
+
+
 def test_shares_of_gpus_are_whole_beyond_one():
     for gpus in (1.5, -1):
         with pytest.raises(ValueError, match="gpus"):
             reward(x=plugin("Where", actors={"gpus": gpus}))
+
+
+def test_a_process_that_is_ended_from_outside_costs_a_lone_sample_nothing():
+    """One part, one sample: nothing else is tried after it, so the first loss alone must not be held against it."""
+    events = []
+    pool = LocalPool(reward(slow=plugin("Slow")), HERE, on_event=lambda *event: events.append(event))
+    (handle,) = pool.handles
+
+    def groups():
+        os.kill(handle.process.pid, signal.SIGSTOP)
+        yield 0, group("a")
+        os.kill(handle.process.pid, signal.SIGKILL)
+
+    try:
+        ((_, scored),) = pool.score(groups())
+    finally:
+        pool.close()
+    assert scored.parts["slow"][0].value == 1.0
+    assert [kind for kind, _ in events] == ["scorer_replaced"]
+
+
+def test_a_process_that_does_not_start_again_is_tried_until_the_losses_are_used_up(monkeypatch):
+    pauses = []
+    monkeypatch.setattr(crew, "time", SimpleNamespace(sleep=pauses.append, monotonic=time.monotonic))
+    pool = LocalPool(reward(x=plugin("OnReply"), runtime={**RUNTIME, "max_restarts": 4}), HERE)
+    start, failures = ProcessWorkers.start, iter([PluginError("no memory"), ClusterError("no answer")])
+
+    def start_but(workers, count):
+        failure = next(failures, None)
+        if failure is not None:
+            raise failure
+        return start(workers, count)
+
+    monkeypatch.setattr(ProcessWorkers, "start", start_but)
+    ((_, scored),) = pool.score([(0, group("die"))])
+    pool.close()
+    assert scored.parts["x"][0].verdict == "crash"
+    assert pauses == [0.25, 0.5, 1.0]  # before the second try, the third, and after the sample's second crash

@@ -110,7 +110,8 @@ def test_what_a_flood_leaves_is_bounded(tmp_path):
     done = subprocess.run([sys.executable, "-c", program, str(HERE.parents[1])], capture_output=True, timeout=120)
     assert done.returncode == 0, done.stderr[-2000:]
     assert b"this scoring process prints too much; the rest is dropped" in done.stderr
-    assert 256 << 10 <= len(done.stderr) < 300 << 10
+    # The sample is shown to two processes: what ended the first may have had nothing to do with it.
+    assert 2 * (256 << 10) <= len(done.stderr) < 2 * (300 << 10)
 
 
 def test_what_a_plugin_started_ends_with_it(tmp_path):
