@@ -1,6 +1,5 @@
 """Whole runs by the real command, in processes of their own."""
 
-import json
 import os
 import signal
 import subprocess
@@ -11,6 +10,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+
+from rlkit.runlog import read_rows
 
 RLKIT = [sys.executable, "-m", "rlkit"]
 
@@ -85,9 +86,7 @@ def stop_after_step(step, run_dir, number, *words, timeout=240):
 
 def metrics(run_dir: Path):
     """The rows of metrics.jsonl so far; a line in the middle of being written is left out."""
-    path = run_dir / "metrics.jsonl"
-    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    return read_rows(run_dir / "metrics.jsonl")
 
 
 def numbers(run_dir: Path):
@@ -108,9 +107,13 @@ def weights(run_dir: Path):
 @pytest.fixture(scope="session")
 def tiny_recipe(tiny_model, tmp_path_factory) -> Path:
     """The recipe above with its plugin beside it."""
-    folder = tmp_path_factory.mktemp("recipe")
+    return write_tiny_recipe(tmp_path_factory.mktemp("recipe"), tiny_model)
+
+
+def write_tiny_recipe(folder: Path, model: Path) -> Path:
+    """The recipe above with its plugin beside it, in any folder."""
     (folder / "digits.py").write_text(PLUGIN)
-    (folder / "tiny.yaml").write_text(RECIPE.format(model=tiny_model))
+    (folder / "tiny.yaml").write_text(RECIPE.format(model=model))
     return folder / "tiny.yaml"
 
 
@@ -120,5 +123,5 @@ def whole_run(tiny_recipe, tmp_path_factory) -> Path:
     run_dir = tmp_path_factory.mktemp("runs") / "whole"
     done = run_rlkit("train", tiny_recipe, "--run-dir", run_dir)
     assert done.code == 0, done.err + done.out
-    (run_dir / "stdout.txt").write_text(done.out)
+    run_dir.with_name("stdout.txt").write_text(done.out)
     return run_dir

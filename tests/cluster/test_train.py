@@ -2,15 +2,21 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
 import yaml
 
-from tests.cluster.conftest import metrics, numbers, run_rlkit, stop_after_step, weights
+from tests.chaos.notify import Notify
+from tests.chaos.same import differences
+from tests.chaos.tree import Tree, title
+from tests.chaos.victim import Kill, Victim
+from tests.cluster.conftest import RLKIT, metrics, numbers, run_rlkit, stop_after_step, weights
 
 NAMED = [
     *("step", "policy_version", "accuracy", "parity/max_abs_logprob", "time/sample", "time/update", "time/sync"),
@@ -35,7 +41,7 @@ def test_a_run_leaves_what_it_promises(whole_run):
     ]
     resolved = yaml.safe_load((whole_run / "recipe.yaml").read_text())
     assert resolved["rollout"]["temperature"] == 1.0
-    text = (whole_run / "stdout.txt").read_text()
+    text = whole_run.with_name("stdout.txt").read_text()
     assert "stage-1-grpo 5/5" in text
     assert "accuracy, greedy" in text
 
@@ -73,7 +79,7 @@ def test_two_rollout_workers_give_the_same_run_bit_for_bit(whole_run, tiny_recip
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
-def test_a_stopped_run_keeps_its_state_and_continues_to_the_same_end(whole_run, tiny_recipe, tmp_path, number):
+def test_a_run_that_is_stopped_and_then_killed_continues_to_the_same_end(whole_run, tiny_recipe, tmp_path, number):
     run_dir = tmp_path / "stopped"
     done = stop_after_step(2, run_dir, number, tiny_recipe, "--run-dir", run_dir)
     assert done.code == 130, done.err
@@ -83,11 +89,35 @@ def test_a_stopped_run_keeps_its_state_and_continues_to_the_same_end(whole_run, 
     assert 2 <= summary["steps"] < 5
     assert (run_dir / "model" / "model.safetensors").exists()
 
-    done = run_rlkit("train", tiny_recipe, "--run-dir", run_dir, "--resume", "must")
-    assert done.code == 0, done.err
-    assert numbers(run_dir) == numbers(whole_run)
-    ours, theirs = weights(run_dir), weights(whole_run)
-    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    words = [*RLKIT, "train", str(tiny_recipe), "--run-dir", str(run_dir), "--resume", "must"]
+    victim = Victim(words, run_dir, random.Random(0))
+    killed = victim.kill_in("save")
+    assert isinstance(killed, Kill), victim.output()
+    assert victim.finish() == 0, victim.output()
+    assert differences(run_dir, whole_run) == []
+
+
+@pytest.mark.slow
+def test_a_run_survives_its_sft_actor(whole_run, tiny_recipe, tmp_path):
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    tree, notify = (
+        Tree([*RLKIT, "train", str(tiny_recipe), "--run-dir", str(run_dir)], tmp_path / "log"),
+        Notify(run_dir),
+    )
+    deadline = time.monotonic() + 200
+    try:
+        while not any("/checkpoints/.step-000002.tmp" in change.path for change in notify.wait(0.01)):
+            assert time.monotonic() < deadline
+        (actor,) = (pid for pid in tree.pids() if title(pid).startswith("ray::OfflineWorker"))
+        os.kill(actor, signal.SIGKILL)
+        assert tree.root.wait(timeout=deadline - time.monotonic()) == 0, tree.log.read_text()
+    finally:
+        notify.close()
+        tree.kill(tree.freeze())
+    events = [json.loads(line)["event"] for line in (run_dir / "events.jsonl").read_text().splitlines()]
+    assert "learner_restarted" in events
+    assert differences(run_dir, whole_run) == []
 
 
 def test_a_finished_run_says_so_and_never_and_must_refuse(whole_run, tiny_recipe, tmp_path):
