@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from rlkit import __version__, reward_cli, verify_cli
-from rlkit.errors import RlkitError, UsageError
+from rlkit.errors import RlkitError, UsageError, did_you_mean
+from rlkit.jobs import check_run_dir, job_address
+from rlkit.remote import check_url
 
 if TYPE_CHECKING:
     from rlkit.recipe.load import LoadedRecipe
@@ -105,10 +106,8 @@ def _unknown_word(parser: argparse.ArgumentParser, word: str) -> str:
     return f"unknown option {flag!r}{_hint(flag, options)}"
 
 
-def _hint(word: str, known: Iterable[str]) -> str:
-    known = list(known)
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else f"; there is {', '.join(known)}"
+def _hint(word: str, known: Collection[str]) -> str:
+    return did_you_mean(word, known, cutoff=0.5) or f"; there is {', '.join(known)}"
 
 
 def _overview() -> str:
@@ -136,13 +135,15 @@ def _load(args: argparse.Namespace) -> LoadedRecipe:
     return load_recipe(Path(args.recipe), args.overrides)
 
 
-def _plan_of(loaded: LoadedRecipe, run_dir: Path, address: str | None = None) -> Plan:
+def _plan_of(loaded: LoadedRecipe, run_dir: Path, address: str | None) -> Plan:
     from rlkit.data.builtin import ROWS
     from rlkit.recipe.counts import count_tasks
     from rlkit.recipe.machine import Machine
     from rlkit.recipe.plan import make_plan
 
     recipe = loaded.recipe
+    if recipe.run.mirror is not None:
+        check_url(recipe.run.mirror)
     if address is not None:
         recipe = recipe.model_copy(update={"cluster": recipe.cluster.model_copy(update={"address": address})})
     return make_plan(recipe, machine=Machine.detect(run_dir), num_tasks=count_tasks(recipe.data, ROWS), run_dir=run_dir)
@@ -151,6 +152,11 @@ def _plan_of(loaded: LoadedRecipe, run_dir: Path, address: str | None = None) ->
 def _run_dir(args: argparse.Namespace, loaded: LoadedRecipe) -> Path:
     run = loaded.recipe.run
     return Path(args.run_dir) if getattr(args, "run_dir", None) else Path(run.dir) / run.name
+
+
+def _address(args: argparse.Namespace, loaded: LoadedRecipe) -> str | None:
+    """The Ray cluster: the command's, else the recipe's, else the one whose job this is."""
+    return getattr(args, "address", None) or loaded.recipe.cluster.address or job_address()
 
 
 def _configure_train(parser: argparse.ArgumentParser) -> None:
@@ -174,13 +180,14 @@ def _configure_train(parser: argparse.ArgumentParser) -> None:
 
 def _train(args: argparse.Namespace) -> int:
     loaded = _load(args)
-    run_dir = _run_dir(args, loaded)
-    plan = _plan_of(loaded, run_dir, args.address)
+    run_dir, address = _run_dir(args, loaded), _address(args, loaded)
+    check_run_dir(run_dir, mirrored=loaded.recipe.run.mirror is not None)
+    plan = _plan_of(loaded, run_dir, address)
     if plan.refusals:
         raise UsageError("\n".join(plan.refusals))
     from rlkit.pipeline import run_recipe
 
-    return run_recipe(loaded, run_dir=run_dir, resume=args.resume, address=args.address, allow=args.allow)
+    return run_recipe(loaded, run_dir=run_dir, resume=args.resume, address=address, allow=args.allow)
 
 
 def _configure_plan(parser: argparse.ArgumentParser) -> None:
@@ -200,7 +207,7 @@ def _plan(args: argparse.Namespace) -> int:
     if args.recipe is None:
         raise UsageError("rlkit plan needs a RECIPE (see rlkit plan --help)")
     loaded = _load(args)
-    plan = _plan_of(loaded, _run_dir(args, loaded))
+    plan = _plan_of(loaded, _run_dir(args, loaded), _address(args, loaded))
     if args.json:
         print(plan.to_json())
     else:

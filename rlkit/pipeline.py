@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -11,21 +10,23 @@ from pathlib import Path
 from rlkit.cluster import start_ray, stop_ray
 from rlkit.errors import LearnerLost, RlkitError, Stopped
 from rlkit.evaluate import Evaluated
+from rlkit.finetune import OfflineStage, forget_checkpoints
 from rlkit.inputs import Inputs, read_inputs
 from rlkit.learner.group import LearnerGroup
 from rlkit.learner.spec import LearnerSpec
-from rlkit.metrics import PhaseTimer, RunLog
-from rlkit.offline.launch import launch_sft
-from rlkit.offline.sft import SftSpec
+from rlkit.metrics import PhaseTimer
+from rlkit.mirror import Mirror
+from rlkit.placement import Placement
 from rlkit.provenance import code_hashes, library_versions
 from rlkit.recipe.load import LoadedRecipe
 from rlkit.recipe.machine import Machine
 from rlkit.recipe.plan import learner_threads, settle
-from rlkit.recipe.schema import Recipe, RlStage, SftStage
+from rlkit.recipe.schema import Recipe, RlStage, SftStage, Stage
 from rlkit.report import Report
 from rlkit.rollout.engine import EngineSpec, check_engine_arguments
 from rlkit.rollout.pool import RolloutPool
-from rlkit.runstate import RunState, begin, locked
+from rlkit.runlog import RunLog
+from rlkit.runstate import RunState, begin, locked, unwritable
 from rlkit.scoring.plugin import load_parts
 from rlkit.scoring.pool import ScoringPool
 from rlkit.stop import StopSignal
@@ -49,14 +50,18 @@ def run_recipe(
     made_with = {"code": codes, "versions": library_versions(), "machine": chosen}
     check_engine_arguments(recipe.rollout, timeout_s=recipe.cluster.start_timeout_s)
     run_dir = run_dir.resolve()  # actors may run in another working directory
+    mirror = Mirror(recipe.run, run_dir, report)
     with locked(run_dir):
+        mirror.fetch(resume)
         state = begin(run_dir, loaded, resume, made_with=made_with, allow=allow)
-        if state is None:
-            report.line(f"the run in {run_dir} is done, its model is {run_dir / 'model'}; for another give a run.name")
-            return 0
-        run = Pipeline(recipe, loaded.base_dir, state, report, threads=learner_threads(recipe, machine))
-        with run.stop.installed():
-            return run.execute(address)
+        with mirror.kept_up():
+            if state is None:
+                model = run_dir / "model"
+                report.line(f"the run in {run_dir} is done, its model is {model}; for another give a run.name")
+                return 0
+            run = Pipeline(recipe, loaded.base_dir, state, report, threads=learner_threads(recipe, machine))
+            with run.stop.installed():
+                return run.execute(address)
 
 
 class Pipeline:
@@ -82,7 +87,8 @@ class Pipeline:
             self.log.event("changed", change)
         try:
             with self.timer("setup"):
-                inputs = self._read()
+                inputs = read_inputs(self.recipe, self.run_dir, self.report.line)
+                inputs.tell(self.run_dir, self.report.line, self.log.line)
                 with self.report.waiting("starting Ray"):
                     start_ray(self.recipe.cluster, address)
                 self.stop.take()
@@ -94,11 +100,12 @@ class Pipeline:
         except RlkitError as e:
             self.log.event("failed", str(e))
             raise
+        except OSError as e:
+            raise unwritable(self.run_dir, e) from e
         finally:
             try:
                 self.state.seconds += time.monotonic() - began
-                self.state.save()
-                self._summary(status)
+                self._end(status)
             finally:
                 stop_ray()
         if self.state.before is not None and self.state.after is not None:
@@ -106,132 +113,122 @@ class Pipeline:
         self.report.line(f"done in {self.state.seconds:.0f} s: the model is in {self.run_dir / 'model'}")
         return 0
 
-    def _read(self) -> Inputs:
-        inputs = read_inputs(self.recipe, self.run_dir, self.report.line)
-        self.report.line(f"run {self.run_dir}: {inputs.told}")
-        if not inputs.heldout:
-            self.report.line("no held-out tasks: nothing is evaluated; give evaluation.sources or evaluation.holdout")
-        for row in inputs.skipped:
-            self.log.line(f"skipped {row.where}: {row.reason}")
-        if inputs.skipped:
-            first = inputs.skipped[0]
-            self.report.line(
-                f"skipped {len(inputs.skipped)} bad rows, listed in run.log; the first: {first.where}: {first.reason}"
-            )
-        return inputs
+    def _end(self, status: str) -> None:
+        """Writes how the run ended; where not even that can be written, what is told of is what came first."""
+        try:
+            self.state.save()
+            self.log.write_json("summary.json", self.state.summary(status, self.done_steps, self.timer.seconds))
+        except OSError as e:
+            if status == "done":
+                raise unwritable(self.run_dir, e) from e
 
     def _stages(self, inputs: Inputs) -> None:
         model = str(self.run_dir / self.state.models[-1]) if self.state.models else inputs.model_path
-        kinds = [stage.kind for stage in self.recipe.stages]
-        if not {"grpo", "ppo"} & set(kinds) and not self.state.models:
+        last = len(self.recipe.stages) - 1
+        if not self.recipe.rl_stages and not self.state.models:
             self._note_before(self._evaluate_model(inputs, model), "before")
         for i, stage in enumerate(self.recipe.stages):
+            name = self.recipe.stage_name(i)
             if i < len(self.state.models):
-                continue
-            name = f"stage-{i}-{stage.kind}"
-            last = i == len(self.recipe.stages) - 1
-            out = self.run_dir / "model" if last else self.run_dir / name / "model"
-            with self.timer(name):
-                if isinstance(stage, SftStage):
-                    self._sft(name, i, stage, inputs, model, out)
-                else:
-                    self._online(name, i, stage, inputs, model, out)
-            model = str(out)
-            self.state.models.append(str(out.relative_to(self.run_dir)))
-            self.state.save()
-        if kinds[-1] == "sft" and self.state.after is None:
+                self.done_steps = self.log.last_step(name)
+            else:
+                out = self.run_dir / "model" if i == last else self.run_dir / name / "model"
+                self._stage(name, i, stage, inputs, model, out)
+                model = str(out)
+            if isinstance(stage, SftStage):
+                forget_checkpoints(self.run_dir / name)
+        if last not in self.recipe.rl_stages and self.state.after is None:
             self.state.after = self._evaluate_model(inputs, model)
+
+    def _stage(self, name: str, index: int, stage: Stage, inputs: Inputs, model: str, out: Path) -> None:
+        with self.timer(name):
+            if isinstance(stage, SftStage):
+                self._sft(name, index, stage, inputs, model, out)
+            else:
+                self._online(name, index, stage, inputs, model, out)
+        self.state.models.append(str(out.relative_to(self.run_dir)))
+        self.state.save()
 
     def _sft(self, name: str, index: int, stage: SftStage, inputs: Inputs, model: str, out: Path) -> None:
         rendered = inputs.demonstrations_in_order(self.recipe, index)
-        spec = SftSpec(
-            model_path=model,
-            stage=stage,
-            demonstrations=[(r.token_ids, r.completion_mask) for r in rendered],
-            out=out,
-            work_dir=self.run_dir / name / "trainer",
-            seed=self.recipe.run.seed,
-            precision=self.recipe.learner.dtype,
-            threads=self.threads,
-            use_gpu=self.recipe.learner.gpus > 0,
-            activation_checkpointing=self.recipe.learner.activation_checkpointing,
-            deterministic=self.recipe.run.deterministic,
-        )
-
-        def on_step(figures: dict[str, float]) -> None:
-            self.log.step({"stage": name, "policy_version": 0, **figures, "step": int(figures["step"])})
-            self.report.sft_step(name, figures)
-            self.done_steps = int(figures["step"])
-
-        self.log.keep_steps(name, 0)
-        launch_sft(spec, on_step=on_step)
-        shutil.rmtree(spec.work_dir, ignore_errors=True)
-
-    def _online(self, name: str, index: int, stage: RlStage, inputs: Inputs, model: str, out: Path) -> None:
-        with ExitStack() as actors:
-            with self.report.waiting("starting the engines, the scorers and the learner"):
-                run = self._online_stage(name, index, stage, inputs, model, actors)
-            try:
-                self._learn(index, stage, run)
-            except KeyboardInterrupt:
-                self._keep(run)
-                raise
-            finally:
-                self.done_steps = run.done_step
-            run.learner.save_model(out)
-        if self.state.after is not None:
-            self.report.evaluated("after", self.state.after)
-
-    def _learn(self, index: int, stage: RlStage, run: OnlineStage) -> None:
-        """From the stage's newest checkpoint, or its start, to its end."""
-        restarts_left = self.recipe.cluster.max_learner_restarts
-        while True:
-            try:
-                first_step = run.take_up()
-                if first_step == 1 and self.state.before is None:
-                    run.sync(0)
-                    self._note_before(run.evaluate(), f"before stage {index} ({stage.kind})")
-                train(run, first_step)
-                run.save()
-                break
-            except LearnerLost as e:
-                if restarts_left == 0:
-                    raise
-                restarts_left -= 1
-                self.log.event("learner_restarted", f"{run.name}: {e}; it goes on from the newest checkpoint")
-                self.report.line(f"{e}; starting the learner anew from the newest checkpoint")
-                run.learner.close()
-                run.learner = self._learner(stage, run.model_path)
-        with self.timer("evaluation"):
-            self.state.after = run.evaluate()
-
-    def _online_stage(
-        self, name: str, index: int, stage: RlStage, inputs: Inputs, model: str, actors: ExitStack
-    ) -> OnlineStage:
-        """Starts the stage's actors; they end with `actors`."""
-        rollout, scoring = self._pools(model, actors)
-        run = OnlineStage(
+        run = OfflineStage(
             name=name,
             keys=stage,
             recipe=self.recipe,
             run_dir=self.run_dir,
             run_id=self.state.run_id,
             model_path=model,
+            demonstrations=[(r.token_ids, r.completion_mask) for r in rendered],
+            threads=self.threads,
+            log=self.log,
+            report=self.report,
+        )
+        try:
+            run.run(out)
+        finally:
+            self.done_steps = run.done_step
+
+    def _online(self, name: str, index: int, stage: RlStage, inputs: Inputs, model: str, out: Path) -> None:
+        with ExitStack() as actors:
+            with self.report.waiting("starting the engines, the scorers and the learner"):
+                run = self._online_stage(name, index, stage, inputs, model, actors)
+            try:
+                self._learn(index, stage, run, out)
+            except KeyboardInterrupt:
+                self._keep(run)
+                raise
+            finally:
+                self.done_steps = run.done_step
+        if self.state.after is not None:
+            self.report.evaluated("after", self.state.after)
+
+    def _learn(self, index: int, stage: RlStage, run: OnlineStage, out: Path) -> None:
+        """From the stage's newest checkpoint, or its start, to its end, whenever the learner is lost on the way."""
+        while True:
+            try:
+                run.learner.check_sees(self.run_dir / "progress.json")
+                first_step = run.take_up()
+                if first_step == 1 and self.state.before is None:
+                    run.sync(0)
+                    self._note_before(run.evaluate(), f"before stage {index} ({stage.kind})")
+                train(run, first_step)
+                run.save()
+                with self.timer("evaluation"):
+                    self.state.after = run.evaluate()
+                run.learner.save_model(out)
+                return
+            except LearnerLost as e:
+                run.unfinished = True  # there is nothing to save until it has taken up a checkpoint
+                self.report.line(f"{e}; starting the learner anew from the newest checkpoint")
+                run.learner.restart(str(e))
+
+    def _online_stage(
+        self, name: str, index: int, stage: RlStage, inputs: Inputs, model: str, actors: ExitStack
+    ) -> OnlineStage:
+        """Starts the stage's actors; they end with `actors`."""
+        place = actors.enter_context(Placement(self.recipe))
+        rollout, scoring = self._pools(model, place, actors)
+        run = OnlineStage(
+            name=name,
+            keys=stage,
+            recipe=self.recipe,
+            run_dir=self.run_dir,
+            run_id=self.state.run_id,
             stream=inputs.stream(self.recipe, index),
             renderer=inputs.renderer,
             heldout=inputs.heldout,
             canary=(*inputs.heldout, *inputs.train)[:CANARY_PROMPTS],
             rollout=rollout,
             scoring=scoring,
-            learner=self._learner(stage, model),
+            learner=self._learner(stage, model, place),
             log=self.log,
             report=self.report,
             stop=self.stop,
         )
-        actors.callback(lambda: run.learner.close())  # whichever it is by then
+        actors.callback(run.learner.close)
         return run
 
-    def _learner(self, stage: RlStage, model: str) -> LearnerGroup:
+    def _learner(self, stage: RlStage, model: str, place: Placement) -> LearnerGroup:
         spec = LearnerSpec(
             model_path=model,
             stage=stage,
@@ -242,20 +239,29 @@ class Pipeline:
             deterministic=self.recipe.run.deterministic,
             seed=self.recipe.run.seed,
         )
-        return LearnerGroup(spec, start_timeout_s=self.recipe.cluster.start_timeout_s)
+        keys = self.recipe.cluster
+        return LearnerGroup(
+            spec,
+            start_timeout_s=keys.start_timeout_s,
+            max_restarts=keys.max_learner_restarts,
+            on_event=self.log.event,
+            options=place.rank,
+        )
 
-    def _pools(self, model: str, actors: ExitStack) -> tuple[RolloutPool, ScoringPool]:
+    def _pools(self, model: str, place: Placement, actors: ExitStack) -> tuple[RolloutPool, ScoringPool]:
         cluster = self.recipe.cluster
         scoring = ScoringPool(
             self.recipe.reward, self.base_dir, start_timeout_s=cluster.start_timeout_s, on_event=self.log.event
         )
         actors.callback(scoring.close)
-        spec = EngineSpec(model, self.recipe.rollout, self.recipe.learner.dtype, self.recipe.run.seed)
+        recipe, sleeps = self.recipe, cluster.placement == "together"
+        spec = EngineSpec(model, recipe.rollout, recipe.learner.dtype, recipe.run.seed, sleeps=sleeps)
         rollout = RolloutPool(
             spec,
             start_timeout_s=cluster.start_timeout_s,
             max_restarts=cluster.max_restarts,
             on_event=self.log.event,
+            options=place.engine,
         )
         actors.callback(rollout.close)
         return rollout, scoring
@@ -271,7 +277,8 @@ class Pipeline:
         if not inputs.heldout:
             return None
         with self.timer("evaluation"), ExitStack() as actors:
-            rollout, scoring = self._pools(model, actors)
+            place = actors.enter_context(Placement(self.recipe, with_learner=False))
+            rollout, scoring = self._pools(model, place, actors)
             return evaluate_heldout(self.recipe, inputs.heldout, inputs.renderer, rollout, scoring)
 
     def _keep(self, run: OnlineStage) -> None:
@@ -280,21 +287,3 @@ class Pipeline:
             run.save()
             run.learner.save_model(self.run_dir / "model")
         self.log.event("stopped", f"{run.name} after step {run.done_step}")
-
-    def _summary(self, status: str) -> None:
-        before, after = self.state.before, self.state.after
-        model = self.run_dir / "model"
-        self.log.write_json(
-            "summary.json",
-            {
-                "status": status,
-                "steps": self.done_steps,
-                "policy_version": self.done_steps,
-                "before": None if before is None else before.summary(),
-                "after": None if after is None else after.summary(),
-                "reward_before": None if before is None else before.parts,
-                "reward_after": None if after is None else after.parts,
-                "seconds": {"total": self.state.seconds, **self.timer.seconds},
-                "model": "model/" if model.exists() else None,
-            },
-        )

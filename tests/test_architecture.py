@@ -20,7 +20,7 @@ FORBIDDEN_NAMES = {"utils", "util", "common", "core", "base", "helpers", "helper
 STAGES = {"recipe", "data", "rollout", "verify", "scoring", "algorithm", "learner", "offline", "viewer"}
 SHARED = ("rlkit.records", "rlkit.errors", "rlkit.recipe.schema")
 # The Ray edge of a stage waits through cluster.get (deadlines in one place) and takes weights through weight_sync.
-EDGE = ("*/pool.py", "rlkit/learner/group.py", "rlkit/offline/launch.py")
+EDGE = ("*/pool.py", "rlkit/learner/group.py", "rlkit/learner/worker.py", "rlkit/offline/launch.py")
 EDGE_SHARED = ("rlkit.cluster", "rlkit.weight_sync")
 RECORDS = {"Group", "Sample", "Score", "ScoredGroup", "Task", "TrainBatch", "Verdict"}
 MAY_IMPORT_STAGE = {("learner", "algorithm")}

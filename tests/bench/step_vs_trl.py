@@ -1,14 +1,15 @@
 """Whole training steps a second: `rlkit train` beside TRL's GRPOTrainer with its transformers generation.
 
-    python tests/bench/step_vs_trl.py [--pairs 3] [--steps 3] [--sizes quickstart ragged256]
+    python tests/bench/step_vs_trl.py [--pairs 3] [--steps 3] [--sizes quickstart ragged256] [--only float32|defaults]
 
 Sample, score, update and bring the new weights to the sampler, with the quickstart's model (made from nothing), its
-tasks, 32 prompts of 8 samples and one update a step, in float32. `quickstart`: replies of at most 96 tokens;
+tasks, 32 prompts of 8 samples and one update a step. Both in float32 (TRL's without recomputing activations), then each
+by its own defaults (both bfloat16 where the CPU multiplies it fast). `quickstart`: replies of at most 96 tokens;
 `ragged256`: at most 256; the mean is printed. An untrained model hardly ever ends a reply: the end token's weights are
 moved so that it does by chance, anywhere, in the folder that both start from. Ours runs the quickstart's
 judges and its sandbox; TRL's reward function costs nothing. TRL generates a step's samples in one call, and updates in
-the fastest micro-batch of those tried, without recomputing activations. Each run is a process of its own, ours and
-TRL's in turns; start-up and the first step do not count; the figures are medians.
+the fastest micro-batch of those tried. Each run is a process of its own, ours and TRL's in turns; start-up and the
+first step do not count; the figures are medians. The last line's ratio is the lowest.
 """
 
 from __future__ import annotations
@@ -95,7 +96,14 @@ class Spread:
 nothing costs our learner no pass."""
 
 
-def ours(folder: Path, size: Size, steps: int, scratch: Path) -> dict[str, float]:
+MODES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "float32": ({"precision": "float32"}, {"bf16": False, "gradient_checkpointing": False}),
+    "defaults": ({}, {}),
+}
+"""Keys of our learner, and of TRL's GRPOConfig."""
+
+
+def ours(folder: Path, size: Size, mode: str, steps: int, scratch: Path) -> dict[str, float]:
     """Seconds a step and mean tokens of a reply in an `rlkit train` run."""
     recipe = {
         "run": {"name": "bench", "seed": 0},
@@ -115,7 +123,7 @@ def ours(folder: Path, size: Size, steps: int, scratch: Path) -> dict[str, float
         ],
         "reward": {"spread": {"plugin": "./spread.py:Spread", "weight": 1}},
         "rollout": {"max_tokens": size.max_tokens},
-        "learner": {"precision": "float32", "tokens_per_microbatch": 1024},
+        "learner": {"tokens_per_microbatch": 2048, **MODES[mode][0]},
     }
     path, run_dir = scratch / "recipe.yaml", Path(tempfile.mkdtemp(dir=scratch))
     path.write_text(yaml.safe_dump(recipe))
@@ -131,15 +139,16 @@ def ours(folder: Path, size: Size, steps: int, scratch: Path) -> dict[str, float
     return {"seconds": phases["time/step"], "mean_tokens": tokens, **phases}
 
 
-def theirs(folder: Path, size: Size, steps: int, per_device: int) -> dict[str, float]:
+def theirs(folder: Path, size: Size, mode: str, steps: int, per_device: int) -> dict[str, float]:
     """Seconds a step and mean tokens of a reply of GRPOTrainer, in a process of its own."""
-    command = [sys.executable, __file__, "--trl", str(folder), str(size.max_tokens), str(steps), str(per_device)]
+    words = map(str, (folder, size.max_tokens, mode, steps, per_device))
+    command = [sys.executable, __file__, "--trl", *words]
     result = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     found: dict[str, float] = json.loads(result.stdout.strip().splitlines()[-1])
     return found
 
 
-def trl_child(folder: Path, max_tokens: int, steps: int, per_device: int) -> None:
+def trl_child(folder: Path, max_tokens: int, mode: str, steps: int, per_device: int) -> None:
     """Runs GRPOTrainer; prints its median seconds a step."""
     from datasets import Dataset
     from transformers import PrinterCallback, TrainerCallback
@@ -167,8 +176,6 @@ def trl_child(folder: Path, max_tokens: int, steps: int, per_device: int) -> Non
         output_dir=tempfile.mkdtemp(),
         model_init_kwargs={"dtype": "float32"},
         use_cpu=True,
-        bf16=False,
-        gradient_checkpointing=False,
         per_device_train_batch_size=per_device,
         gradient_accumulation_steps=PROMPTS * SAMPLES // per_device,
         num_generations=SAMPLES,
@@ -178,6 +185,7 @@ def trl_child(folder: Path, max_tokens: int, steps: int, per_device: int) -> Non
         save_strategy="no",
         report_to=[],
         disable_tqdm=True,
+        **MODES[mode][1],
     )
     trainer = GRPOTrainer(
         model=str(folder), reward_funcs=[reward], args=config, train_dataset=Dataset.from_dict({"prompt": tasks()})
@@ -190,21 +198,22 @@ def trl_child(folder: Path, max_tokens: int, steps: int, per_device: int) -> Non
     print(json.dumps({"seconds": statistics.median(taken[1:]), "mean_tokens": statistics.fmean(lengths)}))
 
 
-def compare(name: str, pairs: int, steps: int, scratch: Path) -> tuple[float, float, float]:
+def compare(name: str, mode: str, pairs: int, steps: int, scratch: Path) -> tuple[float, float, float]:
     """Prints one size's figures; returns seconds of ours, of theirs, and the median ratio."""
     size, folder = SIZES[name], scratch / name
-    make_model(folder, size)
-    tried = {batch: theirs(folder, size, 1, batch)["seconds"] for batch in TRL_BATCHES}
+    if not folder.exists():
+        make_model(folder, size)
+    tried = {batch: theirs(folder, size, mode, 1, batch)["seconds"] for batch in TRL_BATCHES}
     best = min(tried, key=tried.__getitem__)
     ratios, all_ours, all_theirs = [], [], []
     for _ in range(pairs):
-        mine, peer = ours(folder, size, steps, scratch), theirs(folder, size, steps, best)
+        mine, peer = ours(folder, size, mode, steps, scratch), theirs(folder, size, mode, steps, best)
         all_ours.append(mine["seconds"])
         all_theirs.append(peer["seconds"])
         ratios.append(peer["seconds"] / mine["seconds"])
         phases = ", ".join(f"{key.removeprefix('time/')} {mine[key]:.2f}" for key in mine if key.startswith("time/"))
         print(
-            f"{name}: ours {mine['seconds']:.2f} s a step ({phases}), TRL {peer['seconds']:.2f} s (micro-batch "
+            f"{name}, {mode}: ours {mine['seconds']:.2f} s a step ({phases}), TRL {peer['seconds']:.2f} s (micro-batch "
             f"{best}); {mine['mean_tokens']:.0f} and {peer['mean_tokens']:.0f} tokens a reply: {ratios[-1]:.2f}x",
             flush=True,
         )
@@ -217,20 +226,27 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--sizes", nargs="+", choices=list(SIZES), default=list(SIZES))
-    parser.add_argument("--trl", nargs=4, metavar=("FOLDER", "MAX_TOKENS", "STEPS", "BATCH"), help=argparse.SUPPRESS)
+    parser.add_argument("--only", choices=list(MODES))
+    parser.add_argument("--trl", nargs=5, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.trl:
-        trl_child(Path(args.trl[0]), *(int(x) for x in args.trl[1:]))
+        folder, max_tokens, mode, steps, batch = args.trl
+        trl_child(Path(folder), int(max_tokens), mode, int(steps), int(batch))
         return
+    modes = [args.only] if args.only else list(MODES)
     with tempfile.TemporaryDirectory() as scratch:
-        found = {name: compare(name, args.pairs, args.steps, Path(scratch)) for name in args.sizes}
-    first = found[args.sizes[0]]
+        found = {
+            f"{name}/{mode}": compare(name, mode, args.pairs, args.steps, Path(scratch))
+            for name in args.sizes
+            for mode in modes
+        }
+    lowest = min(found.values(), key=lambda values: values[2])
     line = {
         "benchmark": "step_vs_trl",
-        "ratio": round(first[2], 3),
+        "ratio": round(lowest[2], 3),
         "peer": "trl.GRPOTrainer",
-        "ours": round(1 / first[0], 4),
-        "theirs": round(1 / first[1], 4),
+        "ours": round(1 / lowest[0], 4),
+        "theirs": round(1 / lowest[1], 4),
         "unit": "steps/s",
         "runs": args.pairs,
         "ratios": {name: round(values[2], 3) for name, values in found.items()},
