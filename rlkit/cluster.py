@@ -5,15 +5,13 @@ Every wait in rlkit goes through `get` or has a deadline of its own, so nothing 
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
-import shutil
+import signal
 import subprocess
-import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import IO, Any
 
 import ray
@@ -22,7 +20,8 @@ from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from rlkit.errors import ActorLost, ClusterError, RlkitError, UsageError, ValueLost
-from rlkit.orphans import watched
+from rlkit.orphans import GOODBYE, watched
+from rlkit.ray_folder import make_folder
 from rlkit.recipe.layout import lack
 from rlkit.recipe.schema import Cluster
 
@@ -69,8 +68,8 @@ def start_ray(keys: Cluster, address: str | None) -> None:
 
 
 def _start_local_ray(keys: Cluster, common: dict[str, Any]) -> None:
-    folder, lock = _make_folder()
-    with watched() as watch:
+    folder, lock = make_folder()
+    with watched() as watch, _deaf_children():
         _held.append((lock, watch))
         ray.init(
             address="local",
@@ -82,45 +81,37 @@ def _start_local_ray(keys: Cluster, common: dict[str, Any]) -> None:
         )
 
 
+@contextmanager
+def _deaf_children() -> Iterator[None]:
+    """What is started inside, and what that starts, does not hear SIGTERM.
+
+    Slurm and systemd send it to every process of a job: Ray and the actors have to be there while the driver, which
+    does hear it, saves.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def stop_ray() -> None:
     """Ends the local cluster, or leaves the one that was joined."""
     if ray.is_initialized():
+        if _held:
+            _end_without_asking()
         ray.shutdown()
     while _held:
         lock, watch = _held.pop()
         lock.close()
-        watch.communicate()
+        watch.communicate(GOODBYE)
 
 
-def _make_folder() -> tuple[Path, IO[str]]:
-    """A locked folder for a local Ray's logs and sockets; those of runs that have ended are deleted.
-
-    They stay until the next run starts, so that they can be looked at; a run that was killed could not delete its own.
-    """
-    # Not TMPDIR: a socket's path may have 107 bytes, and Ray's own part of it takes 65.
-    root = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / f"rlkit-{os.getuid()}"
-    root.mkdir(mode=0o700, exist_ok=True)
-    with (root / "lock").open("w") as gate:
-        fcntl.flock(gate, fcntl.LOCK_EX)
-        for old in root.iterdir():
-            if old.is_dir() and (lock := _lock(old)) is not None:
-                lock.close()
-                shutil.rmtree(old, ignore_errors=True)
-        folder = Path(tempfile.mkdtemp(dir=root, prefix=""))
-        lock = _lock(folder)
-        assert lock is not None
-    return folder, lock
-
-
-def _lock(folder: Path) -> IO[str] | None:
-    """The lock of a run on its folder, which goes with the process however it ends; None: another process has it."""
-    file = (folder / "lock").open("w")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        return None
-    return file
+def _end_without_asking() -> None:
+    """Makes Ray's shutdown kill its processes at once: they do not hear the SIGTERM that it gives a second each."""
+    for started in ray._private.worker._global_node.all_processes.values():
+        for entry in started:
+            entry.process.terminate = entry.process.kill
 
 
 def node_address() -> str:

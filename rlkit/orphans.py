@@ -22,7 +22,9 @@ from pathlib import Path
 MARK = "RLKIT_RUN_PROCESSES"
 """The environment variable."""
 GRACE_S = 3.0
-"""How long Ray has to end its processes itself, in seconds."""
+"""How long Ray has to end its processes itself, in seconds, where the driver was killed."""
+GOODBYE = b"goodbye"
+"""What a driver that ends in order writes to the program: Ray's processes have been ended."""
 GIVE_UP_S = 20.0
 LOOK_S, TICK_S = 1.0, 0.2
 
@@ -56,9 +58,10 @@ def main(mark: str) -> None:
     known: dict[int, int] = {}
     while not select.select([sys.stdin], [], [], LOOK_S)[0]:
         known = find(mark, known)
+    grace_s = 0.0 if sys.stdin.read() else GRACE_S  # a driver that still lives has said goodbye
     began = time.monotonic()
     while (known := find(mark, known)) and time.monotonic() - began < GIVE_UP_S:
-        for pid in known if time.monotonic() - began > GRACE_S else ():
+        for pid in known if time.monotonic() - began >= grace_s else ():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         time.sleep(TICK_S)

@@ -223,6 +223,18 @@ def test_a_run_that_is_stopped_leaves_nothing(start, tiny_recipe, number, times)
 
 
 @pytest.mark.slow
+def test_sigterm_to_every_process_as_slurm_sends_it_stops_the_run_in_order(start, tiny_recipe):
+    run = start(tiny_recipe, "stages.1.steps=500", "checkpoint.every=0")
+    run.await_step(2)
+    for pid in sorted({*run.tree.pids()} - {run.tree.root.pid}):
+        os.kill(pid, signal.SIGTERM)
+    run.tree.root.send_signal(signal.SIGTERM)
+    run.await_nothing_left(130)
+    (checkpoint,) = (run.run_dir / "stage-1-grpo" / "checkpoints").iterdir()
+    assert int(checkpoint.name.removeprefix("step-")) >= 2
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_run_stopped_while_programs_are_judged_leaves_nothing(start, judging_recipe, number):
     run = started(start, judging_recipe)

@@ -14,7 +14,7 @@ from tests.chaos.tree import MARK
 
 DRIVER = """
 import os, signal, subprocess, sys
-from rlkit.orphans import watched
+from rlkit.orphans import GOODBYE, watched
 with watched() as watch:
     inside = [subprocess.Popen(["sleep", "1000"], start_new_session=True) for _ in range(2)]
     os.kill(inside[1].pid, signal.SIGSTOP)
@@ -24,7 +24,7 @@ with watched() as watch:
 outside = subprocess.Popen(["sleep", "1000"], start_new_session=True)
 print(watch.pid, *(child.pid for child in (*inside, outside)), flush=True)
 if sys.stdin.readline() == "end\\n":
-    watch.communicate()
+    watch.communicate(GOODBYE)
     print("ended", flush=True)
     sys.stdin.readline()
 """
