@@ -107,7 +107,8 @@ class Pipeline:
                 self.state.seconds += time.monotonic() - began
                 self._end(status)
             finally:
-                stop_ray()
+                with self.stop.ignored():
+                    stop_ray()
         if self.state.before is not None and self.state.after is not None:
             self.report.table(self.state.before, self.state.after, self.state.before_name)
         self.report.line(f"done in {self.state.seconds:.0f} s: the model is in {self.run_dir / 'model'}")

@@ -23,14 +23,17 @@ class StopSignal:
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        """Handles the signals inside the block (main thread only), and as before after it."""
+        """Handles the signals inside the block (main thread only), and as before after it.
+
+        Where one came, none is heard after the block: the command only has to say so and to give its exit code.
+        """
         before = {number: signal.getsignal(number) for number in SIGNALS}
         self.take()
         try:
             yield
         finally:
             for number, handler in before.items():
-                signal.signal(number, handler)
+                signal.signal(number, signal.SIG_IGN if self.asked else handler)
 
     def take(self) -> None:
         """Takes the signals (again: `ray.init` puts a handler of its own on SIGTERM)."""
@@ -47,6 +50,23 @@ class StopSignal:
             self._deferring = False
         if self.asked:
             raise KeyboardInterrupt
+
+    @contextmanager
+    def ignored(self) -> Iterator[None]:
+        """Hears no signal from here to the end of `installed`.
+
+        What ends Ray takes half a second; half done it would cost the exit code. Ray itself puts SIGTERM back to its
+        default on the way: for that moment it ends the command, which has saved by then.
+        """
+        self._ignore()
+        try:
+            yield
+        finally:
+            self._ignore()
+
+    def _ignore(self) -> None:
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         first, self.asked = not self.asked, True

@@ -58,7 +58,6 @@ def stage(tells, **keys):
         recipe=recipe,
         run_dir=Path("unused"),
         run_id="run",
-        model_path="unused",
         stream=TaskStream(tasks, seed=0),
         renderer=renderer,
         heldout=(),

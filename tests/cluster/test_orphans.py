@@ -216,9 +216,9 @@ def test_a_run_that_is_stopped_leaves_nothing(start, tiny_recipe, number, times)
     run = start(tiny_recipe, "stages.1.steps=500")
     run.await_step(2)
     send = os.killpg if number == signal.SIGINT else os.kill
+    run.look()
     for _ in range(times):
         send(run.tree.root.pid, number)
-        run.look()
     run.await_nothing_left(130)
 
 

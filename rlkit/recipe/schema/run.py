@@ -53,8 +53,8 @@ class Cluster(Section):
     """CPUs that Ray reserves for each engine and each learner rank; 0: none. It limits no threads."""
     start_timeout_s: float = Field(300, gt=0)
     """Longest wait for Ray, for room in the cluster, or for one actor to start, in seconds."""
-    max_restarts: int = Field(3, ge=0, le=1000)
-    """How often a lost rollout worker may be replaced in one RL stage."""
+    max_restarts: int = Field(20, ge=0, le=1000)
+    """How many lost rollout workers may be replaced in one RL stage; a lost node counts as all of its workers."""
     max_learner_restarts: int = Field(3, ge=0, le=1000)
     """How often a lost learner may be started anew in one stage, from the newest checkpoint."""
 
