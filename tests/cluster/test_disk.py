@@ -12,7 +12,7 @@ import torch
 from rlkit.runlog import read_rows
 from tests.cluster.conftest import RLKIT, numbers, run_rlkit, weights
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 MOUNTS = subprocess.run(["unshare", "-Urm", "true"], capture_output=True, check=False).returncode == 0
 needs_mounts = pytest.mark.skipif(not MOUNTS, reason="this machine lets nobody mount a file system of their own")

@@ -176,6 +176,7 @@ def started(start, judging_recipe):
     return run
 
 
+@pytest.mark.slow
 def test_a_driver_killed_while_programs_are_judged_leaves_nothing(start, judging_recipe):
     run = started(start, judging_recipe)
     run.tree.root.kill()

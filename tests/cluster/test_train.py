@@ -70,6 +70,7 @@ def test_every_sample_is_on_disk_with_its_scores(whole_run):
             assert row["reward"] == pytest.approx(total)
 
 
+@pytest.mark.slow
 def test_two_rollout_workers_give_the_same_run_bit_for_bit(whole_run, tiny_recipe, tmp_path):
     done = run_rlkit("train", tiny_recipe, "rollout.num_workers=2", "--run-dir", tmp_path / "two")
     assert done.code == 0, done.err
