@@ -135,11 +135,11 @@ def _split(
     bad: Sequence[BadRow] = ()
     train: Sequence[Task] = () if loaded is None else loaded.tasks
     heldout: Sequence[Task] = ()
-    if keys.sources is not None:
+    if keys.sources:
         found = load_sources(keys.sources, recipe.data.on_bad_row, seed=seed, kinds=recipe.reward.kinds)
         found = check_prompt_lengths(found, renderer, room, recipe.data.on_bad_row)
         heldout, bad = found.tasks, found.skipped
-    elif keys.holdout and train:
+    elif keys.sources is None and keys.holdout and train:  # an empty list: nothing is evaluated
         train, heldout = split_holdout(train, keys.holdout, seed)
     if keys.max_rows is not None and keys.max_rows < len(heldout):
         _, heldout = split_holdout(heldout, keys.max_rows, seed)
