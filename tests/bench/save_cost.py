@@ -110,6 +110,7 @@ class Watched:
         self.child = subprocess.Popen(command, stdout=self._out, stderr=subprocess.STDOUT)
         self.rows: dict[int, float] = {}
         self.whole: dict[int, float] = {}
+        self._num_rows = 0
         self.lines: list[tuple[float, str]] = []
 
     def follow(self, last_step: int) -> None:
@@ -118,6 +119,9 @@ class Watched:
         while last_step not in self.rows and time.time() - self.began < LIMIT_S:
             path = self.run_dir / "metrics.jsonl"
             rows = path.read_text().splitlines(keepends=True) if path.exists() else []
+            if len(rows) < self._num_rows:  # a resume drops the rows of steps that it does again
+                self.rows.clear()
+            self._num_rows = len(rows)
             for row in rows:
                 if row.endswith("\n"):
                     self.rows.setdefault(json.loads(row)["step"], time.time())
@@ -211,7 +215,7 @@ def measure_resume(size: Size, scratch: Path) -> dict[str, float]:
     first.follow(EVERY + 2)
     first.kill()
     again = Watched(recipe, run_dir)
-    again.follow(EVERY + 3)
+    again.follow(2 * EVERY)
     resumed = [e["time"] for e in events(run_dir) if e["event"] == "resume"][-1]
     step = next(json.loads(r) for r in (run_dir / "metrics.jsonl").read_text().splitlines()[EVERY:])
     again.kill()
@@ -219,7 +223,7 @@ def measure_resume(size: Size, scratch: Path) -> dict[str, float]:
     def at(text: str) -> float:
         return next(moment for moment, line in again.lines if text in line)
 
-    row = again.rows[EVERY + 1] if again.rows[EVERY + 1] > resumed else again.rows[EVERY + 2]
+    row = again.rows[EVERY + 1]
     took = step["time/step"]
     return {
         "command to reading the data": at("run ") - again.began,
