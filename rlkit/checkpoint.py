@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rlkit.disk import sync
 from rlkit.errors import CheckpointError
 
 MANIFEST = "manifest.json"
@@ -171,11 +172,11 @@ def seal_checkpoint(draft: Draft) -> None:
     (draft.path / "state.json").write_text(json.dumps(draft.state), encoding="utf-8")
     _write_manifest(draft.path, draft.run_id, draft.step)
     for path in (*draft.path.rglob("*"), draft.path):
-        _sync(path)
+        sync(path)
     if draft.place.exists():  # of an earlier start, from before the step was done again
         shutil.rmtree(draft.place)
     os.replace(draft.path, draft.place)
-    _sync(draft.place.parent)
+    sync(draft.place.parent)
 
 
 def save_checkpoint(
@@ -228,11 +229,3 @@ def _digest_of(files: dict[str, tuple[int, str]], run_id: Any, step: Any) -> str
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

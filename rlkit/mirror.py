@@ -24,12 +24,13 @@ from pathlib import Path
 from typing import Any
 
 from rlkit.checkpoint import MANIFEST
+from rlkit.disk import write_whole
 from rlkit.errors import MirrorError, UsageError
 from rlkit.recipe.schema import Run
 from rlkit.remote import PART, RemoteFolder
 from rlkit.report import Report
 from rlkit.runfiles import PROGRESS, RECIPE, Stamp, checkpoint_of, is_manifest, position, progress_of, scan, stamp_of
-from rlkit.runlog import RunLog, write_whole
+from rlkit.runlog import RunLog
 from rlkit.runstate import FIRST_FILES
 
 OWNER = "mirror-owner.json"

@@ -14,21 +14,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from rlkit.disk import sync, write_whole
 from rlkit.errors import CheckpointError
 from rlkit.records import Sample, ScoredGroup
 
 METRICS, EVALUATIONS, EVENTS = "metrics.jsonl", "evaluations.jsonl", "events.jsonl"
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Writes a file that is at any moment either the old one or the new one, also where the power fails."""
-    beside = path.with_name(path.name + ".tmp")
-    with beside.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)
-    _sync(path.parent)
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
@@ -43,15 +33,6 @@ def _end_last_row(path: Path) -> None:
     """Drops a last row that a kill cut off: the next one would be written on to it."""
     if path.exists() and (text := path.read_bytes()) and not text.endswith(b"\n"):
         os.truncate(path, text.rfind(b"\n") + 1)
-
-
-def _sync(path: Path) -> None:
-    """Puts a file, or the names in a folder, on the disk."""
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 class RunLog:
@@ -105,7 +86,7 @@ class RunLog:
         """
         try:
             for path in sorted({*self._unsynced, *(path.parent for path in self._unsynced)}):
-                _sync(path)
+                sync(path)
         except OSError as e:
             raise CheckpointError(
                 f"metrics and samples of {self.run_dir} cannot be put on the disk: {e.strerror}; no checkpoint is "

@@ -15,12 +15,12 @@ from uuid import uuid4
 
 import yaml
 
+from rlkit.disk import write_whole
 from rlkit.errors import RlkitError, UsageError
 from rlkit.evaluate import Evaluated, Share
 from rlkit.recipe.changes import Change, find_changes
 from rlkit.recipe.load import LoadedRecipe
 from rlkit.recipe.schema import Recipe
-from rlkit.runlog import write_whole
 
 LOCK = ".lock"
 FIRST_FILES = (LOCK, "recipe.yaml.tmp")

@@ -6,8 +6,9 @@ import os
 
 import pytest
 
+from rlkit.disk import write_whole
 from rlkit.errors import CheckpointError
-from rlkit.runlog import RunLog, read_rows, write_whole
+from rlkit.runlog import RunLog, read_rows
 
 
 def fill(log, *steps):

@@ -13,13 +13,14 @@ import pytest
 from rich.console import Console
 
 from rlkit.checkpoint import find_checkpoint, find_damage, list_checkpoints, prune_checkpoints, save_checkpoint
+from rlkit.disk import write_whole
 from rlkit.errors import MirrorError, UsageError
 from rlkit.mirror import Mirror
 from rlkit.recipe.schema import Run
 from rlkit.remote import RemoteFolder, check_url
 from rlkit.report import Report
 from rlkit.runfiles import Position, is_manifest, position, scan
-from rlkit.runlog import RunLog, read_rows, write_whole
+from rlkit.runlog import RunLog, read_rows
 from tests.cluster.conftest import metrics, numbers, run_rlkit, stop_after_step, weights
 
 STAGE = "stage-0-grpo"
