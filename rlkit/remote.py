@@ -63,14 +63,8 @@ class RemoteFolder:
 
     def put(self, name: str, path: Path) -> None:
         """Copies a file there; whoever reads sees the old one or the new one."""
-        target = f"{self._root}/{name}"
-        with self._failing(f"written ({name})"):
-            self._fs.makedirs(self._fs._parent(target), exist_ok=True)
-            if self._renames:
-                self._fs.put_file(str(path), target + PART)
-                self._fs.mv(target + PART, target)
-            else:
-                self._fs.put_file(str(path), target)
+        with self._placing(name) as target:
+            self._fs.put_file(str(path), target)
 
     def get(self, name: str, path: Path) -> None:
         """Copies a file here."""
@@ -85,12 +79,8 @@ class RemoteFolder:
 
     def write(self, name: str, value: bytes) -> None:
         """A small file; whoever reads sees the old one or the new one."""
-        target = f"{self._root}/{name}"
-        with self._failing(f"written ({name})"):
-            self._fs.makedirs(self._fs._parent(target), exist_ok=True)
-            self._fs.pipe_file(target + PART if self._renames else target, value)
-            if self._renames:
-                self._fs.mv(target + PART, target)
+        with self._placing(name) as target:
+            self._fs.pipe_file(target, value)
 
     def remove(self, names: Iterable[str]) -> None:
         """Deletes files, in order; those that are not there are passed over."""
@@ -100,6 +90,16 @@ class RemoteFolder:
                     self._fs.rm_file(f"{self._root}/{name}")
                 except FileNotFoundError:
                     continue
+
+    @contextmanager
+    def _placing(self, name: str) -> Iterator[str]:
+        """The path to write; the file is there under its name, whole, once this ends well."""
+        target = f"{self._root}/{name}"
+        with self._failing(f"written ({name})"):
+            self._fs.makedirs(self._fs._parent(target), exist_ok=True)
+            yield target + PART if self._renames else target
+            if self._renames:
+                self._fs.mv(target + PART, target)
 
     @contextmanager
     def _failing(self, done: str) -> Iterator[None]:
