@@ -83,7 +83,7 @@ def _start_local_ray(keys: Cluster, common: dict[str, Any]) -> None:
 
 @contextmanager
 def _deaf_children() -> Iterator[None]:
-    """What is started inside, and what that starts, does not hear SIGTERM.
+    """What is started inside, and what that starts, does not hear SIGTERM (see `let_children_hear`).
 
     Slurm and systemd send it to every process of a job: Ray and the actors have to be there while the driver, which
     does hear it, saves.
@@ -93,6 +93,16 @@ def _deaf_children() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def let_children_hear() -> None:
+    """In an actor that was started deaf to SIGTERM: it stays so, but what it starts from here on hears it again.
+
+    A signal mask is inherited by whatever is started, a handler is not. Has to be called in the main thread.
+    """
+    if signal.SIGTERM in signal.pthread_sigmask(signal.SIG_BLOCK, ()):
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 
 def stop_ray() -> None:

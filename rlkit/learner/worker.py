@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from rlkit.cluster import node_address
+from rlkit.cluster import let_children_hear, node_address
 from rlkit.errors import ClusterError
 from rlkit.learner.learner import Learner
 from rlkit.learner.ranks import Ranks
@@ -33,6 +33,7 @@ class LearnerWorker:
 
     def start(self, spec: LearnerSpec, rank: int, meeting: tuple[str, int] | None) -> None:
         """Loads the model. Not in __init__: Ray hides the cause of what fails there."""
+        let_children_hear()
         ranks = Ranks()
         if meeting is not None:
             limit, size = spec.keys.timeout_s, spec.keys.num_workers

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from rlkit.cluster import Restarts, get, get_each, remote_error, wait
+from rlkit.cluster import Restarts, get, get_each, let_children_hear, remote_error, wait
 from rlkit.errors import ActorLost, ClusterError, LearnerLost, ValueLost
 from rlkit.records import Group
 from rlkit.rollout.engine import EngineSpec, engine_env
@@ -31,6 +31,7 @@ class RolloutWorker:
 
         from rlkit.rollout.engine import Engine
 
+        let_children_hear()
         if not spec.on_gpu:
             torch.set_num_threads(spec.keys.threads)
         self.engine = Engine(spec)

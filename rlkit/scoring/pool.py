@@ -13,7 +13,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from rlkit.cluster import get
+from rlkit.cluster import get, let_children_hear
 from rlkit.errors import PluginError
 from rlkit.recipe.schema.reward import Reward
 from rlkit.records import Group
@@ -41,6 +41,7 @@ class _Actor:
     def __init__(self, reward: Reward, base_dir: str, parts: Sequence[str]) -> None:
         from rlkit.scoring.worker import Scorer
 
+        let_children_hear()
         _guard_children()
         self._failure = ""
         try:

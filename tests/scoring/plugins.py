@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import subprocess
 import time
 from dataclasses import dataclass
 
@@ -213,3 +214,17 @@ class Slow:
         while time.perf_counter() < until:
             pass
         return [Score(1.0) for _ in group.samples]
+
+
+class Terminates:
+    """Starts a program, asks it to end, and pays what became of it: 1 where it heard."""
+
+    def score(self, group):
+        program = subprocess.Popen(["sleep", "1000"])
+        program.terminate()
+        try:
+            heard = program.wait(timeout=5) == -signal.SIGTERM
+        except subprocess.TimeoutExpired:
+            program.kill()
+            heard = False
+        return [Score(float(heard)) for _ in group.samples]

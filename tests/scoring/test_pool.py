@@ -114,3 +114,12 @@ def test_the_default_parts_score_in_an_actor():
     assert list(scored.weights.items()) == [("accuracy", 0.4), ("reasoning", 0.3), ("format", 0.2), ("efficiency", 0.1)]
     assert scored.rewards[0] > 0.9
     assert scored.rewards[1] <= 0.35 + 1e-9
+
+
+def test_what_a_plugin_starts_hears_sigterm_although_its_scorer_does_not():
+    pool = ScoringPool(
+        Reward.model_validate({**ONLY, "ends": {"plugin": "./plugins.py:Terminates", "weight": 1}}), HERE
+    )
+    ((_, scored),) = pool.score(enumerate([group("ok")]))
+    pool.close()
+    assert scored.rewards == (1.0, 1.0)
