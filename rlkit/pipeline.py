@@ -285,6 +285,9 @@ class Pipeline:
     def _keep(self, run: OnlineStage) -> None:
         """After Ctrl-C, while the actors are still up: a checkpoint of the last whole step, and its model."""
         if run.done_step > 0 and not run.unfinished:
-            run.save()
-            run.learner.save_model(self.run_dir / "model")
+            try:
+                run.save()
+                run.learner.save_model(self.run_dir / "model")
+            except LearnerLost as e:
+                self.report.line(f"{e}; the newest checkpoint before it is what the run continues from")
         self.log.event("stopped", f"{run.name} after step {run.done_step}")

@@ -46,7 +46,13 @@ class LearnerGroup:
         self._restarts = Restarts(max_restarts, "cluster.max_learner_restarts")
         self._on_event = on_event
         self._workers: list[Any] = []
-        self._start()
+        try:
+            self._start()
+        except ActorLost as e:
+            # One more try only: where there is too little memory, none starts.
+            self._restarts.take([str(e)])
+            self._on_event("learner_restarted", str(e))
+            self._start()
 
     def _start(self) -> None:
         spec, limit_s = self._spec, self._start_timeout_s

@@ -97,8 +97,16 @@ class RolloutPool:
         self._weights: tuple[Any, int] | None = None
         self._warm: set[int] = set()
         self._workers = [self._spawn(worker) for worker in range(spec.keys.num_engines)]
-        what = f"starting {len(self._workers)} rollout worker(s) on {spec.model_path}"
-        get([w.start.remote(spec) for w in self._workers], timeout_s=start_timeout_s, what=what)
+        self._start()
+
+    def _start(self) -> None:
+        """All workers. One that is lost on the way has one more try: where there is too little memory, none starts."""
+        what = f"starting {len(self._workers)} rollout worker(s) on {self._spec.model_path}"
+        workers = range(len(self._workers))
+        _, lost = self._call(workers, "start", what, self._spec, limit_s=self._start_timeout_s)
+        if lost:
+            self._respawn(lost)
+            get([self._workers[w].start.remote(self._spec) for w in lost], timeout_s=self._start_timeout_s, what=what)
 
     def draw(self, requests: Sequence[DrawRequest]) -> Iterator[tuple[int, Group]]:
         """Yields (request.index, group) in the order of finishing; every request exactly once.
@@ -198,17 +206,25 @@ class RolloutPool:
         return [results[worker] for worker in range(len(self._workers))]
 
     def _call(
-        self, workers: Collection[int], method: str, what: str, *args: Any, limit_s: float
+        self,
+        workers: Collection[int],
+        method: str,
+        what: str,
+        *args: Any,
+        limit_s: float,
+        loss: type[ClusterError] = ActorLost,
     ) -> tuple[dict[int, Any], dict[int, str]]:
-        """One call on some workers: by worker what came back, or how the worker was lost."""
+        """One call on some workers: by worker what came back, or how the worker was lost.
+
+        `loss`: what counts as that; any other error is raised.
+        """
         refs = [getattr(self._workers[worker], method).remote(*args) for worker in workers]
         found: dict[int, Any] = {}
         lost: dict[int, str] = {}
         for worker, outcome in zip(workers, get_each(refs, timeout_s=limit_s, what=what), strict=True):
             if isinstance(outcome, ValueLost):
                 raise LearnerLost(str(outcome)) from outcome
-            # Where an engine does not start, what the lost one held (a GPU's memory) may not be free yet.
-            if isinstance(outcome, ActorLost) or (isinstance(outcome, ClusterError) and method == "start"):
+            if isinstance(outcome, loss):
                 lost[worker] = f"was lost ({outcome})"
             elif isinstance(outcome, ClusterError):
                 raise outcome
@@ -238,19 +254,22 @@ class RolloutPool:
     def _replace(self, lost: Mapping[int, str]) -> None:
         """New workers with the current weights, all at once; where one is lost on the way there, another one."""
         while lost:
-            for worker, why in lost.items():
-                self._on_event(
-                    "rollout_worker_replaced", f"rollout-{worker} {why}; its unfinished groups are drawn again"
-                )
-                ray.kill(self._workers[worker])
-                self._warm.discard(worker)
-            self._restarts.take([f"rollout-{worker} {why}" for worker, why in lost.items()])
-            for worker in lost:
-                self._workers[worker] = self._spawn(worker)
+            self._respawn(lost)
             what, limit_s = "starting new rollout workers", self._start_timeout_s
-            started, lost = self._call(lost, "start", what, self._spec, limit_s=limit_s)
+            # Where an engine does not start, what the lost one held (a GPU's memory) may not be free yet.
+            started, lost = self._call(lost, "start", what, self._spec, limit_s=limit_s, loss=ClusterError)
             if self._weights is not None and started:
                 weights, version = self._weights
                 what = f"loading policy version {version} into new rollout workers"
                 _, unloaded = self._call(started, "load", what, weights, version, limit_s=limit_s)
                 lost = {**lost, **unloaded}
+
+    def _respawn(self, lost: Mapping[int, str]) -> None:
+        """New actors in place of lost ones, not started yet."""
+        for worker, why in lost.items():
+            self._on_event("rollout_worker_replaced", f"rollout-{worker} {why}; its unfinished groups are drawn again")
+            ray.kill(self._workers[worker])
+            self._warm.discard(worker)
+        self._restarts.take([f"rollout-{worker} {why}" for worker, why in lost.items()])
+        for worker in lost:
+            self._workers[worker] = self._spawn(worker)

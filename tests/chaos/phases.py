@@ -72,7 +72,7 @@ ANY_AIMS = {"start": Aim(spread_s=8.0), "progress": Aim(r"created progress\.json
 """At any start of the command; "start" begins with it and lasts until the first actor is there."""
 LATE_AIMS = {
     "model": Aim(r"created model(/|$)", spread_s=0.01),
-    "summary": Aim(r"created summary\.json\.tmp$"),
+    "summary": Aim(r"created summary\.json\.tmp$", spread_s=0.0005),
 }
 AIMS = SFT_AIMS | RL_AIMS | ANY_AIMS | LATE_AIMS
 WORK = DRAW | SFT | {"LearnerWorker.train_step"}

@@ -20,6 +20,7 @@ class Tree:
 
     def __init__(self, words: Sequence[str], log: Path) -> None:
         self._mark = uuid.uuid4().hex
+        self._known: list[int] = []
         self.began = time.monotonic()
         self.log = log
         with log.open("w") as out:
@@ -45,7 +46,8 @@ class Tree:
         found = [self.root.pid]
         for pid in found:
             found += children.get(pid, ())
-        return [pid for pid in found if _alive(pid)]
+        self._known = [pid for pid in found if _alive(pid)]
+        return self._known
 
     def strays(self) -> list[int]:
         """Processes of this tree that are not below the command any more."""
@@ -55,9 +57,13 @@ class Tree:
     def freeze(self) -> list[int]:
         """Stops every process where it is, the command itself first and at once; returns them.
 
-        Nothing of the tree can start, end or write after this, so that it can be looked at and killed as it was.
+        Nothing of the tree can start, end or write after this, so that it can be looked at and killed as it was. Those
+        that were seen last are stopped before any are looked for: what some are at is over in a millisecond.
         """
         self.freeze_root()
+        for pid in self._known:
+            if _parent(pid) in self._known:
+                _send(pid, signal.SIGSTOP)
         frozen: list[int] = []
         while True:
             new = [pid for pid in (*self.pids(), *self.strays()) if pid not in frozen]

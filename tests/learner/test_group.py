@@ -15,8 +15,10 @@ from transformers import AutoModelForCausalLM
 
 from rlkit.checkpoint import Draft, begin_checkpoint, find_checkpoint, seal_checkpoint
 from rlkit.errors import ActorLost, ClusterError, RlkitError
+from rlkit.learner import group as group_module
 from rlkit.learner.group import LearnerGroup
 from rlkit.learner.learner import Learner
+from rlkit.learner.worker import LearnerWorker
 from tests.learner.updates import groups_of, spec_of
 
 TWO = {"num_workers": 2, "timeout_s": 60}
@@ -94,6 +96,34 @@ def test_a_dead_rank_ends_the_call_and_the_other_rank(two_ranks):
     with pytest.raises(ActorLost, match="the update of step 2 has no learner"):
         two_ranks.train_step(groups_of(1), 2)
     assert gone(first)
+
+
+def test_a_rank_that_dies_at_its_first_start_is_started_once_more(ray_cluster, tiny_model, tmp_path, monkeypatch):
+    marker = tmp_path / "die"
+
+    class Dying(LearnerWorker):
+        def start(self, spec, rank, meeting):
+            if marker.exists():
+                marker.unlink()
+                os._exit(3)
+            super().start(spec, rank, meeting)
+
+    monkeypatch.setattr(group_module, "LearnerWorker", Dying)
+    spec, told = spec_of(tiny_model), []
+
+    def start(most):
+        marker.touch()
+        return LearnerGroup(spec, start_timeout_s=120, max_restarts=most, on_event=lambda *event: told.append(event))
+
+    group = start(1)
+    report, expected = group.train_step(groups_of(1), 1), Learner(spec).train_step(groups_of(1))
+    group.close()
+    assert report.metrics["learner/loss"] == pytest.approx(expected.metrics["learner/loss"], rel=1e-4)
+    ((kind, text),) = told
+    assert kind == "learner_restarted"
+    assert "starting the learner" in text
+    with pytest.raises(ClusterError, match=r"starting the learner .* died .*cluster.max_learner_restarts .* used up"):
+        start(0)
 
 
 @pytest.mark.slow

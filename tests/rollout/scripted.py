@@ -1,4 +1,5 @@
-"""A rollout worker whose engine is a script: it hangs or dies where a file of its folder says so, once for each file.
+"""A rollout worker whose engine is a script: it hangs or dies where a file of its folder says so, once for each file
+(`always-die-start` stays).
 
     fail-start  die-start  die-load  lose-load  die-draw_all  die-draw  stop-draw    what happens, and in which call
 
@@ -43,7 +44,7 @@ class ScriptedWorker(RolloutWorker):
         if self._take(f"lose-{call}"):
             # What Ray raises where an argument was on a node that died; tests/cluster/test_waiting.py has a real one.
             raise ObjectLostError("ab" * 28, "", "")
-        if self._take(f"die-{call}"):
+        if self._take(f"die-{call}") or (self._folder / f"always-die-{call}").exists():
             os._exit(3)
         if self._take(f"stop-{call}"):
             os.kill(os.getpid(), signal.SIGSTOP)

@@ -25,8 +25,9 @@ pytestmark = pytest.mark.usefixtures("ray_cluster")
 class Case:
     """A pool of two scripted workers, its folder and what it told."""
 
-    def __init__(self, folder, monkeypatch, *, timeout_s=5.0, max_restarts=4):
+    def __init__(self, folder, monkeypatch, *acts, timeout_s=5.0, max_restarts=4):
         self.folder = folder
+        self.plan(*acts)
         self.told = []
         self.num_drawn_when_told = []
         self.drawn = {}
@@ -42,6 +43,7 @@ class Case:
         (self.folder / FREE).touch()
 
     def plan(self, *acts):
+        self.folder.mkdir(exist_ok=True)
         for act in acts:
             (self.folder / act).touch()
 
@@ -127,6 +129,26 @@ def test_a_worker_that_dies_while_it_takes_weights_or_draws_the_canary_is_replac
     assert [[s.response for s in g.samples] for g in groups[0]] == [[s.response for s in g.samples] for g in groups[1]]
     assert case.draw() == expected(6, "w2", 2)
     assert len(case.told) == 2
+
+
+def test_a_worker_that_dies_at_its_first_start_is_replaced(tmp_path, monkeypatch):
+    whole = Case(tmp_path / "whole", monkeypatch)
+    case = Case(tmp_path / "hurt", monkeypatch, "die-start")
+    (text,) = case.told
+    assert "its process or node died" in text
+    assert case.draw() == whole.draw()
+    whole.pool.close()
+    case.pool.close()
+
+
+def test_workers_that_die_at_every_start_end_the_run_at_the_second(tmp_path, monkeypatch):
+    with pytest.raises(ClusterError, match=r"starting 2 rollout worker\(s\) on .* was lost: its process or node died"):
+        Case(tmp_path, monkeypatch, "always-die-start")
+
+
+def test_an_engine_that_cannot_be_built_is_not_tried_twice(tmp_path, monkeypatch):
+    with pytest.raises(ClusterError, match="no room on the device"):
+        Case(tmp_path, monkeypatch, "fail-start")
 
 
 def test_restarts_that_lead_nowhere_end_the_run_with_a_sentence(tmp_path, monkeypatch):

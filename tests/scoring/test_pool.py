@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -5,6 +6,7 @@ import pytest
 from rlkit import Group, Sample, Task
 from rlkit.errors import PluginError
 from rlkit.recipe.schema.reward import Reward
+from rlkit.scoring import pool as pool_module
 from rlkit.scoring.pool import ScoringPool
 
 HERE = Path(__file__).parent
@@ -114,6 +116,25 @@ def test_the_default_parts_score_in_an_actor():
     assert list(scored.weights.items()) == [("accuracy", 0.4), ("reasoning", 0.3), ("format", 0.2), ("efficiency", 0.1)]
     assert scored.rewards[0] > 0.9
     assert scored.rewards[1] <= 0.35 + 1e-9
+
+
+def test_an_actor_that_dies_at_its_first_start_is_started_once_more(tmp_path, monkeypatch):
+    marker = tmp_path / "die"
+    marker.touch()
+
+    class Dying(pool_module._Actor):
+        def __init__(self, *args):
+            if marker.exists():
+                marker.unlink()
+                os._exit(3)
+            super().__init__(*args)
+
+    monkeypatch.setattr(pool_module, "_Actor", Dying)
+    pool = ScoringPool(Reward(), HERE)
+    ((_, scored),) = pool.score(enumerate([replying(r"\boxed{7}")]))
+    pool.close()
+    assert not marker.exists()
+    assert scored.rewards[0] > 0.3
 
 
 def test_what_a_plugin_starts_hears_sigterm_although_its_scorer_does_not():
