@@ -23,8 +23,8 @@ from rlkit.recipe.load import LoadedRecipe
 from rlkit.recipe.schema import Recipe
 
 LOCK = ".lock"
-FIRST_FILES = (LOCK, "recipe.yaml.tmp")
-"""What a kill may leave of a start before the folder holds a run."""
+FIRST_FILES = (LOCK, "progress.json.tmp", "progress.json", "recipe.yaml.tmp")
+"""What a kill may leave of a start before the folder holds a run: it does once recipe.yaml is there."""
 MODEL = "model"
 """Folder of the last stage's model in the run's own; an earlier stage's lies in the stage's."""
 
@@ -211,9 +211,9 @@ def locked(run_dir: Path) -> Iterator[None]:
 
 
 def _start(run_dir: Path, loaded: LoadedRecipe, made_with: dict[str, dict[str, str]]) -> RunState:
-    _write_recipe(run_dir, loaded)
     state = RunState(run_dir, uuid4().hex, [], made_with=made_with)
     state.save()
+    _write_recipe(run_dir, loaded)
     return state
 
 
@@ -232,10 +232,11 @@ def _status(run_dir: Path) -> str | None:
 
 def _read(run_dir: Path) -> RunState:
     path = run_dir / "progress.json"
-    # Killed between the run's first two files, it has done nothing yet.
-    raw: dict[str, Any] = {"run": uuid4().hex, "models": []}
-    if path.exists():
-        raw = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        raw: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as e:
+        why = "is not there" if isinstance(e, FileNotFoundError) else f"cannot be read ({e})"
+        raise UsageError(f"{path} {why}, and nothing else says how far the run is: give another run.name") from e
     return RunState(
         run_dir,
         raw["run"],

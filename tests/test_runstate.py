@@ -1,10 +1,13 @@
 """Which folder is started, continued or refused, and what a continued run may change."""
 
 import json
+from contextlib import suppress
 
 import pytest
 import yaml
 
+from rlkit import runstate
+from rlkit.disk import write_whole
 from rlkit.errors import UsageError
 from rlkit.evaluate import Evaluated, Share
 from rlkit.recipe.load import load_recipe
@@ -69,13 +72,43 @@ def test_a_folder_of_something_else_is_not_touched(loaded, tmp_path):
         begin(tmp_path / "run", loaded, "auto")
 
 
-def test_a_start_killed_in_its_first_file_is_started_again(loaded, tmp_path):
+def test_a_start_killed_at_any_write_is_started_again(loaded, tmp_path, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    def write_or_die(path, text):
+        if not left:
+            path.with_name(path.name + ".tmp").write_text(text[:7])
+            raise Killed
+        left.pop()
+        write_whole(path, text)
+
+    monkeypatch.setattr(runstate, "write_whole", write_or_die)
+    seen = set()
+    for kill_at in range(4):
+        run_dir, left = tmp_path / f"run-{kill_at}", [None] * kill_at
+        with suppress(Killed), locked(run_dir):
+            begin(run_dir, loaded, "auto", made_with=MADE)
+        seen.add(tuple(sorted(path.name for path in run_dir.iterdir())))
+        left = [None] * 9
+        with locked(run_dir):
+            state = begin(run_dir, loaded, "auto", made_with=MADE)
+        assert (state.models, state.made_with, state.changes) == ([], MADE, [])
+        assert sorted(path.name for path in run_dir.iterdir()) == [".lock", "progress.json", "recipe.yaml"]
+    assert len(seen) == 3  # killed in the first file, in the second, and not at all
+
+
+@pytest.mark.parametrize(("text", "why"), [(None, "is not there"), ("{", "cannot be read")])
+def test_a_run_without_its_progress_is_refused_with_a_sentence(loaded, tmp_path, text, why):
     run_dir = tmp_path / "run"
     with locked(run_dir):
-        (run_dir / "recipe.yaml.tmp").write_text("run: {na")
-    with locked(run_dir):
-        assert begin(run_dir, loaded, "auto").models == []
-    assert sorted(path.name for path in run_dir.iterdir()) == [".lock", "progress.json", "recipe.yaml"]
+        begin(run_dir, loaded, "auto")
+    path = run_dir / "progress.json"
+    path.unlink()
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(UsageError, match=rf"progress\.json {why}.*give another run\.name"):
+        begin(run_dir, loaded, "auto")
 
 
 def test_a_folder_at_work_is_refused(tmp_path):

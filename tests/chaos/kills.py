@@ -39,6 +39,7 @@ from tests.conftest import make_tiny_model
 COMMON = (
     *(f"stages.1.steps={STEPS}", f"evaluation.every={EVALUATE_EVERY}"),
     *(f"checkpoint.keep_last={KEEP_LAST}", f"checkpoint.keep_best={KEEP_BEST}"),
+    "reward.laborious={plugin: ./judge.py:Laborious, weight: 1}",
 )
 VARIANTS = {
     "plain": (),
@@ -51,6 +52,19 @@ VARIANTS = {
         "stages.1.samples_per_prompt=2",
     ),
 }
+JUDGE = """
+import hashlib
+
+from rlkit import Score
+
+
+class Laborious:
+    \"\"\"Takes some milliseconds a reply, as real judges do: a kill has to find it at work.\"\"\"
+
+    def score(self, group):
+        digests = [hashlib.pbkdf2_hmac("sha256", s.response.encode(), b"judge", 20_000) for s in group.samples]
+        return [Score(digest[0] / 255) for digest in digests]
+"""
 MOST_KILLS = 12
 """Of one run; then it may end."""
 
@@ -80,6 +94,7 @@ class Series:
         self.folder, self.say = folder, say
         self.rng = random.Random(seed)
         self.recipe = write_tiny_recipe(folder, make_tiny_model(folder / "tiny"))
+        (folder / "judge.py").write_text(JUDGE)
         self.overrides = (*COMMON, *VARIANTS[variant])
         self.outcome = Outcome()
         self.aimed: Counter[str] = Counter()
