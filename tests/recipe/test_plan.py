@@ -224,7 +224,7 @@ REFUSED: dict[str, tuple[Machine, dict[str, Any], str]] = {
     "gpu too small": (
         replace(MACHINE, gpus_gib=(0.5,)),
         {"learner": {"gpus_per_worker": 1}},
-        "the largest GPU has 0.5: lower learner.tokens_per_microbatch",
+        "the largest GPU has 512 MiB: lower learner.tokens_per_microbatch",
     ),
     "memory": (replace(MACHINE, memory_gib=2), {}, "GiB of memory and 2.0 GiB are free here: lower learner.tokens_per"),
     "shared memory": (
@@ -240,7 +240,7 @@ REFUSED: dict[str, tuple[Machine, dict[str, Any], str]] = {
     "cache": (
         MACHINE,
         {"rollout": {"kv_cache_gb": 0.0005}},
-        "rollout.kv_cache_gb=0.0005 cannot hold one sequence of 512 tokens (0.00 GiB)",
+        "rollout.kv_cache_gb=0.0005 cannot hold one sequence of 512 tokens (1 MiB)",
     ),
     "engine's context": (
         MACHINE,
@@ -252,7 +252,7 @@ REFUSED: dict[str, tuple[Machine, dict[str, Any], str]] = {
         {"data": {"path": "builtin:quickstart", "max_prompt_tokens": 300}},
         "data.max_prompt_tokens=300 and rollout.max_tokens=256 need 556 tokens, above the model's context of 512",
     ),
-    "disk": (replace(MACHINE, disk_gib=0.01), {}, "GiB of disk are free: choose another --run-dir"),
+    "disk": (replace(MACHINE, disk_gib=0.01), {}, "and 10 MiB of disk are free: choose another --run-dir"),
 }
 
 
