@@ -12,6 +12,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO, Any
 
 import ray
@@ -128,6 +129,19 @@ def node_address() -> str:
     """The address of the node that this process runs on."""
     address: str = ray.util.get_node_ip_address()
     return address
+
+
+def check_sees(file: Path, content: bytes, who: str) -> None:
+    """In an actor: whether its node has the driver's folders. What is saved elsewhere would be missing from the run.
+
+    Raises:
+        ClusterError: the file is not there, or another one.
+    """
+    if not file.exists() or file.read_bytes() != content:
+        raise ClusterError(
+            f"{who} on node {node_address()} does not see the run folder {file.parent}: "
+            "on several nodes run.dir has to be a folder that all of them share"
+        )
 
 
 def get(ref: Any, *, timeout_s: float, what: str) -> Any:

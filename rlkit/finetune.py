@@ -66,7 +66,7 @@ class OfflineStage:
         restarts = Restarts(self.recipe.cluster.max_learner_restarts, "cluster.max_learner_restarts")
         while True:
             try:
-                launch_sft(self._take_up(out), self)
+                launch_sft(self._take_up(out), self, self.run_dir / "progress.json")
                 return
             except ActorLost as e:
                 self.log.event("learner_restarted", f"{self.name}: {e}")

@@ -7,8 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from rlkit.cluster import let_children_hear, node_address
-from rlkit.errors import ClusterError
+from rlkit.cluster import check_sees, let_children_hear, node_address
 from rlkit.learner.learner import Learner
 from rlkit.learner.ranks import Ranks
 from rlkit.learner.shard import connect, join_meeting, open_meeting
@@ -55,16 +54,8 @@ class LearnerWorker:
         return self.learner.logprobs_of(samples)
 
     def check_sees(self, file: Path, content: bytes) -> None:
-        """Whether this node has the driver's folders: what is saved elsewhere would be missing from its checkpoints.
-
-        Raises:
-            ClusterError: the file is not there, or another one.
-        """
-        if not file.exists() or file.read_bytes() != content:
-            raise ClusterError(
-                f"a learner rank on node {node_address()} does not see the run folder {file.parent}: "
-                "on several nodes run.dir has to be a folder that all of them share"
-            )
+        """See rlkit.cluster.check_sees."""
+        check_sees(file, content, "a learner rank")
 
     def save_model(self, out: Path) -> None:
         """See Learner.save_model."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import ray
 
-from rlkit.cluster import get
+from rlkit.cluster import check_sees, get
 from rlkit.errors import ClusterError
 from rlkit.offline.sft import Listener, SftSpec
 
@@ -40,6 +41,10 @@ class OfflineWorker:
         self._lock = threading.Lock()
         self._news = News()
 
+    def check_sees(self, file: Path, content: bytes) -> None:
+        """See rlkit.cluster.check_sees."""
+        check_sees(file, content, "the sft stage")
+
     def run_sft(self, spec: SftSpec) -> dict[str, float]:
         """See rlkit.offline.sft.run_sft."""
         from rlkit.offline.sft import run_sft
@@ -63,8 +68,13 @@ class OfflineWorker:
         return news
 
 
-def launch_sft(spec: SftSpec, listener: Listener) -> dict[str, float]:
+def launch_sft(spec: SftSpec, listener: Listener, witness: Path) -> dict[str, float]:
     """Runs an SFT stage in an actor of its own; the listener is told in this process.
+
+    Args:
+        spec: The stage.
+        listener: Told of its progress.
+        witness: A file of the run's folder, which the actor has to see too.
 
     Raises:
         ClusterError: the stage outlasts its timeout_s, or its process dies.
@@ -80,9 +90,12 @@ def launch_sft(spec: SftSpec, listener: Listener) -> dict[str, float]:
         .remote()
     )
     what = f"the sft stage on {spec.model_path}"
+    deadline = time.monotonic() + spec.stage.timeout_s
     try:
+        sees = worker.check_sees.remote(witness, witness.read_bytes())
+        get(sees, timeout_s=spec.stage.timeout_s, what=f"starting {what}")
         work = worker.run_sft.remote(spec)
-        return _follow(worker, work, deadline=time.monotonic() + spec.stage.timeout_s, what=what, listener=listener)
+        return _follow(worker, work, deadline=deadline, what=what, listener=listener)
     finally:
         ray.kill(worker)
 

@@ -147,6 +147,8 @@ class Series:
             ahead = {**RL_AIMS, **ANY_AIMS}
         else:
             ahead = {**LATE_AIMS}
+            if (run_dir / "model").exists():
+                ahead.pop("model")  # all of it: its end is what an earlier kill came after
         if not any(run_dir.glob("stage-1-*/checkpoints/step-*")):
             ahead.pop("resume", None)  # there is nothing yet that it could take up
         fewest = min(self.aimed[name] for name in ahead)

@@ -17,6 +17,7 @@ from rlkit import cluster as cluster_module
 from rlkit.cluster import bundle_options, release, reserve
 from rlkit.errors import ClusterError
 from rlkit.learner.group import LearnerWorker
+from rlkit.offline.launch import OfflineWorker
 from rlkit.placement import Placement
 from rlkit.recipe.layout import bundles, lack
 from rlkit.recipe.load import load_recipe
@@ -94,10 +95,11 @@ def test_engines_sleep_where_they_share_a_gpu_and_only_there():
     assert "enable_sleep_mode" not in engine_arguments(EngineSpec("m", recipe.rollout, "bfloat16", 0))
 
 
-def test_a_rank_that_does_not_see_the_runs_folder_says_so(tmp_path):
+@pytest.mark.parametrize("kind", [LearnerWorker, OfflineWorker])
+def test_who_does_not_see_the_runs_folder_says_so(tmp_path, kind):
     file = tmp_path / "progress.json"
     file.write_text("of this run")
-    worker = LearnerWorker()
+    worker = kind()
     worker.check_sees(file, b"of this run")
     with pytest.raises(ClusterError, match=r"run\.dir has to be a folder that all of them share"):
         worker.check_sees(file, b"of another node's run")
