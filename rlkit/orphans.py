@@ -55,6 +55,8 @@ def _start(mark: str) -> subprocess.Popen[bytes]:
 
 def main(mark: str) -> None:
     """Waits for the end of the driver, and then of everything that bears the mark or came from what does."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # Slurm sends SIGTERM to every process; the driver's end is what counts
     known: dict[int, int] = {}
     while not select.select([sys.stdin], [], [], LOOK_S)[0]:
         known = find(mark, known)
