@@ -14,11 +14,12 @@ import os
 import shutil
 from collections.abc import Callable, Collection
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
-from rlkit.disk import sync
+from rlkit.disk import sync, sync_tree
 from rlkit.errors import CheckpointError
 
 MANIFEST = "manifest.json"
@@ -106,14 +107,20 @@ def find_damage(checkpoint: Checkpoint, run_id: str) -> str | None:
         return "it belongs to another run"
     if manifest["step"] != checkpoint.step:
         return f"it is of step {manifest['step']}"
-    for name, (size, digest) in files.items():
-        path = checkpoint.path / name
+    problems = (_file_damage(checkpoint.path / name, name, *expected) for name, expected in files.items())
+    return next((problem for problem in problems if problem is not None), None)
+
+
+def _file_damage(path: Path, name: str, size: int, digest: str) -> str | None:
+    try:
         if not path.is_file():
             return f"{name} is missing"
         if path.stat().st_size != size:
             return f"{name} has {path.stat().st_size} bytes instead of {size}"
         if _sha256(path) != digest:
             return f"{name} does not match its checksum"
+    except OSError as e:
+        return f"{name} cannot be read ({e.strerror})"
     return None
 
 
@@ -127,11 +134,13 @@ class Draft:
     state: dict[str, Any]
     """The driver's."""
     run_id: str
+    attempt: str = field(default_factory=lambda: uuid4().hex[:8])
+    """Tells it from a draft of the same step whose writer may still be at work (Ctrl-C came while it was begun)."""
 
     @property
     def path(self) -> Path:
         """Where it is now."""
-        return _beside(self.place)
+        return _beside(self.place, self.attempt)
 
     @property
     def learner_state(self) -> Path:
@@ -156,7 +165,6 @@ def begin_checkpoint(folder: Path, step: int, state: dict[str, Any], *, run_id: 
     """
     draft = Draft(folder / f"step-{step:06d}", step, state, run_id)
     try:
-        shutil.rmtree(draft.path, ignore_errors=True)
         draft.path.mkdir(parents=True)
     except OSError as e:
         raise draft.failed(e) from e
@@ -171,9 +179,8 @@ def seal_checkpoint(draft: Draft) -> None:
     """
     (draft.path / "state.json").write_text(json.dumps(draft.state), encoding="utf-8")
     _write_manifest(draft.path, draft.run_id, draft.step)
-    for path in (*draft.path.rglob("*"), draft.path):
-        sync(path)
-    if draft.place.exists():  # of an earlier start, from before the step was done again
+    sync_tree(draft.path)
+    if draft.place.exists():  # of an earlier start, before the step was done again, or of an earlier attempt
         shutil.rmtree(draft.place)
     os.replace(draft.path, draft.place)
     sync(draft.place.parent)
@@ -200,16 +207,16 @@ def prune_checkpoints(folder: Path, *, keep_last: int, keep: Collection[int]) ->
     for old in list_checkpoints(folder)[:-keep_last]:
         if old.step not in keep:
             # Under another name first: a kill must not leave half a checkpoint under its own.
-            doomed = _beside(old.path)
+            doomed = _beside(old.path, "old")
             shutil.rmtree(doomed, ignore_errors=True)
             with suppress(OSError):
                 old.path.rename(doomed)
             shutil.rmtree(doomed, ignore_errors=True)
 
 
-def _beside(checkpoint: Path) -> Path:
+def _beside(checkpoint: Path, why: str) -> Path:
     """Where a checkpoint is written before it gets its name, and goes before it is deleted."""
-    return checkpoint.with_name(f".{checkpoint.name}.tmp")
+    return checkpoint.with_name(f".{checkpoint.name}.{why}.tmp")
 
 
 def _write_manifest(folder: Path, run_id: str, step: int) -> None:

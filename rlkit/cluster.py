@@ -10,8 +10,9 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
@@ -33,14 +34,17 @@ FETCH_S = 600.0
 """Longest time for a finished call's result to get here, in seconds."""
 LONGEST_PAUSE_S = 60.0
 """Before a lost actor is replaced, in seconds."""
-
-
 _held: list[tuple[IO[str], subprocess.Popen[bytes]]] = []
 """While a local Ray runs: the lock on its folder, and the program that ends what this process leaves of it."""
 
 
-def start_ray(keys: Cluster, address: str | None) -> None:
+def start_ray(keys: Cluster, address: str | None, hear: Callable[[], None] = lambda: None) -> None:
     """Connects to a Ray cluster, or starts a local one that ends with this process.
+
+    Args:
+        keys: The recipe's section.
+        address: Instead of the recipe's.
+        hear: Puts the caller's signal handlers back: Ray sets one of its own. SIGTERM waits until then.
 
     Raises:
         ClusterError: Ray does not start or the address does not answer.
@@ -59,10 +63,11 @@ def start_ray(keys: Cluster, address: str | None) -> None:
     os.environ.setdefault("RAY_task_events_report_interval_ms", "0")
     common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
     try:
-        if address:
-            ray.init(address=address, **common)
-        else:
-            _start_local_ray(keys, common)
+        with _deaf(hear):
+            if address:
+                ray.init(address=address, **common)
+            else:
+                _start_local_ray(keys, common)
     except (RayError, ConnectionError, RuntimeError, ValueError, OSError) as e:
         where = f"the Ray cluster at {address}" if address else "a local Ray"
         raise ClusterError(f"{where} cannot be used: {_first_line(e)}; check cluster.address, memory and /tmp") from e
@@ -70,7 +75,7 @@ def start_ray(keys: Cluster, address: str | None) -> None:
 
 def _start_local_ray(keys: Cluster, common: dict[str, Any]) -> None:
     folder, lock = make_folder()
-    with watched() as watch, _deaf_children():
+    with watched() as watch:
         _held.append((lock, watch))
         ray.init(
             address="local",
@@ -83,17 +88,25 @@ def _start_local_ray(keys: Cluster, common: dict[str, Any]) -> None:
 
 
 @contextmanager
-def _deaf_children() -> Iterator[None]:
-    """What is started inside, and what that starts, does not hear SIGTERM (see `let_children_hear`).
+def _deaf(hear: Callable[[], None]) -> Iterator[None]:
+    """This process hears SIGTERM after the block only, once `hear` was called.
+
+    What is started inside, and what that starts, does not hear it at all (see `let_children_hear`).
 
     Slurm and systemd send it to every process of a job: Ray and the actors have to be there while the driver, which
     does hear it, saves.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    heard = False
     try:
         yield
+    except SystemExit:  # of Ray's handler: another thread of this process heard it
+        heard = True
     finally:
+        hear()
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    if heard:
+        signal.raise_signal(signal.SIGTERM)
 
 
 def let_children_hear() -> None:
@@ -109,8 +122,9 @@ def let_children_hear() -> None:
 def stop_ray() -> None:
     """Ends the local cluster, or leaves the one that was joined."""
     if ray.is_initialized():
-        if _held:
-            _end_without_asking()
+        if _held:  # what it starts does not hear the SIGTERM that its shutdown would give each process a second for
+            for entry in chain(*ray._private.worker._global_node.all_processes.values()):
+                entry.process.terminate = entry.process.kill
         ray.shutdown()
     while _held:
         lock, watch = _held.pop()
@@ -118,17 +132,9 @@ def stop_ray() -> None:
         watch.communicate(GOODBYE)
 
 
-def _end_without_asking() -> None:
-    """Makes Ray's shutdown kill its processes at once: they do not hear the SIGTERM that it gives a second each."""
-    for started in ray._private.worker._global_node.all_processes.values():
-        for entry in started:
-            entry.process.terminate = entry.process.kill
-
-
 def node_address() -> str:
     """The address of the node that this process runs on."""
-    address: str = ray.util.get_node_ip_address()
-    return address
+    return str(ray.util.get_node_ip_address())
 
 
 def check_sees(file: Path, content: bytes, who: str) -> None:

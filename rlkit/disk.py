@@ -17,6 +17,12 @@ def write_whole(path: Path, text: str) -> None:
     sync(path.parent)
 
 
+def sync_tree(folder: Path) -> None:
+    """Puts a folder, all that is in it and its name on the disk."""
+    for path in (*folder.rglob("*"), folder, folder.parent):
+        sync(path)
+
+
 def sync(path: Path) -> None:
     """Puts a file, or the names in a folder, on the disk."""
     fd = os.open(path, os.O_RDONLY)

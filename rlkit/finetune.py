@@ -9,7 +9,8 @@ from pathlib import Path
 
 from rlkit.checkpoint import prune_checkpoints, save_checkpoint
 from rlkit.cluster import Restarts
-from rlkit.errors import ActorLost
+from rlkit.data.stream import fingerprint
+from rlkit.errors import ActorLost, DataError
 from rlkit.offline.launch import launch_sft
 from rlkit.offline.sft import SftSpec
 from rlkit.recipe.schema import Recipe, SftStage
@@ -25,10 +26,12 @@ class Keeper:
     folder: Path
     run_id: str
     keep_last: int
+    data: str
+    """Fingerprint of the demonstrations."""
 
     def __call__(self, step: int, write: Callable[[Path], None]) -> None:
         """See rlkit.offline.sft.Keep."""
-        save_checkpoint(self.folder, step, {"step": step}, write, run_id=self.run_id)
+        save_checkpoint(self.folder, step, {"step": step, "data": self.data}, write, run_id=self.run_id)
         prune_checkpoints(self.folder, keep_last=self.keep_last, keep=())
 
 
@@ -61,6 +64,7 @@ class OfflineStage:
 
         Raises:
             CheckpointError: there are checkpoints, and none is whole.
+            DataError: the demonstrations are others than those of the checkpoint.
             ClusterError: the stage outlasts its timeout_s, or its process died more often than the recipe allows.
         """
         restarts = Restarts(self.recipe.cluster.max_learner_restarts, "cluster.max_learner_restarts")
@@ -78,7 +82,13 @@ class OfflineStage:
         folder = self.run_dir / self.name / "checkpoints"
         found = newest_checkpoint(folder, self.run_id, self.log, self.report)
         self.done_step = self.resumed_step = 0 if found is None else found.step
+        data = fingerprint(self.demonstrations)
         if found is not None:
+            if found.state()["data"] != data:
+                raise DataError(
+                    f"{self.name} was begun with other demonstrations: the data has changed since; put it back, or "
+                    "start a new run"
+                )
             self.log.event("resume", f"{self.name} continues after step {found.step}")
         work_dir = self.run_dir / self.name / "trainer"
         shutil.rmtree(work_dir, ignore_errors=True)  # what a kill left of the checkpoint that was being written
@@ -90,7 +100,7 @@ class OfflineStage:
             out=out,
             work_dir=work_dir,
             checkpoint=self.recipe.checkpoint,
-            keep=Keeper(folder, self.run_id, self.recipe.checkpoint.keep_last),
+            keep=Keeper(folder, self.run_id, self.recipe.checkpoint.keep_last, data),
             resume_from=None if found is None else found.learner_state,
             seed=self.recipe.run.seed,
             precision=self.recipe.learner.dtype,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from rlkit.data.prompts import PromptRenderer, RenderedDemonstration, check_demo
 from rlkit.data.rows import BadRow
 from rlkit.data.stream import TaskStream, split_holdout
 from rlkit.data.tasks import LoadedDemonstrations, LoadedTasks, Mixture, load_demonstrations, load_sources, load_tasks
+from rlkit.disk import sync, sync_tree
 from rlkit.errors import DataError, RecipeError
 from rlkit.learner.model import context_length, init_model, load_tokenizer
 from rlkit.recipe.schema import Recipe, Rows, SftStage
@@ -174,10 +176,13 @@ def _make_model(
     """Makes the model of `model.init` in the run's folder; a resumed run finds it there."""
     assert recipe.model.init is not None
     out = run_dir / "start"
-    if not (out / "model.safetensors").exists():
+    if not out.exists():
         beside = run_dir / ".start.tmp"
+        shutil.rmtree(beside, ignore_errors=True)
         init_model(recipe.model.init, _texts(recipe, loaded, demonstrations), seed=recipe.run.seed, out=beside)
+        sync_tree(beside)
         beside.replace(out)
+        sync(run_dir)
         say(f"made a {recipe.model.init.architecture} model from nothing in {out}")
     return str(out)
 

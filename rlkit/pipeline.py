@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from rlkit.cluster import start_ray, stop_ray
+from rlkit.data.stream import fingerprint
 from rlkit.errors import LearnerLost, RlkitError, Stopped
 from rlkit.evaluate import Evaluated
 from rlkit.finetune import OfflineStage, forget_checkpoints
@@ -53,7 +55,10 @@ def run_recipe(
     mirror = Mirror(recipe.run, run_dir, report)
     with locked(run_dir):
         mirror.fetch(resume)
-        state = begin(run_dir, loaded, resume, made_with=made_with, allow=allow)
+        try:
+            state = begin(run_dir, loaded, resume, made_with=made_with, allow=allow)
+        except OSError as e:
+            raise unwritable(run_dir, e) from e
         with mirror.kept_up():
             if state is None:
                 model = run_dir / "model"
@@ -89,9 +94,9 @@ class Pipeline:
             with self.timer("setup"):
                 inputs = read_inputs(self.recipe, self.run_dir, self.report.line)
                 inputs.tell(self.run_dir, self.report.line, self.log.line)
+                self.state.check_heldout(fingerprint([dataclasses.astuple(task) for task in inputs.heldout]))
                 with self.report.waiting("starting Ray"):
-                    start_ray(self.recipe.cluster, address)
-                self.stop.take()
+                    start_ray(self.recipe.cluster, address, hear=self.stop.take)
             self._stages(inputs)
             status = "done"
         except KeyboardInterrupt:
@@ -126,7 +131,7 @@ class Pipeline:
     def _stages(self, inputs: Inputs) -> None:
         model = str(self.run_dir / self.state.models[-1]) if self.state.models else inputs.model_path
         last = len(self.recipe.stages) - 1
-        if not self.recipe.rl_stages and not self.state.models:
+        if not self.recipe.rl_stages and not self.state.models and self.state.before is None:
             self._note_before(self._evaluate_model(inputs, model), "before")
         for i, stage in enumerate(self.recipe.stages):
             name = self.recipe.stage_name(i)
@@ -144,9 +149,11 @@ class Pipeline:
     def _stage(self, name: str, index: int, stage: Stage, inputs: Inputs, model: str, out: Path) -> None:
         with self.timer(name):
             if isinstance(stage, SftStage):
+                self.state.after = None  # of an earlier stage's model
                 self._sft(name, index, stage, inputs, model, out)
             else:
                 self._online(name, index, stage, inputs, model, out)
+        self.log.sync()
         self.state.models.append(str(out.relative_to(self.run_dir)))
         self.state.save()
 

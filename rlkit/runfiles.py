@@ -19,6 +19,8 @@ Stamp = tuple[int, int]
 class Position(NamedTuple):
     """How far a run is; the later one is the larger."""
 
+    reopened: int
+    """How often a finished stage was made longer."""
     stages: int
     """Stages that are done."""
     step: int
@@ -49,7 +51,9 @@ def position(progress: dict[str, object], names: Iterable[str]) -> Position:
     assert isinstance(models, list)
     current = re.compile(rf"stage-{len(models)}-[^/]+/checkpoints/step-(\d+)/{re.escape(MANIFEST)}")
     steps = [int(match[1]) for name in names if (match := current.fullmatch(name))]
-    return Position(len(models), max(steps, default=0))
+    reopened = progress.get("reopened", 0)
+    assert isinstance(reopened, int)
+    return Position(reopened, len(models), max(steps, default=0))
 
 
 def is_manifest(name: str) -> bool:

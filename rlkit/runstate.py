@@ -16,7 +16,7 @@ from uuid import uuid4
 import yaml
 
 from rlkit.disk import write_whole
-from rlkit.errors import RlkitError, UsageError
+from rlkit.errors import DataError, RlkitError, UsageError
 from rlkit.evaluate import Evaluated, Share
 from rlkit.recipe.changes import Change, find_changes
 from rlkit.recipe.load import LoadedRecipe
@@ -49,6 +49,10 @@ class RunState:
     """The last evaluation of the last stage's model."""
     seconds: float = 0.0
     """Time spent by earlier starts of this run."""
+    reopened: int = 0
+    """How often a finished stage was made longer: a copy from before that is behind, though its stage is done."""
+    heldout: str | None = None
+    """Fingerprint of the held-out tasks; None: not read yet."""
 
     def save(self) -> None:
         """Writes progress.json, atomically."""
@@ -60,8 +64,23 @@ class RunState:
             "after": None if self.after is None else dataclasses.asdict(self.after),
             "before_name": self.before_name,
             "seconds": self.seconds,
+            "reopened": self.reopened,
+            "heldout": self.heldout,
         }
         write_whole(self.run_dir / "progress.json", json.dumps(state, indent=2))
+
+    def check_heldout(self, tasks: str) -> None:
+        """Checks that the run still evaluates on the tasks that it began with.
+
+        Raises:
+            DataError: the fingerprint is another one.
+        """
+        if self.heldout not in (None, tasks):
+            raise DataError(
+                f"the held-out tasks have changed since {self.run_dir} was started: its evaluations would not compare; "
+                "put the data back, or start a new run"
+            )
+        self.heldout = tasks
 
     def summary(self, status: str, steps: int, seconds: Mapping[str, float]) -> dict[str, Any]:
         """What summary.json says.
@@ -138,11 +157,15 @@ def begin(
     if longer:
         state.models.pop()
         state.after = None
+        state.reopened += 1
+    if not all(change.harmless for change in changes):
+        state.heldout = None  # what was allowed may be other tasks
     if len(state.models) < len(loaded.recipe.stages):
         _make_room(state, loaded.recipe)
     elif _status(run_dir) == "done":
         return None
     state.changes, state.made_with = [str(change) for change in changes], made
+    (run_dir / "summary.json").unlink(missing_ok=True)  # it says how an earlier start ended
     state.save()
     _write_recipe(run_dir, loaded)
     return state
@@ -246,6 +269,8 @@ def _read(run_dir: Path) -> RunState:
         before_name=raw.get("before_name", "before"),
         after=_evaluated(raw.get("after")),
         seconds=raw.get("seconds", 0.0),
+        reopened=raw.get("reopened", 0),
+        heldout=raw.get("heldout"),
     )
 
 

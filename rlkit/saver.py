@@ -85,16 +85,21 @@ class Saver:
         draft = self._draft
         if draft is None:
             return
-        self._draft = None
         with self._told():
-            with _drop_where_it_fails(draft):
-                whole = self._learner.saved(wait=wait)
-            if not whole:
-                self._draft = draft
+            if not self._is_whole(draft, wait):
                 return
-            self._saved_step = draft.step
+            self._draft, self._saved_step = None, draft.step
             self._log.event("checkpoint", f"{self.folder.parent.name} step {draft.step}")
             self.prune()
+
+    def _is_whole(self, draft: Draft, wait: bool) -> bool:
+        """Whether the save is over; one that failed is forgotten. After Ctrl-C it can be asked again."""
+        try:
+            with _drop_where_it_fails(draft):
+                return self._learner.saved(wait=wait)
+        except CheckpointError:
+            self._draft = None
+            raise
 
     def save(self, step: int, state: dict[str, Any]) -> None:
         """Saves a step as `begin` does, and waits for it."""

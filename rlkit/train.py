@@ -169,7 +169,8 @@ class OnlineStage:
     def best_steps(self) -> list[int]:
         """The steps of the best evaluations, checkpoint.keep_best of them; of equals the earlier."""
         rows = [row for row in self.log.evaluations(self.name) if row["step"] < self.keys.steps]
-        ranked = sorted(rows, key=lambda row: (-row["accuracy"], row["step"]))
+        graded = [row for row in rows if row["accuracy"] is not None]
+        ranked = sorted(graded, key=lambda row: (-row["accuracy"], row["step"]))
         return [row["step"] for row in ranked[: self.recipe.checkpoint.keep_best]]
 
     def take_up(self) -> int:

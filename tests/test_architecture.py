@@ -19,9 +19,10 @@ MAX_FILE, MAX_FUNCTION, MAX_NESTING, MAX_LOOP = 300, 60, 3, 40
 FORBIDDEN_NAMES = {"utils", "util", "common", "core", "base", "helpers", "helper", "misc"}
 STAGES = {"recipe", "data", "rollout", "verify", "scoring", "algorithm", "learner", "offline", "viewer"}
 SHARED = ("rlkit.records", "rlkit.errors", "rlkit.recipe.schema")
-# The Ray edge of a stage waits through cluster.get (deadlines in one place) and takes weights through weight_sync.
+# The Ray edge of a stage waits through cluster.get (deadlines in one place), takes weights through weight_sync, and
+# puts a model that it wrote on the disk through disk.
 EDGE = ("*/pool.py", "rlkit/learner/group.py", "rlkit/learner/worker.py", "rlkit/offline/launch.py")
-EDGE_SHARED = ("rlkit.cluster", "rlkit.weight_sync")
+EDGE_SHARED = ("rlkit.cluster", "rlkit.weight_sync", "rlkit.disk")
 RECORDS = {"Group", "Sample", "Score", "ScoredGroup", "Task", "TrainBatch", "Verdict"}
 MAY_IMPORT_STAGE = {("learner", "algorithm")}
 WHERE = {

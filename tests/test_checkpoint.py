@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 
+from rlkit import checkpoint
 from rlkit.checkpoint import find_checkpoint, list_checkpoints, prune_checkpoints, save_checkpoint
 from rlkit.errors import CheckpointError
 
@@ -25,7 +26,7 @@ def save(folder, *steps, run_id="this run"):
 
 
 def steps(folder):
-    return [checkpoint.step for checkpoint in list_checkpoints(folder)]
+    return [found.step for found in list_checkpoints(folder)]
 
 
 def test_the_newest_whole_checkpoint_is_found(tmp_path):
@@ -122,15 +123,30 @@ def test_a_save_that_fails_is_one_sentence_and_harms_no_earlier_checkpoint(tmp_p
 
 def test_a_half_written_one_is_never_listed(tmp_path):
     save(tmp_path, 2)
-    (tmp_path / ".step-000004.tmp" / "learner").mkdir(parents=True)
+    (tmp_path / ".step-000004.ab12.tmp" / "learner").mkdir(parents=True)
     assert steps(tmp_path) == [2]
     save(tmp_path, 4)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["step-000002", "step-000004"]
+    assert steps(tmp_path) == [2, 4]
+
+
+def test_a_file_that_cannot_be_read_is_damage(tmp_path, monkeypatch):
+    save(tmp_path, 2, 4)
+    digest = checkpoint._sha256
+
+    def failing(path):
+        if "step-000004" in str(path):
+            raise OSError(errno.EIO, "Input/output error")
+        return digest(path)
+
+    monkeypatch.setattr(checkpoint, "_sha256", failing)
+    found = find_checkpoint(tmp_path, "this run")
+    assert found.checkpoint.step == 2
+    assert "cannot be read (Input/output error)" in found.damaged[0]
 
 
 def test_what_a_kill_left_half_written_goes_when_the_next_start_looks(tmp_path):
     save(tmp_path, 2)
-    (tmp_path / ".step-000004.tmp" / "learner").mkdir(parents=True)
+    (tmp_path / ".step-000004.ab12.tmp" / "learner").mkdir(parents=True)
     assert find_checkpoint(tmp_path, "this run").checkpoint.step == 2
     assert [path.name for path in tmp_path.iterdir()] == ["step-000002"]
 

@@ -2,8 +2,9 @@
 
 import pytest
 
+from rlkit import disk
 from rlkit.data.tasks import load_tasks
-from rlkit.inputs import _split
+from rlkit.inputs import _split, read_inputs
 from rlkit.recipe.schema import Recipe
 
 
@@ -20,3 +21,26 @@ def test_an_empty_list_of_sources_holds_nothing_out(evaluation, held_out):
     loaded = load_tasks(recipe.data, seed=0, kinds=recipe.reward.kinds)
     train, heldout, bad = _split(recipe, loaded, None, 100)
     assert (len(train), len(heldout), len(bad)) == (20 - held_out, held_out, 0)
+
+
+def test_a_model_made_from_nothing_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    recipe = Recipe.model_validate(
+        {
+            "model": {"init": {"vocab_size": 320, "hidden_size": 32, "num_layers": 1}},
+            "data": {"path": "builtin:quickstart?rows=40"},
+            "stages": [{"kind": "grpo", "steps": 1, "prompts_per_step": 2}],
+        }
+    )
+    synced, real = set(), disk.sync
+
+    def sync(path):
+        real(path)
+        synced.add(path.name)
+
+    monkeypatch.setattr(disk, "sync", sync)
+    (tmp_path / ".start.tmp").mkdir()
+    (tmp_path / ".start.tmp" / "left by a kill").touch()
+    read_inputs(recipe, tmp_path, print)
+    made = {path.name for path in (tmp_path / "start").iterdir()}
+    assert {"model.safetensors", "config.json", "tokenizer.json"} <= made <= synced
+    assert "left by a kill" not in made

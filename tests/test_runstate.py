@@ -8,7 +8,7 @@ import yaml
 
 from rlkit import runstate
 from rlkit.disk import write_whole
-from rlkit.errors import UsageError
+from rlkit.errors import DataError, UsageError
 from rlkit.evaluate import Evaluated, Share
 from rlkit.recipe.load import load_recipe
 from rlkit.runstate import RunState, begin, locked
@@ -109,6 +109,32 @@ def test_a_run_without_its_progress_is_refused_with_a_sentence(loaded, tmp_path,
         path.write_text(text)
     with pytest.raises(UsageError, match=rf"progress\.json {why}.*give another run\.name"):
         begin(run_dir, loaded, "auto")
+
+
+def test_a_run_that_goes_on_says_no_more_how_an_earlier_start_ended(continued, tmp_path):
+    state = continued("stages.1.steps=7", models=BOTH, status="done")
+    assert (state.reopened, state.models) == (1, BOTH[:1])
+    assert not (tmp_path / "run" / "summary.json").exists()
+    assert json.loads((tmp_path / "run" / "progress.json").read_text())["reopened"] == 1
+
+
+def test_held_out_tasks_stay_those_that_the_run_began_with(continued):
+    state = continued()
+    state.check_heldout("these")
+    state.check_heldout("these")
+    with pytest.raises(DataError, match=r"the held-out tasks have changed since .* put the data back"):
+        state.check_heldout("others")
+
+
+def test_held_out_tasks_may_change_with_what_was_allowed(tmp_path, loaded):
+    with locked(tmp_path / "run"):
+        begin(tmp_path / "run", loaded, "auto").check_heldout("these")
+    path = tmp_path / "recipe.yaml"
+    for override, kept in (("checkpoint.every=3", "these"), ("evaluation.holdout=9", None)):
+        state = RunState(tmp_path / "run", "r", [], heldout="these")
+        state.save()
+        changed = begin(tmp_path / "run", load_recipe(path, [override]), "auto", allow=["evaluation.holdout"])
+        assert changed.heldout == kept
 
 
 def test_a_folder_at_work_is_refused(tmp_path):

@@ -112,8 +112,8 @@ class TaskStream:
         self._leaves, masses = _leaves(tasks, seed, mixture, shares, stratify_by)
         self._root = _tree(self._leaves, masses, 0)
         settings = [seed, sorted(shares.items()), stratify_by, [str(masses[leaf.path]) for leaf in self._leaves]]
-        self._order_print = _print(settings)
-        self._tasks_print = _print([[t.id, t.kind, t.prompt, t.reference] for t in tasks])
+        self._order_print = fingerprint(settings)
+        self._tasks_print = fingerprint([[t.id, t.kind, t.prompt, t.reference] for t in tasks])
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -152,7 +152,8 @@ class TaskStream:
             leaf.drawn = drawn
 
 
-def _print(value: Any) -> str:
+def fingerprint(value: Any) -> str:
+    """Tells data from other data."""
     return hashlib.sha256(json.dumps(value, default=str, sort_keys=True).encode()).hexdigest()[:32]
 
 

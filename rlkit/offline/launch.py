@@ -11,6 +11,7 @@ from typing import Any
 import ray
 
 from rlkit.cluster import check_sees, get
+from rlkit.disk import sync_tree
 from rlkit.errors import ClusterError
 from rlkit.offline.sft import Listener, SftSpec
 
@@ -46,10 +47,12 @@ class OfflineWorker:
         check_sees(file, content, "the sft stage")
 
     def run_sft(self, spec: SftSpec) -> dict[str, float]:
-        """See rlkit.offline.sft.run_sft."""
+        """See rlkit.offline.sft.run_sft; the model is on the disk before its checkpoints go."""
         from rlkit.offline.sft import run_sft
 
-        return run_sft(spec, self)
+        figures = run_sft(spec, self)
+        sync_tree(spec.out)
+        return figures
 
     def step(self, figures: dict[str, float]) -> None:
         """See Listener."""

@@ -50,12 +50,12 @@ class Aim:
 SFT_AIMS = {
     "actors start": Aim(titles={"RolloutWorker.start", "LearnerWorker.start"}, spread_s=1.0),
     "sft": Aim(titles=SFT, spread_s=2.0),
-    "sft save": Aim(r"created stage-0-sft/(trainer/checkpoint-\d+|checkpoints/\.step-\d+\.tmp)$", spread_s=0.03),
+    "sft save": Aim(r"created stage-0-sft/(trainer/checkpoint-\d+|checkpoints/\.step-\d+\.\w+\.tmp)$", spread_s=0.03),
     "sft model": Aim(r"created stage-0-sft/model$", spread_s=0.05),
     "between stages": Aim(r"deleted stage-0-sft/checkpoints$", spread_s=3.0),
 }
 RL_AIMS = {
-    "resume": Aim(titles={"LearnerWorker.load_state"}, spread_s=0.05),
+    "resume": Aim(titles={"LearnerWorker.load_state"}, spread_s=0.005),
     "sampling": Aim(titles=DRAW, evaluating=False, spread_s=0.3),
     "scoring": Aim(titles=SCORE, evaluating=False, spread_s=0.1),
     "update": Aim(titles={"LearnerWorker.train_step"}, spread_s=0.3),
@@ -63,9 +63,9 @@ RL_AIMS = {
     "evaluation": Aim(titles=DRAW | SCORE, evaluating=True, spread_s=0.3),
     "metrics": Aim(r"written metrics\.jsonl$"),
     "rollouts": Aim(r"created stage-1-\w+/rollouts/step-\d+\.tmp$"),
-    "save": Aim(r"created stage-1-\w+/checkpoints/\.step-\d+\.tmp$", spread_s=0.05),
-    "seal": Aim(r"created stage-1-\w+/checkpoints/\.step-\d+\.tmp/(state|manifest)\.json$"),
-    "prune": Aim(r"renamed stage-1-\w+/checkpoints/\.step-\d+\.tmp$"),
+    "save": Aim(r"created stage-1-\w+/checkpoints/\.step-\d+\.\w+\.tmp$", spread_s=0.05),
+    "seal": Aim(r"created stage-1-\w+/checkpoints/\.step-\d+\.\w+\.tmp/(state|manifest)\.json$"),
+    "prune": Aim(r"renamed stage-1-\w+/checkpoints/\.step-\d+\.old\.tmp$"),
     "evaluations": Aim(r"written evaluations\.jsonl$"),
 }
 ANY_AIMS = {"start": Aim(spread_s=8.0), "progress": Aim(r"created progress\.json\.tmp$")}
@@ -121,7 +121,7 @@ def phase_of(run_dir: Path, titles: Collection[str], *, has_worked: bool, left: 
 
 
 def _being_written(run_dir: Path, beside: Collection[Path]) -> str:
-    if any(path.name.startswith(".step-") and _is_being_deleted(path) for path in beside):
+    if any(path.name.endswith(".old.tmp") for path in beside):
         return "prune"
     for pattern, phase in (
         (r"^stage-0", "sft save"),
@@ -135,11 +135,6 @@ def _being_written(run_dir: Path, beside: Collection[Path]) -> str:
         if any(re.search(pattern, str(path.relative_to(run_dir))) for path in beside):
             return phase
     return ""
-
-
-def _is_being_deleted(beside: Path) -> bool:
-    """Whether it is a checkpoint that went, not one that comes: there is a newer one already."""
-    return any(newer.name > beside.name.removeprefix(".") for newer in beside.parent.glob("step-*"))
 
 
 def _at_work(run_dir: Path, titles: Collection[str]) -> str:

@@ -91,10 +91,10 @@ SFT, RL = "stage-0-sft", "stage-1-grpo"
         ([], [], "start"),
         (["progress.json.tmp"], [], "progress"),
         ([f"{SFT}/trainer/checkpoint-2/model.safetensors"], ["OfflineWorker"], "sft save"),
-        ([f"{SFT}/checkpoints/.step-000002.tmp/state.json"], ["OfflineWorker"], "sft save"),
+        ([f"{SFT}/checkpoints/.step-000002.ab12.tmp/state.json"], ["OfflineWorker"], "sft save"),
         ([], ["OfflineWorker.news"], "sft"),
-        ([f"{RL}/checkpoints/step-000002/a", f"{RL}/checkpoints/.step-000004.tmp/a"], [], "save"),
-        ([f"{RL}/checkpoints/.step-000002.tmp/a", f"{RL}/checkpoints/step-000004/a"], [], "prune"),
+        ([f"{RL}/checkpoints/step-000002/a", f"{RL}/checkpoints/.step-000004.ab12.tmp/a"], [], "save"),
+        ([f"{RL}/checkpoints/.step-000002.old.tmp/a", f"{RL}/checkpoints/step-000004/a"], [], "prune"),
         ([f"{RL}/rollouts/step-000001.tmp"], ["_Actor"], "rollouts"),
         ([], ["RolloutWorker.draw", "_Actor"], "evaluation"),
         ([], ["RolloutWorker.load", "LearnerWorker"], "sync"),
@@ -119,7 +119,7 @@ def test_the_length_of_a_phase_is_the_median_of_its_spells(monkeypatch):
 
 
 def test_what_an_earlier_kill_left_tells_nothing_of_this_one(tmp_path):
-    torn = tmp_path / RL / "checkpoints" / ".step-000004.tmp"
+    torn = tmp_path / RL / "checkpoints" / ".step-000004.ab12.tmp"
     torn.mkdir(parents=True)
     left = half_written(tmp_path)
     assert phase_of(tmp_path, [], has_worked=False, left=left) == "start"
@@ -182,7 +182,7 @@ DAMAGE = {
     "rollouts": lambda run: (run / RL / "rollouts" / "step-1.parquet").unlink(),
     "evaluations": lambda run: (run / "evaluations.jsonl").write_text(""),
     "summary": lambda run: (run / "summary.json").write_text('{"steps": 0, "seconds": {}}'),
-    "files": lambda run: (run / RL / "checkpoints" / ".step-000002.tmp").mkdir(),
+    "files": lambda run: (run / RL / "checkpoints" / ".step-000002.ab12.tmp").mkdir(),
     "events.jsonl": lambda run: (run / "events.jsonl").write_text('{"a": 1{"b": 2}\n'),
 }
 

@@ -332,10 +332,12 @@ def test_a_missing_package_is_named():
 
 def test_positions_compare_by_stage_then_step():
     names = ["stage-0-sft/checkpoints/step-000009/manifest.json", "stage-1-grpo/checkpoints/step-000002/manifest.json"]
-    assert position({"models": []}, names) == Position(0, 9)
-    assert position({"models": ["m"]}, names) == Position(1, 2)
+    assert position({"models": []}, names) == Position(0, 0, 9)
+    assert position({"models": ["m"]}, names) == Position(0, 1, 2)
     assert position({"models": ["m"]}, names) > position({"models": []}, names)
-    assert position({"models": ["m"]}, ["stage-1-grpo/checkpoints/step-000004/state.json"]) == Position(1, 0)
+    assert position({"models": ["m"]}, ["stage-1-grpo/checkpoints/step-000004/state.json"]) == Position(0, 1, 0)
+    longer = position({"models": [], "reopened": 1}, names)  # a finished stage that gets more steps
+    assert longer > position({"models": ["m"], "reopened": 0}, names)
 
 
 @pytest.mark.slow

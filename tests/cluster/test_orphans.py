@@ -1,6 +1,7 @@
 """However `rlkit train` ends, 30 s later nothing of it is alive, and no shared memory, port or old session is left."""
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -221,6 +222,17 @@ def test_a_run_that_is_stopped_leaves_nothing(start, tiny_recipe, number, times)
     for _ in range(times):
         send(run.tree.root.pid, number)
     run.await_nothing_left(130)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_stopped_while_ray_starts_leaves_nothing(start, tiny_recipe, number):
+    run = start(tiny_recipe)
+    run.await_that(lambda: any("gcs_server" in title(pid) for pid in run.tree.pids()))
+    run.tree.root.send_signal(number)
+    run.await_nothing_left(130)
+    assert json.loads((run.run_dir / "summary.json").read_text())["status"] == "stopped"
+    assert "Traceback" not in run.tree.log.read_text()
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 
+from rlkit.runlog import read_rows
 from tests.chaos.notify import Notify
 from tests.chaos.same import differences
 from tests.chaos.tree import Tree, title
@@ -108,7 +109,7 @@ def test_a_run_survives_its_sft_actor(whole_run, tiny_recipe, tmp_path):
     )
     deadline = time.monotonic() + 200
     try:
-        while not any("/checkpoints/.step-000002.tmp" in change.path for change in notify.wait(0.01)):
+        while not any("/checkpoints/.step-000002." in change.path for change in notify.wait(0.01)):
             assert time.monotonic() < deadline
         (actor,) = (pid for pid in tree.pids() if title(pid).startswith("ray::OfflineWorker"))
         os.kill(actor, signal.SIGKILL)
@@ -159,6 +160,43 @@ print("AGREE")
         timeout=240,
     )
     assert "AGREE" in done.stdout, done.stderr[-2000:]
+
+
+@pytest.mark.slow
+def test_a_run_that_ends_in_sft_tells_of_that_model_as_one_that_was_made_longer_does(tiny_recipe, tmp_path):
+    sft = "{kind: sft, data: {path: 'builtin:quickstart-demos?rows=64'}, steps: 3, learning_rate: 1.0e-3}"
+    grpo = "{kind: grpo, steps: 2, prompts_per_step: 4, samples_per_prompt: 4, learning_rate: 1.0e-3}"
+    judged = []
+    for name, *starts in (("at once", f"[{grpo}, {sft}]"), ("longer", f"[{grpo}]", f"[{grpo}, {sft}]")):
+        for stages in starts:
+            done = run_rlkit("train", tiny_recipe, f"stages={stages}", "--run-dir", tmp_path / name)
+            assert done.code == 0, done.err
+        summary = json.loads((tmp_path / name / "summary.json").read_text())
+        judged.append([summary[key] for key in ("status", "before", "after", "reward_after")])
+    assert judged[0] == judged[1]
+    progress = json.loads((tmp_path / "longer" / "progress.json").read_text())
+    assert progress["after"] == json.loads((tmp_path / "at once" / "progress.json").read_text())["after"]
+    assert all(torch.equal(w, weights(tmp_path / "longer")[n]) for n, w in weights(tmp_path / "at once").items())
+
+
+@pytest.mark.parametrize("file", ["progress.json.tmp", "recipe.yaml.tmp"])
+def test_a_disk_that_is_full_from_the_start_is_told_in_one_sentence(tiny_recipe, tmp_path, file):
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    (run_dir / file).symlink_to("/dev/full")
+    done = run_rlkit("train", tiny_recipe, "--run-dir", run_dir)
+    assert done.code == 1
+    (line,) = done.err.strip().splitlines()
+    assert line.startswith(f"rlkit: error: the run folder {run_dir} cannot be written: No space left on device")
+
+
+def test_checkpoints_of_a_run_without_accuracy_are_kept_all_the_same(tiny_recipe, tmp_path):
+    parts = [f"reward.{part}=null" for part in ("accuracy", "reasoning", "efficiency")]
+    words = [*parts, "stages.1.steps=2", "evaluation.every=1", "checkpoint.every=1"]
+    done = run_rlkit("train", tiny_recipe, *words, "checkpoint.keep_best=1", "--run-dir", tmp_path / "run")
+    assert done.code == 0, done.err
+    assert [row["accuracy"] for row in read_rows(tmp_path / "run" / "evaluations.jsonl")] == [None]
+    assert [p.name for p in (tmp_path / "run" / "stage-1-grpo" / "checkpoints").iterdir()]
 
 
 def test_an_engine_that_disagrees_with_the_learner_stops_the_run(tiny_recipe, tmp_path):

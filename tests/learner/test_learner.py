@@ -7,10 +7,12 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from rlkit import disk
 from rlkit.algorithm.batch import deal_rows, gather, plan_packing, split_updates
 from rlkit.learner.learner import Learner
 from rlkit.learner.optimizer import learning_rate_factor
 from rlkit.learner.ranks import Ranks
+from rlkit.learner.worker import LearnerWorker
 from rlkit.recipe.schema import GrpoStage
 from tests.learner.updates import ALGORITHMS, expect_reference, groups_of, measured, spec_of, taken_gradients
 
@@ -101,6 +103,21 @@ def test_bfloat16_autocast_stays_near_float32(tiny_model):
     half = Learner(spec_of(tiny_model, learner={"precision": "bfloat16"})).logprobs_of(samples)
     gap = max(abs(a - b) for x, y in zip(full, half, strict=True) for a, b in zip(x, y, strict=True))
     assert 0 < gap < 0.25
+
+
+def test_a_saved_model_is_on_the_disk_when_the_call_returns(tiny_model, tmp_path, monkeypatch):
+    synced, real = set(), disk.sync
+
+    def sync(path):
+        real(path)
+        synced.add(path)
+
+    monkeypatch.setattr(disk, "sync", sync)
+    worker = LearnerWorker()
+    worker.start(spec_of(tiny_model), 0, None)
+    worker.save_model(tmp_path / "model")
+    assert {tmp_path / "model", *(tmp_path / "model").iterdir()} <= synced
+    assert (tmp_path / "model" / "model.safetensors") in synced
 
 
 @pytest.mark.slow

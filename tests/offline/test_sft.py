@@ -7,10 +7,12 @@ import pytest
 import torch
 
 from rlkit.checkpoint import find_checkpoint
-from rlkit.errors import CheckpointError
-from rlkit.finetune import Keeper
+from rlkit.errors import CheckpointError, DataError
+from rlkit.finetune import Keeper, OfflineStage
 from rlkit.offline.sft import SftSpec, run_sft
-from rlkit.recipe.schema import Checkpoint, SftStage
+from rlkit.recipe.schema import Checkpoint, Recipe, SftStage
+from rlkit.report import Report
+from rlkit.runlog import RunLog
 
 STEPS = 5
 
@@ -55,7 +57,7 @@ def spec(tiny_model, tmp_path):
         out=tmp_path / "out",
         work_dir=tmp_path / "trainer",
         checkpoint=Checkpoint(every=2),
-        keep=Keeper(tmp_path / "checkpoints", "this run", keep_last=2),
+        keep=Keeper(tmp_path / "checkpoints", "this run", keep_last=2, data="these"),
         resume_from=None,
         seed=0,
         precision="float32",
@@ -76,7 +78,10 @@ def weights(spec):
 
 def test_gone_on_from_a_checkpoint_steps_and_weights_are_those_of_the_whole(spec, tmp_path):
     whole = Told()
-    run_sft(replace(spec, out=tmp_path / "whole", keep=Keeper(tmp_path / "others", "another", keep_last=9)), whole)
+    run_sft(
+        replace(spec, out=tmp_path / "whole", keep=Keeper(tmp_path / "others", "another", keep_last=9, data="these")),
+        whole,
+    )
     assert [figures["step"] for figures in whole.steps] == [1, 2, 3, 4, 5]
     assert len({figures["learner/learning_rate"] for figures in whole.steps}) > 3
     for dies_at, found in ((1, None), (4, 2), (5, 4)):
@@ -132,3 +137,31 @@ def test_minutes_and_steps_say_when_to_save(spec, tmp_path):
         run_sft(replace(spec, checkpoint=Checkpoint(**keys)), told)
         assert [text for kind, text in told.events if kind == "checkpoint"] == [f"step {step}" for step in saved]
         assert not [*spec.work_dir.glob("checkpoint-*")]
+
+
+def test_a_stage_does_not_go_on_with_other_demonstrations(spec, tmp_path):
+    recipe = Recipe.model_validate(
+        {
+            "model": {"path": spec.model_path},
+            "data": {"path": "builtin:quickstart"},
+            "stages": [spec.stage.model_dump()],
+        }
+    )
+    stage = OfflineStage(
+        name="stage-0-sft",
+        keys=spec.stage,
+        recipe=recipe,
+        run_dir=tmp_path,
+        run_id="this run",
+        model_path=spec.model_path,
+        demonstrations=spec.demonstrations,
+        threads=1,
+        log=RunLog(tmp_path),
+        report=Report(),
+    )
+    first = stage._take_up(spec.out)
+    first.keep(2, lambda folder: folder.mkdir())
+    assert stage._take_up(spec.out).resume_from is not None
+    stage.demonstrations = [*spec.demonstrations[:-1], spec.demonstrations[0]]
+    with pytest.raises(DataError, match="stage-0-sft was begun with other demonstrations: the data has changed since"):
+        stage._take_up(spec.out)

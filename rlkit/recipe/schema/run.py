@@ -71,7 +71,7 @@ class Checkpoint(Section):
     """How many of the newest checkpoints stay; older ones go once a newer one is whole."""
     keep_best: int = Field(0, ge=0)
     """How many checkpoints stay besides for the best held-out accuracy; each evaluation inside a stage
-    (evaluation.every) that beats one of them is saved. The best one's step is in summary.json."""
+    (evaluation.every) that beats one of them is saved."""
 
 
 class Tracking(Section):
