@@ -24,10 +24,12 @@ def test_an_empty_list_of_sources_holds_nothing_out(evaluation, held_out):
 
 
 def test_a_model_made_from_nothing_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    init = {"vocab_size": 320, "hidden_size": 64, "num_heads": 2, "num_kv_heads": 1, "num_layers": 1}
     recipe = Recipe.model_validate(
         {
-            "model": {"init": {"vocab_size": 320, "hidden_size": 32, "num_layers": 1}},
+            "model": {"init": init},
             "data": {"path": "builtin:quickstart?rows=40"},
+            "evaluation": {"holdout": 4},
             "stages": [{"kind": "grpo", "steps": 1, "prompts_per_step": 2}],
         }
     )
