@@ -48,17 +48,13 @@ def run_recipe(
     report.hear()
     recipe = settle(loaded.recipe, machine)
     codes = code_hashes((part.name, part.plugin) for part in load_parts(recipe.reward, loaded.base_dir))
-    chosen = {"precision": str(recipe.learner.precision)}
-    made_with = {"code": codes, "versions": library_versions(), "machine": chosen}
+    made_with = {"code": codes, "versions": library_versions(), "machine": {"precision": str(recipe.learner.precision)}}
     check_engine_arguments(recipe.rollout, timeout_s=recipe.cluster.start_timeout_s)
     run_dir = run_dir.resolve()  # actors may run in another working directory
     mirror = Mirror(recipe.run, run_dir, report)
     with locked(run_dir):
         mirror.fetch(resume)
-        try:
-            state = begin(run_dir, loaded, resume, made_with=made_with, allow=allow)
-        except OSError as e:
-            raise unwritable(run_dir, e) from e
+        state = begin(run_dir, loaded, resume, made_with=made_with, allow=allow)
         with mirror.kept_up():
             if state is None:
                 model = run_dir / "model"
@@ -207,6 +203,8 @@ class Pipeline:
                 return
             except LearnerLost as e:
                 run.unfinished = True  # there is nothing to save until it has taken up a checkpoint
+                if self.stop.asked:
+                    raise KeyboardInterrupt from e
                 self.report.line(f"{e}; starting the learner anew from the newest checkpoint")
                 run.learner.restart(str(e))
 
@@ -290,7 +288,7 @@ class Pipeline:
             return evaluate_heldout(self.recipe, inputs.heldout, inputs.renderer, rollout, scoring)
 
     def _keep(self, run: OnlineStage) -> None:
-        """After Ctrl-C, while the actors are still up: a checkpoint of the last whole step, and its model."""
+        """After Ctrl-C, while the actors are up: a checkpoint of the last whole step, and its model."""
         if run.done_step > 0 and not run.unfinished:
             try:
                 run.save()

@@ -131,8 +131,18 @@ def begin(
 
     Raises:
         UsageError: there is nothing to continue, something not to be overwritten, or the recipe or the code differs.
+        RlkitError: the folder cannot be written.
     """
-    made = {name: dict(values) for name, values in (made_with or {}).items()}
+    try:
+        return _begin(run_dir, loaded, resume, made_with or {}, allow)
+    except OSError as e:
+        raise unwritable(run_dir, e) from e
+
+
+def _begin(
+    run_dir: Path, loaded: LoadedRecipe, resume: str, made_with: Mapping[str, Mapping[str, str]], allow: Sequence[str]
+) -> RunState | None:
+    made = {name: dict(values) for name, values in made_with.items()}
     recipe_file = run_dir / "recipe.yaml"
     if not recipe_file.exists():
         if resume == "must":

@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from rlkit.checkpoint import list_checkpoints
 from rlkit.recipe.schema import Cluster
 from tests.chaos.tree import Tree, title
 from tests.cluster.conftest import RLKIT, metrics
@@ -233,6 +234,18 @@ def test_a_run_stopped_while_ray_starts_leaves_nothing(start, tiny_recipe, numbe
     run.await_nothing_left(130)
     assert json.loads((run.run_dir / "summary.json").read_text())["status"] == "stopped"
     assert "Traceback" not in run.tree.log.read_text()
+
+
+@pytest.mark.slow
+def test_ctrl_c_beside_a_dead_learner_stops_in_order(start, tiny_recipe):
+    run = start(tiny_recipe, "stages.1.steps=500", "checkpoint.every=2")
+    run.await_step(3)
+    (learner,) = (pid for pid in run.tree.pids() if title(pid).startswith("ray::LearnerWorker"))
+    os.kill(learner, signal.SIGKILL)
+    run.tree.root.send_signal(signal.SIGINT)
+    run.await_nothing_left(130)
+    assert json.loads((run.run_dir / "summary.json").read_text())["status"] == "stopped"
+    assert list_checkpoints(run.run_dir / "stage-1-grpo" / "checkpoints")[-1].step >= 2
 
 
 @pytest.mark.slow
