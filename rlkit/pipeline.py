@@ -112,14 +112,15 @@ class Pipeline:
                     stop_ray()
         if self.state.before is not None and self.state.after is not None:
             self.report.table(self.state.before, self.state.after, self.state.before_name)
-        self.report.line(f"done in {self.state.seconds:.0f} s: the model is in {self.run_dir / 'model'}")
+        self.report.done(self.run_dir, self.state.seconds, self.log.num_events())
         return 0
 
     def _end(self, status: str) -> None:
         """Writes how the run ended; where not even that can be written, what is told of is what came first."""
         try:
             self.state.save()
-            self.log.write_json("summary.json", self.state.summary(status, self.done_steps, self.timer.seconds))
+            seconds, events = self.timer.seconds, self.log.num_events()
+            self.log.write_json("summary.json", self.state.summary(status, self.done_steps, seconds, events))
         except OSError as e:
             if status == "done":
                 raise unwritable(self.run_dir, e) from e

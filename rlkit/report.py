@@ -8,11 +8,15 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from rlkit.evaluate import Evaluated, Share
+
+ORDINARY = ("checkpoint", "sandbox")
+"""Events of every run."""
 
 
 class _Lines(logging.Handler):
@@ -88,6 +92,13 @@ class Report:
         for name, value in after.parts.items():
             table.add_row(f"  {name}", *_plain(before.parts.get(name, math.nan), value))
         self.console.print(table)
+
+    def done(self, run_dir: Path, seconds: float, events: Mapping[str, int]) -> None:
+        """The last line, and before it what happened on the way that is no part of every run."""
+        happened = [f"{kind} {count}" for kind, count in events.items() if kind not in ORDINARY]
+        if happened:
+            self.line(f"on the way: {', '.join(happened)}; {run_dir / 'events.jsonl'} says when and why")
+        self.line(f"done in {seconds:.0f} s: the model is in {run_dir / 'model'}")
 
     def _eta(self, stage: str, step: int, steps: int) -> str:
         now = time.monotonic()

@@ -9,6 +9,7 @@ import json
 import math
 import os
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -72,6 +73,10 @@ class RunLog:
             with suppress(OSError):
                 _end_last_row(self.run_dir / EVENTS)
         self.line(f"{kind}: {text}")
+
+    def num_events(self) -> dict[str, int]:
+        """How often each kind of thing happened, over all starts of the run."""
+        return dict(sorted(Counter(row["event"] for row in read_rows(self.run_dir / EVENTS)).items()))
 
     def line(self, text: str) -> None:
         """Appends a line to run.log, where the disk has room for it."""

@@ -82,13 +82,16 @@ class RunState:
             )
         self.heldout = tasks
 
-    def summary(self, status: str, steps: int, seconds: Mapping[str, float]) -> dict[str, Any]:
+    def summary(
+        self, status: str, steps: int, seconds: Mapping[str, float], events: Mapping[str, int]
+    ) -> dict[str, Any]:
         """What summary.json says.
 
         Args:
             status: "done", "stopped" or "failed".
             steps: The last stage's, so far.
             seconds: Of this start, by phase.
+            events: What happened, of all starts: how often each kind.
         """
         before, after = self.before, self.after
         return {
@@ -100,6 +103,7 @@ class RunState:
             "reward_before": None if before is None else before.parts,
             "reward_after": None if after is None else after.parts,
             "seconds": {"total": self.seconds, **seconds},
+            "events": dict(events),
             "model": "model/" if (self.run_dir / "model").exists() else None,
         }
 

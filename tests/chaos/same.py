@@ -47,7 +47,7 @@ def _evaluations(run_dir: Path) -> list[object]:
 
 def _summary(run_dir: Path) -> dict[str, object]:
     summary = json.loads((run_dir / "summary.json").read_text())
-    return {key: value for key, value in summary.items() if key != "seconds"}
+    return {key: value for key, value in summary.items() if key not in ("seconds", "events")}
 
 
 def _files(run_dir: Path) -> set[str]:

@@ -96,6 +96,9 @@ def test_a_run_that_is_stopped_and_then_killed_continues_to_the_same_end(whole_r
     killed = victim.kill_in("save")
     assert isinstance(killed, Kill), victim.output()
     assert victim.finish() == 0, victim.output()
+    happened = json.loads((run_dir / "summary.json").read_text())["events"]
+    assert (happened["stopped"], happened["resume"]) == (1, 2)
+    assert "on the way: resume 2, stopped 1; " in victim.output()
     assert differences(run_dir, whole_run) == []
 
 
@@ -119,6 +122,8 @@ def test_a_run_survives_its_sft_actor(whole_run, tiny_recipe, tmp_path):
         tree.kill(tree.freeze())
     events = [json.loads(line)["event"] for line in (run_dir / "events.jsonl").read_text().splitlines()]
     assert "learner_restarted" in events
+    assert json.loads((run_dir / "summary.json").read_text())["events"]["learner_restarted"] == 1
+    assert "learner_restarted 1" in tree.log.read_text()
     assert differences(run_dir, whole_run) == []
 
 
