@@ -61,6 +61,8 @@ def start_ray(keys: Cluster, address: str | None, hear: Callable[[], None] = lam
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # A record of every call that ever was, kept in memory by Ray's servers; nobody here reads it.
     os.environ.setdefault("RAY_task_events_report_interval_ms", "0")
+    # Ray's 15 lets anything on the machine go before the actors, which are what the machine is here for.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
     try:
         with _deaf(hear):

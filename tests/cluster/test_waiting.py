@@ -23,6 +23,9 @@ class Worker:
     def echo(self, value):
         return value
 
+    def priority(self):
+        return os.getpriority(os.PRIO_PROCESS, 0)
+
     def hang(self):
         threading.Event().wait()
 
@@ -49,6 +52,11 @@ def test_a_hanging_call_is_told_while_it_hangs_and_ends_at_its_deadline(worker, 
     ):
         cluster.get(worker.hang.remote(), timeout_s=1, what="the update")
     assert "waiting for the update: 0 s of at most 1" in caplog.text
+
+
+def test_actors_run_at_the_priority_of_the_command(worker):
+    found = cluster.get(worker.priority.remote(), timeout_s=60, what="the priority")
+    assert found == os.getpriority(os.PRIO_PROCESS, 0)
 
 
 def test_a_list_waits_for_all_of_them(worker):
