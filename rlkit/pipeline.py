@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from rlkit.cluster import start_ray, stop_ray
-from rlkit.data.stream import fingerprint
+from rlkit.data.stream import tasks_fingerprint
 from rlkit.errors import LearnerLost, RlkitError, Stopped
 from rlkit.evaluate import Evaluated
 from rlkit.finetune import OfflineStage, forget_checkpoints
@@ -90,7 +89,7 @@ class Pipeline:
             with self.timer("setup"):
                 inputs = read_inputs(self.recipe, self.run_dir, self.report.line)
                 inputs.tell(self.run_dir, self.report.line, self.log.line)
-                self.state.check_heldout(fingerprint([dataclasses.astuple(task) for task in inputs.heldout]))
+                self.state.check_heldout(tasks_fingerprint(inputs.heldout))
                 with self.report.waiting("starting Ray"):
                     start_ray(self.recipe.cluster, address, hear=self.stop.take)
             self._stages(inputs)

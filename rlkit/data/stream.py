@@ -113,7 +113,7 @@ class TaskStream:
         self._root = _tree(self._leaves, masses, 0)
         settings = [seed, sorted(shares.items()), stratify_by, [str(masses[leaf.path]) for leaf in self._leaves]]
         self._order_print = fingerprint(settings)
-        self._tasks_print = fingerprint([[t.id, t.kind, t.prompt, t.reference] for t in tasks])
+        self._tasks_print = tasks_fingerprint(tasks)
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -155,6 +155,11 @@ class TaskStream:
 def fingerprint(value: Any) -> str:
     """Tells data from other data."""
     return hashlib.sha256(json.dumps(value, default=str, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def tasks_fingerprint(tasks: Sequence[Task]) -> str:
+    """Tells tasks, in their order, from other tasks."""
+    return fingerprint([[t.id, t.kind, t.prompt, t.reference] for t in tasks])
 
 
 def _check_domains(tasks: Sequence[Task], shares: Mapping[str, float]) -> None:
