@@ -56,6 +56,10 @@ class ActorLost(ClusterError):
     """One actor died, its node went, or it did not answer within its deadline."""
 
 
+class ActorLate(ActorLost):
+    """An actor that did not answer within its deadline."""
+
+
 class LearnerLost(ActorLost):
     """A rank of the learner died or hangs, and the others were ended with it; or the weights it published are gone."""
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from rlkit.checkpoint import prune_checkpoints, save_checkpoint
 from rlkit.cluster import Restarts
-from rlkit.data.stream import fingerprint
 from rlkit.errors import ActorLost, DataError
 from rlkit.offline.launch import launch_sft
 from rlkit.offline.sft import SftSpec
@@ -27,7 +26,7 @@ class Keeper:
     run_id: str
     keep_last: int
     data: str
-    """Fingerprint of the demonstrations."""
+    """Fingerprint of what the demonstrations are drawn from."""
 
     def __call__(self, step: int, write: Callable[[Path], None]) -> None:
         """See rlkit.offline.sft.Keep."""
@@ -50,6 +49,8 @@ class OfflineStage:
     """The stage's start model."""
     demonstrations: Sequence[tuple[tuple[int, ...], tuple[int, ...]]]
     """(token ids, mask) of each, in the order of learning."""
+    data: str
+    """Fingerprint of all that they are drawn from."""
     threads: int
     """CPU threads."""
     log: RunLog
@@ -82,9 +83,8 @@ class OfflineStage:
         folder = self.run_dir / self.name / "checkpoints"
         found = newest_checkpoint(folder, self.run_id, self.log, self.report)
         self.done_step = self.resumed_step = 0 if found is None else found.step
-        data = fingerprint(self.demonstrations)
         if found is not None:
-            if found.state()["data"] != data:
+            if found.state().get("data", self.data) != self.data:
                 raise DataError(
                     f"{self.name} was begun with other demonstrations: the data has changed since; put it back, or "
                     "start a new run"
@@ -100,7 +100,7 @@ class OfflineStage:
             out=out,
             work_dir=work_dir,
             checkpoint=self.recipe.checkpoint,
-            keep=Keeper(folder, self.run_id, self.recipe.checkpoint.keep_last, data),
+            keep=Keeper(folder, self.run_id, self.recipe.checkpoint.keep_last, self.data),
             resume_from=None if found is None else found.learner_state,
             seed=self.recipe.run.seed,
             precision=self.recipe.learner.dtype,

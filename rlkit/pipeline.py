@@ -163,6 +163,7 @@ class Pipeline:
             run_id=self.state.run_id,
             model_path=model,
             demonstrations=[(r.token_ids, r.completion_mask) for r in rendered],
+            data=tasks_fingerprint(inputs.demonstrations[index].as_tasks()),
             threads=self.threads,
             log=self.log,
             report=self.report,

@@ -75,8 +75,12 @@ class RunLog:
         self.line(f"{kind}: {text}")
 
     def num_events(self) -> dict[str, int]:
-        """How often each kind of thing happened, over all starts of the run."""
-        return dict(sorted(Counter(row["event"] for row in read_rows(self.run_dir / EVENTS)).items()))
+        """How often each kind of thing happened, over all starts of the run; damaged lines count for nothing."""
+        path, counts = self.run_dir / EVENTS, Counter[str]()
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else ():
+            with suppress(ValueError, KeyError, TypeError):
+                counts[str(json.loads(line)["event"])] += 1
+        return dict(sorted(counts.items()))
 
     def line(self, text: str) -> None:
         """Appends a line to run.log, where the disk has room for it."""

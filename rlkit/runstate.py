@@ -172,8 +172,10 @@ def _begin(
         state.models.pop()
         state.after = None
         state.reopened += 1
-    if not all(change.harmless for change in changes):
+    if any(not change.harmless or change.key in fixed for change in changes):
         state.heldout = None  # what was allowed may be other tasks
+        if not state.models:
+            state.before = None
     if len(state.models) < len(loaded.recipe.stages):
         _make_room(state, loaded.recipe)
     elif _status(run_dir) == "done":

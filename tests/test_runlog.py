@@ -11,6 +11,16 @@ from rlkit.errors import CheckpointError
 from rlkit.runlog import RunLog, read_rows
 
 
+def test_damaged_events_count_for_nothing(tmp_path):
+    log = RunLog(tmp_path)
+    log.event("resume", "after step 2")
+    with (tmp_path / "events.jsonl").open("ab") as file:
+        file.write(b"\0\0\xff\n[]\n{}\n")
+    log.event("resume", "after step 4")
+    log.event("stopped", "after step 5")
+    assert log.num_events() == {"resume": 2, "stopped": 1}
+
+
 def fill(log, *steps):
     for step in steps:
         log.step({"stage": "a", "step": step})

@@ -137,6 +137,31 @@ def test_held_out_tasks_may_change_with_what_was_allowed(tmp_path, loaded):
         assert changed.heldout == kept
 
 
+def test_a_stage_with_rewards_that_was_allowed_brings_held_out_tasks(tmp_path):
+    path, run_dir = tmp_path / "recipe.yaml", tmp_path / "run"
+    path.write_text(RECIPE.replace("  - {kind: grpo, steps: 3}\n", ""))
+    with locked(run_dir):
+        state = begin(run_dir, load_recipe(path), "auto")
+        state.check_heldout("none")
+        state.models.append("model")
+        state.save()
+    path.write_text(RECIPE)
+    state = begin(run_dir, load_recipe(path), "auto", allow=["stages.1"])
+    state.check_heldout("some")
+
+
+def test_an_evaluation_that_was_allowed_to_change_is_done_anew_before_the_first_stage(tmp_path, loaded):
+    for models, kept in (([], False), (["stage-0-sft/model"], True)):
+        run_dir = tmp_path / f"run-{len(models)}"
+        with locked(run_dir):
+            begin(run_dir, loaded, "auto")
+        before = Evaluated(Share(0.5, 0.4, 0.6, 100), None, {}, 0.5)
+        RunState(run_dir, "r", models, before=before).save()
+        changed = load_recipe(tmp_path / "recipe.yaml", ["evaluation.holdout=9"])
+        state = begin(run_dir, changed, "auto", allow=["evaluation.holdout"])
+        assert (state.before is not None) == kept
+
+
 def test_a_folder_at_work_is_refused(tmp_path):
     with locked(tmp_path / "run"), pytest.raises(UsageError, match="another process is at work"):  # noqa: SIM117
         with locked(tmp_path / "run"):

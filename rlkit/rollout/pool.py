@@ -11,7 +11,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from rlkit.cluster import Restarts, get, get_each, let_children_hear, remote_error, wait
-from rlkit.errors import ActorLost, ClusterError, LearnerLost, ValueLost
+from rlkit.errors import ActorLate, ActorLost, ClusterError, LearnerLost, ValueLost
 from rlkit.records import Group
 from rlkit.rollout.engine import EngineSpec, engine_env
 from rlkit.rollout.request import DrawRequest
@@ -100,13 +100,18 @@ class RolloutPool:
         self._start()
 
     def _start(self) -> None:
-        """All workers. One that is lost on the way has one more try: where there is too little memory, none starts."""
+        """All workers. One that dies on the way has one more try: where there is too little memory, none starts."""
         what = f"starting {len(self._workers)} rollout worker(s) on {self._spec.model_path}"
-        workers = range(len(self._workers))
-        _, lost = self._call(workers, "start", what, self._spec, limit_s=self._start_timeout_s)
-        if lost:
-            self._respawn(lost)
-            get([self._workers[w].start.remote(self._spec) for w in lost], timeout_s=self._start_timeout_s, what=what)
+        died = {}
+        refs = [worker.start.remote(self._spec) for worker in self._workers]
+        for worker, outcome in enumerate(get_each(refs, timeout_s=self._start_timeout_s, what=what)):
+            if isinstance(outcome, ClusterError):
+                if isinstance(outcome, ActorLate) or not isinstance(outcome, ActorLost):
+                    raise outcome
+                died[worker] = f"was lost ({outcome})"
+        if died:
+            self._respawn(died, "it is started once more")
+            get([self._workers[w].start.remote(self._spec) for w in died], timeout_s=self._start_timeout_s, what=what)
 
     def draw(self, requests: Sequence[DrawRequest]) -> Iterator[tuple[int, Group]]:
         """Yields (request.index, group) in the order of finishing; every request exactly once.
@@ -254,7 +259,7 @@ class RolloutPool:
     def _replace(self, lost: Mapping[int, str]) -> None:
         """New workers with the current weights, all at once; where one is lost on the way there, another one."""
         while lost:
-            self._respawn(lost)
+            self._respawn(lost, "its unfinished groups are drawn again")
             what, limit_s = "starting new rollout workers", self._start_timeout_s
             # Where an engine does not start, what the lost one held (a GPU's memory) may not be free yet.
             started, lost = self._call(lost, "start", what, self._spec, limit_s=limit_s, loss=ClusterError)
@@ -264,10 +269,10 @@ class RolloutPool:
                 _, unloaded = self._call(started, "load", what, weights, version, limit_s=limit_s)
                 lost = {**lost, **unloaded}
 
-    def _respawn(self, lost: Mapping[int, str]) -> None:
+    def _respawn(self, lost: Mapping[int, str], then: str) -> None:
         """New actors in place of lost ones, not started yet."""
         for worker, why in lost.items():
-            self._on_event("rollout_worker_replaced", f"rollout-{worker} {why}; its unfinished groups are drawn again")
+            self._on_event("rollout_worker_replaced", f"rollout-{worker} {why}; {then}")
             ray.kill(self._workers[worker])
             self._warm.discard(worker)
         self._restarts.take([f"rollout-{worker} {why}" for worker, why in lost.items()])

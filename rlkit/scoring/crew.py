@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from rlkit.errors import ClusterError, PluginError, ScoringError
+from rlkit.errors import ActorLate, ActorLost, ClusterError, PluginError, ScoringError
 from rlkit.recipe.schema.reward import Reward, Runtime
 from rlkit.records import Group
 from rlkit.scoring.combine import PartScores
@@ -147,7 +147,7 @@ class Crew:
         self._on_event = on_event
         self._lost_in_a_row = 0
         self._waiting: deque[Errand] = deque()
-        started = workers.start(place.num_workers)
+        started = self._first_start(place.num_workers)
         ready = started[0][1]
         self.needs = ready.needs
         self._most = place.groups_per_call if ready.takes_several else 1
@@ -156,6 +156,16 @@ class Crew:
         calls = workers.depth + (self._most > 1)
         self.capacity = calls * place.num_workers * self._most
         """Errands that it can have in hand."""
+
+    def _first_start(self, count: int) -> list[tuple[Any, Ready]]:
+        """Where one dies on the way all have one more try: where there is too little memory, none starts."""
+        try:
+            return self._workers.start(count)
+        except ActorLate:
+            raise
+        except ActorLost as e:
+            self._on_event("scorer_replaced", f"{e}; it is started once more")
+            return self._workers.start(count)
 
     def add(self, errand: Errand) -> None:
         """Takes an errand, and hands it to a process as soon as one has room."""

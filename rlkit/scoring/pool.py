@@ -14,7 +14,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from rlkit.cluster import get, let_children_hear
-from rlkit.errors import ActorLost, PluginError
+from rlkit.errors import PluginError
 from rlkit.recipe.schema.reward import Reward
 from rlkit.records import Group
 from rlkit.scoring.crew import Place, WorkerLost
@@ -86,21 +86,11 @@ class RayWorkers:
         """See `Workers`."""
         handles = [self._spawn() for _ in range(count)]
         try:
-            return [self._started(handles, i) for i in range(count)]
+            return [(handle, self._await_ready(handle)) for handle in handles]
         except BaseException:
             for handle in handles:
                 self.kill(handle)
             raise
-
-    def _started(self, handles: list[Any], i: int) -> tuple[Any, Ready]:
-        """One of them, ready. One that is lost on the way has one more try: where there is no memory, none starts."""
-        try:
-            ready = self._await_ready(handles[i])
-        except ActorLost:
-            self.kill(handles[i])
-            handles[i] = self._spawn()
-            ready = self._await_ready(handles[i])
-        return handles[i], ready
 
     def submit(self, handle: Any, groups: tuple[Group, ...], parts: tuple[str, ...]) -> Any:
         """See `Workers`."""

@@ -239,7 +239,7 @@ def test_a_run_stopped_while_ray_starts_leaves_nothing(start, tiny_recipe, numbe
 @pytest.mark.slow
 def test_ctrl_c_beside_a_dead_learner_stops_in_order(start, tiny_recipe):
     run = start(tiny_recipe, "stages.1.steps=500", "checkpoint.every=2")
-    run.await_step(3)
+    run.await_that(lambda: list_checkpoints(run.run_dir / "stage-1-grpo" / "checkpoints"))
     (learner,) = (pid for pid in run.tree.pids() if title(pid).startswith("ray::LearnerWorker"))
     os.kill(learner, signal.SIGKILL)
     run.tree.root.send_signal(signal.SIGINT)

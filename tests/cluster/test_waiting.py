@@ -11,7 +11,7 @@ import pytest
 import ray
 
 from rlkit import cluster
-from rlkit.errors import ActorLost, ClusterError, DataError
+from rlkit.errors import ActorLate, ActorLost, ClusterError, DataError
 
 
 class Worker:
@@ -76,7 +76,7 @@ def test_of_several_actors_each_has_its_own_end(worker):
     ray.wait([refs[0], refs[1], refs[3]], num_returns=3, timeout=60)
     value, *errors = cluster.get_each(refs, timeout_s=1, what="the canary")
     assert value == 7
-    assert [type(e) for e in errors] == [ActorLost, ActorLost, ClusterError]
+    assert [type(e) for e in errors] == [ActorLost, ActorLate, ClusterError]
     assert "its process or node died" in str(errors[0])
     assert str(errors[1]) == "the canary took more than 1 s (a deadline that the recipe sets)"
     for other in others:

@@ -155,6 +155,7 @@ def test_a_stage_does_not_go_on_with_other_demonstrations(spec, tmp_path):
         run_id="this run",
         model_path=spec.model_path,
         demonstrations=spec.demonstrations,
+        data="these",
         threads=1,
         log=RunLog(tmp_path),
         report=Report(),
@@ -162,6 +163,6 @@ def test_a_stage_does_not_go_on_with_other_demonstrations(spec, tmp_path):
     first = stage._take_up(spec.out)
     first.keep(2, lambda folder: folder.mkdir())
     assert stage._take_up(spec.out).resume_from is not None
-    stage.demonstrations = [*spec.demonstrations[:-1], spec.demonstrations[0]]
+    stage.data = "others"
     with pytest.raises(DataError, match="stage-0-sft was begun with other demonstrations: the data has changed since"):
         stage._take_up(spec.out)
