@@ -8,8 +8,10 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 
@@ -140,11 +142,25 @@ def start_slurm_job(recipe: Path, folder: Path) -> subprocess.Popen:
 
 
 def ended(job: subprocess.Popen) -> int:
-    """The script's exit code; what it left running ends with it, as Slurm ends a job's processes."""
+    """The script's exit code; what it left running ends with it, as under Slurm before a job is requeued."""
     try:
         return job.wait(300)
     finally:
-        os.killpg(job.pid, signal.SIGTERM)
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            left = processes_of_the_job()
+            for process in left:
+                process.send_signal(number)
+            psutil.wait_procs(left, timeout=30)
+
+
+def processes_of_the_job() -> list[psutil.Process]:
+    mark = f"SLURM_JOB_ID={os.environ['SLURM_JOB_ID']}".encode()
+    found = []
+    for process in set(psutil.process_iter()) - {psutil.Process()}:
+        with suppress(OSError, psutil.Error):
+            if mark in Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0"):
+                found.append(process)
+    return found
 
 
 def wait_for(condition) -> None:
