@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +24,7 @@ from rlkit.learner.policy import Critic
 from rlkit.learner.precision import computing
 from rlkit.learner.ranks import Ranks
 from rlkit.learner.spec import LearnerSpec, UpdateReport
-from rlkit.learner.state import Saving
+from rlkit.learner.state import Saving, saver_thread
 from rlkit.learner.update import Balance, Tally, critic_backward, policy_backward, update_balance
 from rlkit.recipe.schema import GrpoStage, PpoStage
 from rlkit.recipe.schema import Optimizer as OptimizerKeys
@@ -42,7 +41,7 @@ class Learner:
         self.stage = spec.stage
         self.ranks = ranks or Ranks()
         self.steps_done = 0
-        self._saver = ThreadPoolExecutor(1, "saver")
+        self._saver = saver_thread()
         self._saving: Saving | None = None
         self.tokenizer = load_tokenizer(spec.model_path)
         self.policy = build_policy(spec, self.ranks)

@@ -9,10 +9,12 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import threading
 import warnings
 from collections.abc import Iterable, Mapping
 from concurrent import futures
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -95,6 +97,16 @@ def load_random(ranks: Ranks, folder: Path) -> None:
         torch.set_rng_state(cpu)
     if (cuda := state.get(f"random/cuda/{ranks.rank}")) is not None:
         torch.cuda.set_rng_state(cuda)
+
+
+def saver_thread() -> ThreadPoolExecutor:
+    """A thread for saves, which gives way to whatever else wants the CPU (on Linux each thread has a nice value)."""
+    return ThreadPoolExecutor(1, "saver", initializer=_give_way)
+
+
+def _give_way() -> None:
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
 
 
 class Saving:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from rlkit.learner.learner import Learner
 from rlkit.learner.ranks import Ranks
 from rlkit.learner.shard import connect, join_meeting, open_meeting
 from rlkit.learner.spec import LearnerSpec, UpdateReport
-from rlkit.learner.state import Saving
+from rlkit.learner.state import Saving, saver_thread
 from rlkit.records import Sample, ScoredGroup
 
 
@@ -23,7 +22,7 @@ class LearnerWorker:
     learner: Learner
 
     def __init__(self) -> None:
-        self._saver = ThreadPoolExecutor(1, "saver")
+        self._saver = saver_thread()
 
     def open_meeting(self, spec: LearnerSpec) -> tuple[str, int]:
         """On rank 0: where the ranks find each other, as (host, port)."""

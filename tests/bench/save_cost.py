@@ -48,7 +48,7 @@ SIZES = {
         {"vocab_size": 512, "hidden_size": 192, "num_layers": 5, "num_heads": 6, "num_kv_heads": 2}, 32, 8, 96
     ),
     "large": Size(
-        {"vocab_size": 4096, "hidden_size": 1024, "num_layers": 24, "num_heads": 16, "num_kv_heads": 4}, 6, 8, 48
+        {"vocab_size": 4096, "hidden_size": 1536, "num_layers": 34, "num_heads": 24, "num_kv_heads": 6}, 6, 8, 48
     ),
 }
 
