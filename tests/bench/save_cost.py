@@ -5,7 +5,8 @@
 `save`: an `rlkit train` run that saves every third step. A step is timed from one row of metrics.jsonl to the next; the
 steps in which a checkpoint is begun or being written are compared with the others (medians). Beside it TRL's
 GRPOTrainer writes a checkpoint of the same model, optimizer included, with nothing else going on.
-`small`: 1.7 M parameters, steps of 256 samples; `large`: 300 M, 48 samples of 48 tokens.
+`small`: 1.7 M parameters, steps of 256 samples; `large`: 300 M, 48 samples of 48 tokens, one engine (with two,
+24 GiB do not hold the copy that is written).
 `resume`: that run of `small` killed and started again, from the command to its first new step, by parts.
 """
 
@@ -41,14 +42,15 @@ class Size(NamedTuple):
     prompts: int
     samples: int
     max_tokens: int
+    engines: int
 
 
 SIZES = {
     "small": Size(
-        {"vocab_size": 512, "hidden_size": 192, "num_layers": 5, "num_heads": 6, "num_kv_heads": 2}, 32, 8, 96
+        {"vocab_size": 512, "hidden_size": 192, "num_layers": 5, "num_heads": 6, "num_kv_heads": 2}, 32, 8, 96, 2
     ),
     "large": Size(
-        {"vocab_size": 4096, "hidden_size": 1536, "num_layers": 34, "num_heads": 24, "num_kv_heads": 6}, 6, 8, 48
+        {"vocab_size": 4096, "hidden_size": 1536, "num_layers": 34, "num_heads": 24, "num_kv_heads": 6}, 6, 8, 48, 1
     ),
 }
 
@@ -90,7 +92,7 @@ def write_recipe(folder: Path, size: Size, steps: int) -> Path:
         "evaluation": {"sources": []},
         "stages": [stage],
         "reward": {"spread": {"plugin": "./spread.py:Spread", "weight": 1}},
-        "rollout": {"max_tokens": size.max_tokens},
+        "rollout": {"max_tokens": size.max_tokens, "num_workers": size.engines},
         "checkpoint": {"every": EVERY, "keep_last": 1},
         "cluster": {"object_store_mb": 4000},
     }
