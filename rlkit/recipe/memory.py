@@ -36,6 +36,8 @@ class Memory:
     """Learner rank: weights that are whole only while they are used; 0 for one rank without offload."""
     activations_gib: float | None
     """Learner: one micro-batch's activations, attention mask and logits."""
+    copy_gib: float | None
+    """Learner rank: the copy of its state that a checkpoint is written from while it learns on, in main memory."""
     learner_gib: float | None
     """A learner rank where it runs, its runtime included."""
     learner_host_gib: float | None
@@ -60,7 +62,7 @@ def estimate_memory(recipe: Recipe, size: ModelSize) -> Memory:
     """Memory of one learner rank and one engine of a recipe."""
     kv_cache = recipe.rollout.kv_cache_gb
     if size.parameters is None:
-        return Memory(None, None, None, None, None, None, None, None, kv_cache, None)
+        return Memory(None, None, None, None, None, None, None, None, None, kv_cache, None)
     keys = recipe.learner
     width = BYTES[keys.dtype]
     weights, learned = _weights(recipe, size)
@@ -71,8 +73,11 @@ def estimate_memory(recipe: Recipe, size: ModelSize) -> Memory:
     activations = _activations(recipe, size.shape, width) if size.shape else 0.0
     # Every rank reads the whole model into main memory before it keeps its part.
     loading = 4.0 * size.parameters if keys.sharded else 0.0
-    host = max(loading, kept) if keys.cpu_offload else loading
+    saved = [checkpoint_bytes(recipe, stage, size) or 0.0 for stage in recipe.rl_stages.values()]
+    copy = max(saved, default=0.0) * share
+    host = max(loading, (kept if keys.cpu_offload else 0.0) + copy)
     running = (0.0 if keys.cpu_offload and keys.gpus else kept) + gathered + activations
+    running += 0.0 if keys.gpus else copy
     engine = width * size.parameters
     if size.shape and size.shape.tied:
         engine += width * size.shape.vocab_size * size.shape.hidden_size
@@ -82,6 +87,7 @@ def estimate_memory(recipe: Recipe, size: ModelSize) -> Memory:
         optimizer_gib=optimizer * share / GIB,
         gathered_gib=gathered / GIB,
         activations_gib=activations / GIB,
+        copy_gib=copy / GIB,
         learner_gib=(running if keys.gpus else max(running, loading)) / GIB + Memory.learner_runtime_gib,
         learner_host_gib=host / GIB + Memory.learner_runtime_gib,
         engine_weights_gib=engine / GIB,

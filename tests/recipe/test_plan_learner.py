@@ -38,7 +38,19 @@ def test_offload_moves_what_is_kept_from_the_gpu_to_main_memory() -> None:
     assert plain.learner_gib is not None
     assert moved.gathered_gib is not None
     assert moved.learner_gib == pytest.approx(plain.learner_gib - kept + moved.gathered_gib)
-    assert moved.learner_host_gib == pytest.approx(kept + moved.learner_runtime_gib)
+    assert moved.learner_host_gib == pytest.approx(kept + moved.copy_gib + moved.learner_runtime_gib)
+
+
+def test_a_checkpoint_is_written_from_a_copy_in_main_memory() -> None:
+    copy = 12 * PARAMETERS / GIB
+    here = plan_of().memory
+    kept = 16 * PARAMETERS / GIB
+    assert here.copy_gib == pytest.approx(copy)
+    assert here.activations_gib is not None
+    assert here.learner_gib == pytest.approx(kept + here.activations_gib + copy + here.learner_runtime_gib)
+    there = plan_of(GPUS, learner={"gpus_per_worker": 1}, rollout={"gpus_per_worker": 1}).memory
+    assert there.learner_host_gib == pytest.approx(copy + there.learner_runtime_gib)
+    assert plan_of(learner={"num_workers": 4}).memory.copy_gib == pytest.approx(copy / 4)
 
 
 def test_adapters_learn_in_place_of_the_weights() -> None:
