@@ -1,6 +1,7 @@
 """The saver beside Ctrl-C and failing writes: real checkpoints, the learner's worker and its thread."""
 
 import errno
+import math
 import threading
 from types import SimpleNamespace
 
@@ -14,6 +15,7 @@ from rlkit.recipe.schema import Checkpoint
 from rlkit.report import Report
 from rlkit.runlog import RunLog
 from rlkit.saver import Saver
+from rlkit.train import OnlineStage
 
 
 class Writing:
@@ -69,6 +71,15 @@ def whole_steps(saver):
     assert find_checkpoint(saver.folder, "run").damaged == ()
     assert not list(saver.folder.glob(".*"))
     return [checkpoint.step for checkpoint in list_checkpoints(saver.folder)]
+
+
+def test_an_evaluation_without_accuracy_is_no_best_one(tmp_path):
+    log = RunLog(tmp_path)
+    for step, accuracy in ((1, 0.5), (2, None), (3, 0.75), (4, math.nan), (5, 0.75), (6, 1.0)):
+        log.evaluation({"stage": "s", "step": step, "accuracy": accuracy})
+    recipe = SimpleNamespace(checkpoint=Checkpoint(keep_best=2))
+    stage = SimpleNamespace(log=log, name="s", keys=SimpleNamespace(steps=6), recipe=recipe)
+    assert OnlineStage.best_steps(stage) == [3, 5]
 
 
 @pytest.mark.parametrize("call", ["begin_save", "saved"])

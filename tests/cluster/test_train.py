@@ -195,6 +195,7 @@ def test_a_disk_that_is_full_from_the_start_is_told_in_one_sentence(tiny_recipe,
     assert line.startswith(f"rlkit: error: the run folder {run_dir} cannot be written: No space left on device")
 
 
+@pytest.mark.slow
 def test_checkpoints_of_a_run_without_accuracy_are_kept_all_the_same(tiny_recipe, tmp_path):
     parts = [f"reward.{part}=null" for part in ("accuracy", "reasoning", "efficiency")]
     words = [*parts, "stages.1.steps=2", "evaluation.every=1", "checkpoint.every=1"]
