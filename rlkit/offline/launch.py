@@ -109,7 +109,6 @@ def _follow(worker: Any, work: Any, *, deadline: float, what: str, listener: Lis
         if time.monotonic() > deadline:
             raise ClusterError(f"{what} took longer than its timeout_s")
         finished, _ = ray.wait([work], timeout=POLL_S)
-        # The first answer waits for the actor's own start.
         left = max(POLL_S, deadline - time.monotonic())
         news: News = get(worker.news.remote(), timeout_s=left, what=what)
         for figures in news.steps:
