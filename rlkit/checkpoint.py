@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Collection
 from contextlib import suppress
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from rlkit.disk import sync, sync_tree
+from rlkit.disk import place_tree
 from rlkit.errors import CheckpointError
 
 MANIFEST = "manifest.json"
@@ -179,11 +178,8 @@ def seal_checkpoint(draft: Draft) -> None:
     """
     (draft.path / "state.json").write_text(json.dumps(draft.state), encoding="utf-8")
     _write_manifest(draft.path, draft.run_id, draft.step)
-    sync_tree(draft.path)
-    if draft.place.exists():  # of an earlier start, before the step was done again, or of an earlier attempt
-        shutil.rmtree(draft.place)
-    os.replace(draft.path, draft.place)
-    sync(draft.place.parent)
+    # There may be one of an earlier start, before the step was done again, or of an earlier attempt.
+    place_tree(draft.path, draft.place)
 
 
 def save_checkpoint(

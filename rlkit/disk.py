@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 
@@ -21,6 +22,15 @@ def sync_tree(folder: Path) -> None:
     """Puts a folder, all that is in it and its name on the disk."""
     for path in (*folder.rglob("*"), folder, folder.parent):
         sync(path)
+
+
+def place_tree(beside: Path, place: Path) -> None:
+    """Gives a folder that was written beside its place its name, once all of it is on the disk; an older one goes."""
+    sync_tree(beside)
+    if place.exists():
+        shutil.rmtree(place)
+    os.replace(beside, place)
+    sync(place.parent)
 
 
 def sync(path: Path) -> None:

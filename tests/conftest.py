@@ -35,6 +35,21 @@ def make_tiny_model(out: Path) -> Path:
     return out
 
 
+@pytest.fixture
+def synced(monkeypatch):
+    """The paths that `rlkit.disk` has put on the disk, as they come."""
+    from rlkit import disk
+
+    paths, real = set(), disk.sync
+
+    def sync(path):
+        real(path)
+        paths.add(path)
+
+    monkeypatch.setattr(disk, "sync", sync)
+    return paths
+
+
 @pytest.fixture(scope="session")
 def ray_cluster():
     """One small local Ray for the tests that need actors."""

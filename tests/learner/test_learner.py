@@ -7,7 +7,6 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rlkit import disk
 from rlkit.algorithm.batch import deal_rows, gather, plan_packing, split_updates
 from rlkit.learner.learner import Learner
 from rlkit.learner.optimizer import learning_rate_factor
@@ -105,14 +104,7 @@ def test_bfloat16_autocast_stays_near_float32(tiny_model):
     assert 0 < gap < 0.25
 
 
-def test_a_saved_model_is_on_the_disk_when_the_call_returns(tiny_model, tmp_path, monkeypatch):
-    synced, real = set(), disk.sync
-
-    def sync(path):
-        real(path)
-        synced.add(path)
-
-    monkeypatch.setattr(disk, "sync", sync)
+def test_a_saved_model_is_on_the_disk_when_the_call_returns(tiny_model, tmp_path, synced):
     worker = LearnerWorker()
     worker.start(spec_of(tiny_model), 0, None)
     worker.save_model(tmp_path / "model")
