@@ -21,7 +21,7 @@ from ray.exceptions import GetTimeoutError, ObjectLostError, RayError, RayTaskEr
 from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from rlkit.errors import ActorLate, ActorLost, ClusterError, RlkitError, UsageError, ValueLost
+from rlkit.errors import ActorDied, ActorLost, ClusterError, RlkitError, UsageError, ValueLost
 from rlkit.orphans import GOODBYE, watched
 from rlkit.ray_folder import make_folder
 from rlkit.recipe.layout import lack
@@ -161,14 +161,14 @@ def get(ref: Any, *, timeout_s: float, what: str) -> Any:
         what: The work, for the message: "the update of step 3".
 
     Raises:
-        ActorLost: the deadline passed (ActorLate), or the actor or its node died.
+        ActorLost: the deadline passed, or (ActorDied) the actor or its node died.
         ValueLost: what the work was given in the object store is gone.
         ClusterError: the work failed by something unforeseen.
         RlkitError: whatever the actor itself raised for the user.
     """
     refs = ref if isinstance(ref, list) else [ref]
     if len(wait(refs, num_returns=len(refs), timeout_s=timeout_s, what=what)) < len(refs):
-        raise ActorLate(f"{what} took more than {timeout_s:g} s (a deadline that the recipe sets)")
+        raise ActorLost(f"{what} took more than {timeout_s:g} s (a deadline that the recipe sets)")
     try:
         return ray.get(ref, timeout=FETCH_S)
     except GetTimeoutError:
@@ -176,13 +176,13 @@ def get(ref: Any, *, timeout_s: float, what: str) -> Any:
     except RayTaskError as e:
         raise remote_error(e, what) from e
     except RayError as e:
-        raise ActorLost(f"{what} was lost: its process or node died ({_first_line(e)})") from e
+        raise ActorDied(f"{what} was lost: its process or node died ({_first_line(e)})") from e
 
 
 def get_each(refs: Sequence[Any], *, timeout_s: float, what: str) -> list[Any | ClusterError]:
     """As `get` of calls to several actors, under one deadline: of each its value, or what it would raise."""
     ready = wait(refs, num_returns=len(refs), timeout_s=timeout_s, what=what)
-    late = ActorLate(f"{what} took more than {timeout_s:g} s (a deadline that the recipe sets)")
+    late = ActorLost(f"{what} took more than {timeout_s:g} s (a deadline that the recipe sets)")
     return [_outcome(ref, what) if ref in ready else late for ref in refs]
 
 

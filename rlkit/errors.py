@@ -56,8 +56,8 @@ class ActorLost(ClusterError):
     """One actor died, its node went, or it did not answer within its deadline."""
 
 
-class ActorLate(ActorLost):
-    """An actor that did not answer within its deadline."""
+class ActorDied(ActorLost):
+    """An actor whose process or node is gone: another one may do better, where one that is late would not."""
 
 
 class LearnerLost(ActorLost):

@@ -10,7 +10,7 @@ from typing import Any
 import ray
 
 from rlkit.cluster import Restarts, get, wait
-from rlkit.errors import ActorLate, ActorLost, ClusterError, LearnerLost, RlkitError, ValueLost
+from rlkit.errors import ActorDied, ActorLost, ClusterError, LearnerLost, RlkitError, ValueLost
 from rlkit.learner.spec import LearnerSpec, UpdateReport
 from rlkit.learner.worker import LearnerWorker
 from rlkit.records import Sample, ScoredGroup
@@ -48,9 +48,7 @@ class LearnerGroup:
         self._workers: list[Any] = []
         try:
             self._start()
-        except ActorLate:
-            raise
-        except ActorLost as e:
+        except ActorDied as e:
             # One more try only: where there is too little memory, none starts.
             self._restarts.take([str(e)])
             self._on_event("learner_restarted", f"{e}; it is started once more")
@@ -210,7 +208,7 @@ def _result(refs: Sequence[Any], *, timeout_s: float, what: str) -> Any:
             if failures
             else (f"took more than {timeout_s:g} s (a deadline that the recipe sets)")
         )
-        failures.append(ActorLate(f"{silent} {how}"))
+        failures.append(ActorLost(f"{silent} {how}"))
     if failures:
         raise _Failed(min(failures, key=_vagueness), all_answered=not (waiting or any(map(_is_loss, failures))))
     return outcomes[0]

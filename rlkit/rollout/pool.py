@@ -11,7 +11,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from rlkit.cluster import Restarts, get, get_each, let_children_hear, remote_error, wait
-from rlkit.errors import ActorLate, ActorLost, ClusterError, LearnerLost, ValueLost
+from rlkit.errors import ActorDied, ActorLost, ClusterError, LearnerLost, ValueLost
 from rlkit.records import Group
 from rlkit.rollout.engine import EngineSpec, engine_env
 from rlkit.rollout.request import DrawRequest
@@ -105,10 +105,10 @@ class RolloutPool:
         died = {}
         refs = [worker.start.remote(self._spec) for worker in self._workers]
         for worker, outcome in enumerate(get_each(refs, timeout_s=self._start_timeout_s, what=what)):
-            if isinstance(outcome, ClusterError):
-                if isinstance(outcome, ActorLate) or not isinstance(outcome, ActorLost):
-                    raise outcome
+            if isinstance(outcome, ActorDied):
                 died[worker] = f"was lost ({outcome})"
+            elif isinstance(outcome, ClusterError):
+                raise outcome
         if died:
             self._respawn(died, "it is started once more")
             get([self._workers[w].start.remote(self._spec) for w in died], timeout_s=self._start_timeout_s, what=what)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from rlkit.errors import ActorLate, ActorLost, ClusterError, PluginError, ScoringError
+from rlkit.errors import ActorDied, ClusterError, PluginError, ScoringError
 from rlkit.recipe.schema.reward import Reward, Runtime
 from rlkit.records import Group
 from rlkit.scoring.combine import PartScores
@@ -161,9 +161,7 @@ class Crew:
         """Where one dies on the way all have one more try: where there is too little memory, none starts."""
         try:
             return self._workers.start(count)
-        except ActorLate:
-            raise
-        except ActorLost as e:
+        except ActorDied as e:
             self._on_event("scorer_replaced", f"{e}; it is started once more")
             return self._workers.start(count)
 

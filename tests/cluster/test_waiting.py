@@ -12,7 +12,7 @@ import pytest
 import ray
 
 from rlkit import cluster
-from rlkit.errors import ActorLate, ActorLost, ClusterError, DataError
+from rlkit.errors import ActorDied, ActorLost, ClusterError, DataError
 
 
 class Worker:
@@ -77,7 +77,7 @@ def test_of_several_actors_each_has_its_own_end(worker):
     ray.wait([refs[0], refs[1], refs[3]], num_returns=3, timeout=60)
     value, *errors = cluster.get_each(refs, timeout_s=1, what="the canary")
     assert value == 7
-    assert [type(e) for e in errors] == [ActorLost, ActorLate, ClusterError]
+    assert [type(e) for e in errors] == [ActorDied, ActorLost, ClusterError]
     assert "its process or node died" in str(errors[0])
     assert str(errors[1]) == "the canary took more than 1 s (a deadline that the recipe sets)"
     for other in others:
@@ -121,7 +121,7 @@ def test_what_a_call_was_given_and_is_gone_with_its_node_is_told_apart_from_a_lo
     assert done.returncode == 0, done.stderr[-2000:]
     lost, dead, answer = ast.literal_eval(out.read_text())
     assert lost.startswith("ValueLost it lacks what it was given: the node that held it died")
-    assert dead.startswith("ActorLost it was lost: its process or node died")
+    assert dead.startswith("ActorDied it was lost: its process or node died")
     assert answer == 7
 
 
