@@ -25,7 +25,7 @@ from rlkit.saver import Saver
 from rlkit.scoring.combine import check_unscored
 from rlkit.scoring.pool import ScoringPool
 from rlkit.stop import StopSignal
-from rlkit.weight_sync import CANARY_TOKENS, check_parity, max_logprob_gap
+from rlkit.weight_sync import CANARY_TOKENS, check_parity, max_logprob_gap, worst
 
 
 def train(run: OnlineStage, first_step: int = 1) -> None:
@@ -127,9 +127,9 @@ class OnlineStage:
         for groups in self.rollout.draw_on_each(requests):
             samples = [group.samples[0] for group in groups]
             gaps.append(max_logprob_gap(samples, self.learner.logprobs_of(samples)))
-        limit = self.recipe.parity_limit
-        check_parity(max(gaps), limit=limit, version=version, precision=self.recipe.learner.computes_in)
-        return max(gaps)
+        gap, limit = worst(gaps), self.recipe.parity_limit
+        check_parity(gap, limit=limit, version=version, precision=self.recipe.learner.computes_in)
+        return gap
 
     def log_step(
         self, step: int, scored: Sequence[ScoredGroup], update: UpdateReport, parity: float, timer: PhaseTimer
@@ -139,6 +139,10 @@ class OnlineStage:
         if tiers and tiers != self.tiers:
             self.log.event("sandbox", f"{self.name}: programs are isolated by {', '.join(tiers)}")
             self.tiers = tiers
+        for network in ("learner", "critic"):
+            if skipped := update.metrics.get(f"{network}/updates_skipped"):
+                what = f"{self.name} step {step}: {skipped:g} of the {network}'s gradients were not finite"
+                self.log.event("update_skipped", f"{what} and were left out: look at its rewards and {network}/loss")
         metrics = reward_metrics(scored) | update.metrics | timer.metrics()
         metrics["parity/max_abs_logprob"] = parity
         self.log.step({"stage": self.name, "step": step, "policy_version": step, **metrics})

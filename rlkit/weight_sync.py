@@ -6,7 +6,8 @@ that kept old weights anywhere (a packed copy, a tied layer, a cache) is found b
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rlkit.errors import ParityError
@@ -72,11 +73,16 @@ def repack_cpu_experts(model: Any) -> int:
 
 def max_logprob_gap(samples: Sequence[Sample], learner_logprobs: Sequence[Sequence[float]]) -> float:
     """Largest difference between the engine's and the learner's log-prob of a canary token, in nats."""
-    return max(
+    return worst(
         abs(ours - theirs)
         for sample, row in zip(samples, learner_logprobs, strict=True)
         for theirs, ours in zip(sample.logprobs, row, strict=True)
     )
+
+
+def worst(gaps: Iterable[float]) -> float:
+    """The largest; not a number, if any is: `max` would only see that of the first."""
+    return max(gaps, key=lambda gap: (math.isnan(gap), gap))
 
 
 def check_parity(gap: float, *, limit: float, version: int, precision: str) -> None:

@@ -39,6 +39,11 @@ def has_spread(rewards_G: Tensor) -> bool:
     return bool(rewards_G.numel() > 1 and (rewards_G.max() - rewards_G.min()) > 1e-6)
 
 
+def centred(values_C: Tensor) -> Tensor:
+    """[C] less their mean; all equal -> all exactly 0, which their mean as it is rounded would not give."""
+    return values_C - values_C.mean() if has_spread(values_C) else torch.zeros_like(values_C)
+
+
 def batch_normalized(advantages_C: Tensor, *, centre: bool) -> Tensor:
     """[C] divided by the standard deviation over all tokens of a step, and centred first (REINFORCE++,
     arXiv:2501.03262, eq. 10; PPO's usual whitening).
@@ -51,8 +56,7 @@ def batch_normalized(advantages_C: Tensor, *, centre: bool) -> Tensor:
     """
     if not advantages_C.numel():
         return advantages_C
-    centred_C = advantages_C - advantages_C.mean() if centre else advantages_C
-    return centred_C / (advantages_C.std(correction=0) + EPS)
+    return (centred(advantages_C) if centre else advantages_C) / (advantages_C.std(correction=0) + EPS)
 
 
 def returns_to_go(rewards_T: Tensor) -> Tensor:

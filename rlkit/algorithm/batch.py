@@ -142,9 +142,10 @@ def deal_rows(sizes_R: Sequence[int], num_ranks: int) -> list[list[int]]:
 
     Sizes [8, 7, 4, 3] on 2 ranks -> [[0, 3], [1, 2]].
     """
-    most = -(-len(sizes_R) // num_ranks)
+    least, one_more = divmod(len(sizes_R), num_ranks)
     dealt: list[list[int]] = [[] for _ in range(num_ranks)]
     for row in sorted(range(len(sizes_R)), key=lambda r: (-sizes_R[r], r)):
+        most = least + (sum(len(rows) > least for rows in dealt) < one_more)
         open_ = [rank for rank in range(num_ranks) if len(dealt[rank]) < most]
         rank = min(open_, key=lambda k: (sum(sizes_R[r] for r in dealt[k]), k))
         dealt[rank].append(row)

@@ -11,7 +11,8 @@ def kl_estimate(logprobs_C: Tensor, reference_logprobs_C: Tensor, kind: str) -> 
     """[C] estimates of KL(policy || reference) from tokens that the policy drew (joschu.net/blog/kl-approx.html).
 
     With d = policy - reference: k1 = d (unbiased, any sign), k2 = d^2 / 2 (its gradient is the KL's), k3 = e^-d + d - 1
-    (unbiased, never negative; GRPO, arXiv:2402.03300, eq. 4). d = ln 2 -> 0.693, 0.240, 0.193.
+    (unbiased, never negative; GRPO, arXiv:2402.03300, eq. 4; d held within LOG_RATIO_LIMIT). d = ln 2 -> 0.693, 0.240,
+    0.193.
 
     Args:
         logprobs_C: [C] in nats.
@@ -24,7 +25,9 @@ def kl_estimate(logprobs_C: Tensor, reference_logprobs_C: Tensor, kind: str) -> 
     if kind == "k2":
         return delta_C.square() / 2
     assert kind == "k3", kind
-    return torch.exp((-delta_C).clamp(max=LOG_RATIO_LIMIT)) + delta_C - 1.0
+    # Both terms: beyond the limit the second one alone would push away from the reference.
+    delta_C = delta_C.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
+    return torch.exp(-delta_C) + delta_C - 1.0
 
 
 def sequence_sums(values_C: Tensor, sequence_C: Tensor) -> Tensor:

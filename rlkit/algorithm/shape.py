@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from rlkit.algorithm.advantage import batch_normalized, gae, group_advantages, returns_to_go
+from rlkit.algorithm.advantage import batch_normalized, centred, gae, group_advantages, returns_to_go
 from rlkit.records import TrainBatch
 
 
@@ -31,7 +31,7 @@ def compared_advantages(
     if baseline == "batch":
         advantages_C = _cat(returns_to_go(r) for r in _token_rewards(rewards_S, penalties))
         if normalize == "none":
-            return (advantages_C - advantages_C.mean()).float()
+            return centred(advantages_C).float()
         return batch_normalized(advantages_C, centre=True).float()
     totals_S = rewards_S - torch.tensor([float(p.sum()) for p in penalties], dtype=torch.float64)
     advantages_S = torch.zeros_like(totals_S)

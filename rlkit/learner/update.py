@@ -187,7 +187,10 @@ class Tally:
         self._explained = 1.0 - error / spread if spread > 1e-12 else math.nan
 
     def stepped(self, optimizer: torch.optim.Optimizer, module: nn.Module, max_norm: float) -> None:
-        """Clips the policy's gradient, takes the optimizer's step and clears the gradient."""
+        """Clips the policy's gradient, takes the optimizer's step and clears the gradient.
+
+        A gradient with a number that is not finite is thrown away: a step along it would leave no weight as it was.
+        """
         self._norms.append(_step(optimizer, module, max_norm))
 
     def critic_stepped(self, optimizer: torch.optim.Optimizer, module: nn.Module, max_norm: float) -> None:
@@ -198,19 +201,22 @@ class Tally:
         """As in metrics.jsonl."""
         sums, maxima = self._ranks.sum(self._sums).tolist(), self._ranks.max(self._maxima).tolist()
         *totals, tokens, loss, critic_loss = sums
+        skipped = sum(not math.isfinite(norm) for norm in self._norms)
         updates = max(1, len(self._norms))
         metrics = {f"learner/{name}": total / max(1.0, tokens) for name, total in zip(MEANS, totals, strict=True)}
         metrics |= dict(zip(MAXIMA, maxima, strict=True))
         metrics |= {
             "learner/loss": loss / updates,
             "learner/grad_norm": sum(self._norms) / updates,
-            "learner/updates": float(len(self._norms)),
+            "learner/updates": float(len(self._norms) - skipped),
+            "learner/updates_skipped": float(skipped),
             "learner/samples_used": float(self._samples),
             "learner/tokens_used": float(self._tokens),
         }
         if self._critic_norms:
             metrics["critic/loss"] = critic_loss / len(self._critic_norms)
             metrics["critic/grad_norm"] = sum(self._critic_norms) / len(self._critic_norms)
+            metrics["critic/updates_skipped"] = float(sum(not math.isfinite(norm) for norm in self._critic_norms))
         if self._expert_counts is not None:
             load = load_metrics(self._ranks.sum(self._expert_counts))
             metrics |= {f"learner/router_{name}": value for name, value in load.items()}
@@ -221,7 +227,8 @@ class Tally:
 
 
 def _step(optimizer: torch.optim.Optimizer, module: nn.Module, max_norm: float) -> float:
-    norm = whole(nn.utils.clip_grad_norm_(module.parameters(), max_norm))
-    optimizer.step()
+    norm = float(whole(nn.utils.clip_grad_norm_(module.parameters(), max_norm)))
+    if math.isfinite(norm):
+        optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return float(norm)
+    return norm

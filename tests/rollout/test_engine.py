@@ -1,6 +1,7 @@
 """A real vLLM engine in a child process of its own: samples, seeds, weights, and the stale output layer."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -9,14 +10,16 @@ import pytest
 
 from rlkit.errors import ParityError, RecipeError
 from rlkit.recipe.schema import Rollout
+from rlkit.records import Sample
 from rlkit.rollout.engine import EngineSpec, check_engine_arguments, engine_arguments, engine_env
 from rlkit.rollout.request import derive_seed
-from rlkit.weight_sync import check_parity
+from rlkit.weight_sync import check_parity, max_logprob_gap
 
 PROGRAM = r"""
 import json, sys, torch
 from rlkit.learner.model import load_model, load_tokenizer
 from rlkit.recipe.schema import Rollout
+from rlkit.records import Sample
 from rlkit.records import Task
 from rlkit.rollout.engine import Engine, EngineSpec
 from rlkit.rollout.request import DrawRequest
@@ -142,8 +145,10 @@ def test_without_the_output_layers_repair_the_gate_stops_the_run_and_with_it_pas
 
 
 def test_the_gate_stops_at_not_a_number():
-    with pytest.raises(ParityError):
-        check_parity(float("nan"), limit=1e-4, version=1, precision="float32")
+    samples = [Sample("a#0", "", 2, logprobs=(-1.0, -1.0)), Sample("b#0", "", 1, logprobs=(-1.0,))]
+    for rows in ([[math.nan, -1.0], [-1.0]], [[-1.0, math.nan], [-1.0]], [[-1.0, -1.0], [math.nan]]):
+        with pytest.raises(ParityError):
+            check_parity(max_logprob_gap(samples, rows), limit=1e-4, version=1, precision="float32")
 
 
 def test_a_seed_depends_on_every_part_of_its_place_and_fits_vllm():
