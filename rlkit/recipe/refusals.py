@@ -81,8 +81,18 @@ def notes(recipe: Recipe, size: ModelSize, machine: Machine, *, threads: int) ->
                 f"stages.{i} fills its steps by dynamic sampling: up to {stage.sampling_rounds} times as many prompts "
                 "and samples as counted here"
             )
-        if stage.needs_reference and (stage.kl, stage.kl_in) == ("k1", "loss"):
+        if stage.needs_reference and (stage.kl, stage.kl_in) == ("k1", "loss") and not stage.kl_weighted:
             yield f"stages.{i}.kl=k1 in the loss has a gradient that does not depend on the reference: k2 or k3 has"
+        if stage.warmup_steps > stage.policy_updates:
+            yield (
+                f"stages.{i}.warmup_steps={stage.warmup_steps} is above the policy's {stage.policy_updates} updates: "
+                "the learning rate never reaches its peak"
+            )
+        if stage.old_logprobs == "learner" and stage.updates_per_step * stage.passes_per_step == 1:
+            yield (
+                f"stages.{i}.old_logprobs=learner with one update a step compares the policy with itself: the ratio is "
+                "1, and clip_low, clip_high, dual_clip and ratio_level change nothing"
+            )
     if size.parameters is None:
         yield f"memory and disk were not checked: {size.reason}"
 

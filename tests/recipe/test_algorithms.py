@@ -33,6 +33,15 @@ REFUSED = {
     "correction needs the learner's": ({"correction": "truncate"}, "set old_logprobs to learner"),
     "a bound that cispo lacks": ({"objective": "cispo", "dual_clip": 3.0}, "dual_clip bounds the clipped surrogate"),
     "nothing to refresh": ({"reference_every": 5}, "set kl_coef above 0"),
+    "a weight of nothing": ({"kl_weighted": True}, "set kl_coef above 0 and kl_in to loss"),
+    "a weight of what is in the reward": ({"kl_weighted": True, "kl_coef": 0.1, "kl_in": "reward"}, "kl_in to loss"),
+    "a bound of no correction": ({"correction_max": 3.0}, "changes nothing with correction=none"),
+    "a level of no correction": ({"correction_level": "sequence"}, "correction_level changes nothing"),
+    "a lower bound where only the upper one counts": (
+        {"correction": "truncate", "old_logprobs": "learner", "correction_min": 0.9},
+        "correction_min changes nothing with correction=truncate",
+    ),
+    "rounds of nothing": ({"dynamic_sampling_rounds": 3}, "switch it on"),
     "one sample a group": ({"samples_per_prompt": 1}, "nothing to compare with"),
     "a group's spread of the step's mean": ({"baseline": "batch"}, "normalize=batch or none"),
     "filling where every group tells": (

@@ -76,7 +76,7 @@ class Lora(Section):
     """An adapter's product is scaled by alpha / rank."""
     target_modules: str | list[str] = "all-linear"
     """Names of the linear layers that get an adapter, as PEFT matches them: a list of last names, or a regular
-    expression; all-linear: every one but the output layer."""
+    expression; all-linear: every one but the output layer (experts that a model keeps in one tensor have none)."""
     quantize: Literal["nf4"] | None = None
     """nf4: the frozen weights are kept in 4 bits (QLoRA, arXiv:2305.14314) by bitsandbytes; engines and the saved model
     get them unpacked."""

@@ -122,6 +122,11 @@ class RlStage(Optimizer):
         return self.steps * self.updates_per_step * self.passes_per_step
 
     @property
+    def policy_updates(self) -> int:
+        """Those of them that are the policy's too."""
+        return self.num_updates
+
+    @property
     def sampling_rounds(self) -> int:
         """Most rounds of sampling in one step."""
         return 1
@@ -151,6 +156,20 @@ class RlStage(Optimizer):
             raise ValueError("dual_clip bounds the clipped surrogate: leave it out, or set objective to clip")
         if self.reference_every is not None and not self.needs_reference:
             raise ValueError("reference_every refreshes a reference that is not kept: set kl_coef above 0")
+        if self.kl_weighted and not (self.needs_reference and self.kl_in == "loss"):
+            raise ValueError(
+                "kl_weighted weighs a KL in the loss: set kl_coef above 0 and kl_in to loss, or leave it out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _bounds_bind(self) -> Self:
+        bound = ["correction_min"] if self.correction == "truncate" else []
+        if self.correction == "none":
+            bound = ["correction_level", "correction_max", "correction_min"]
+        for key in bound:
+            if getattr(self, key) != type(self).model_fields[key].default:
+                raise ValueError(f"{key} changes nothing with correction={self.correction}: set that, or leave it out")
         return self
 
 
@@ -185,6 +204,13 @@ class GrpoStage(RlStage):
         if not isinstance(raw, dict) or not isinstance(raw.get("preset"), str):
             return raw
         return {**GRPO_PRESETS.get(raw["preset"], {}), **raw}
+
+    @model_validator(mode="after")
+    def _rounds_take_place(self) -> Self:
+        default = type(self).model_fields["dynamic_sampling_rounds"].default
+        if not self.dynamic_sampling and self.dynamic_sampling_rounds != default:
+            raise ValueError("dynamic_sampling_rounds counts rounds of dynamic_sampling: switch it on, or leave it out")
+        return self
 
     @model_validator(mode="after")
     def _baseline_fits(self) -> Self:
@@ -233,6 +259,11 @@ class PpoStage(RlStage):
     """Bring the step's advantages to mean 0 and deviation 1, or leave them."""
     critic: Critic = Field(default_factory=Critic)
     """The value model."""
+
+    @property
+    def policy_updates(self) -> int:
+        """Those that are the policy's too, after the critic's own."""
+        return self.num_updates - self.critic.warmup_only * self.updates_per_step * self.passes_per_step
 
     @model_validator(mode="after")
     def _policy_learns(self) -> Self:
