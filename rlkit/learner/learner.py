@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,11 +16,10 @@ from rlkit.algorithm.loss import token_weights
 from rlkit.algorithm.shape import compared_advantages, critic_advantages
 from rlkit.learner import state as state_table
 from rlkit.learner.lora import merged_weights
-from rlkit.learner.model import load_tokenizer, save_model, stored_form
-from rlkit.learner.networks import build_critic, build_policy, build_reference
+from rlkit.learner.model import kept_buffers, load_tokenizer, save_model, stored_form
+from rlkit.learner.networks import build_critic, build_policy, build_reference, passes
 from rlkit.learner.optimizer import Schedule, build_optimizer
 from rlkit.learner.policy import Critic
-from rlkit.learner.precision import computing
 from rlkit.learner.ranks import Ranks
 from rlkit.learner.spec import LearnerSpec, UpdateReport
 from rlkit.learner.state import Saving, saver_thread
@@ -46,16 +44,18 @@ class Learner:
         self.tokenizer = load_tokenizer(spec.model_path)
         self.policy = build_policy(spec, self.ranks)
         self.reference = build_reference(spec, self.ranks, self.policy) if spec.stage.needs_reference else None
-        self.optimizer, self.schedule = self._optimizer(self.policy, spec.stage)
+        self.optimizer, self.schedule = self._optimizer(self.policy, spec.stage, spec.stage.policy_updates)
         self.critic: Critic | None = None
         if isinstance(spec.stage, PpoStage):
             keys = spec.stage.critic
             self.critic = build_critic(spec, self.ranks, keys.path or spec.model_path)
-            self.critic_optimizer, self.critic_schedule = self._optimizer(self.critic, keys)
+            self.critic_optimizer, self.critic_schedule = self._optimizer(self.critic, keys, spec.stage.num_updates)
 
-    def _optimizer(self, module: nn.Module, keys: OptimizerKeys) -> tuple[torch.optim.Optimizer, Schedule]:
-        kind = self.spec.keys.optimizer
-        return build_optimizer(module, keys, num_updates=self.stage.num_updates, kind=kind)
+    def _optimizer(
+        self, module: nn.Module, keys: OptimizerKeys, own_updates: int
+    ) -> tuple[torch.optim.Optimizer, Schedule]:
+        kind, planned = self.spec.keys.optimizer, self.stage.num_updates
+        return build_optimizer(module, keys, num_updates=planned, skipped=planned - own_updates, kind=kind)
 
     # -- what the loop calls
 
@@ -91,7 +91,7 @@ class Learner:
         return [part.tolist() for part in torch.split(logprobs_C, counts)]
 
     def weights(self) -> dict[str, Tensor]:
-        """Copies of the weights by their Hugging Face names, on the CPU, in the engine's dtype; tied ones once.
+        """Copies of weights and buffers by their Hugging Face names, on the CPU, in the engine's dtype; tied ones once.
 
         On rank 0; the others help gather them and have none.
         """
@@ -100,13 +100,16 @@ class Learner:
         for name, weight in merged_weights(self.policy.model):
             if self.ranks.rank == 0:
                 weights[name] = weight.to("cpu", dtype, copy=True)
-        return stored_form(self.policy.model, weights)
+        return stored_form(self.policy.model, weights | self._buffers())
 
     def save_model(self, out: Path) -> None:
         """Writes the model in Hugging Face format, from rank 0."""
         weights = {n: w.cpu() for n, w in merged_weights(self.policy.model) if self.ranks.rank == 0}
         if self.ranks.rank == 0:
-            save_model(self.policy.model, self.tokenizer, out, weights)
+            save_model(self.policy.model, self.tokenizer, out, weights | self._buffers())
+
+    def _buffers(self) -> dict[str, Tensor]:
+        return kept_buffers(self.policy.model) if self.ranks.rank == 0 else {}
 
     def begin_save(self, folder: Path) -> Saving:
         """Begins to write weights, optimizers, schedules, reference, critic and random state: what a resume needs.
@@ -184,16 +187,12 @@ class Learner:
         if not batch.lengths_S:
             return values_C
         everyone = list(range(len(batch.lengths_S)))
-        with torch.no_grad(), self._computing(network):
+        with torch.no_grad(), passes(network, self.spec.keys):
             for row in self._rows(batch, everyone, torch.ones(len(everyone))):
                 found_C = read(row).float().cpu()
                 if bool(row.weights_C.any()):  # else another rank has this row too
                     values_C[row.places_C.cpu()] = found_C
         return self.ranks.gather_tokens(values_C)
-
-    def _computing(self, network: nn.Module) -> AbstractContextManager[None]:
-        """Around passes of a network; sharded ones see to their precision themselves."""
-        return nullcontext() if self.spec.keys.sharded else computing(network, self.spec.keys.computes_in)
 
     def _rows(self, batch: TrainBatch, sequences: list[int], weights_S: Tensor) -> list[MicroBatch]:
         rows = pack(
@@ -255,13 +254,13 @@ class Learner:
         """Forward and backward over an update's micro-batches, then one optimizer step; the policy, then the critic."""
         critic_keys = self.stage.critic if isinstance(self.stage, PpoStage) else None
         if critic_keys is None or self.steps_done >= critic_keys.warmup_only:
-            with self._computing(self.policy):
+            with passes(self.policy, self.spec.keys):
                 balance = self._balance(rows, num_tokens)
                 for row in rows:
                     policy_backward(self.policy, row, batch, self.stage, tally, balance)
             tally.stepped(self.optimizer, self.policy, self.stage.max_grad_norm)
         if self.critic is not None and critic_keys is not None:
-            with self._computing(self.critic):
+            with passes(self.critic, self.spec.keys):
                 for row in rows:
                     critic_backward(self.critic, row, batch, critic_keys.value_clip, tally)
             tally.critic_stepped(self.critic_optimizer, self.critic, critic_keys.max_grad_norm)

@@ -44,21 +44,29 @@ def add_adapters(model: Any, keys: Lora, *, seed: int) -> None:
     Raises:
         RecipeError: learner.lora.target_modules names no linear layer, or others too.
     """
-    targets: str | list[str] = keys.target_modules
+    targets = _linear_layers(model) if keys.target_modules == "all-linear" else keys.target_modules
     # No dropout: it would make the learner's log-probs differ from the sampler's.
     config = LoraConfig(r=keys.rank, lora_alpha=keys.alpha, target_modules=targets, lora_dropout=0.0, bias="none")
     torch.manual_seed(seed)
     try:
         inject_adapter_in_model(config, model)
     except ValueError as e:
-        raise RecipeError(f"learner.lora.target_modules={targets!r} do not fit: {str(e).splitlines()[0]}") from e
+        raise RecipeError(
+            f"learner.lora.target_modules={keys.target_modules!r} do not fit: {str(e).splitlines()[0]}"
+        ) from e
     tied = model.get_input_embeddings().weight
     for name, layer in adapted(model):
         if not isinstance(layer.get_base_layer(), nn.Linear) or layer.get_base_layer().weight is tied:
             raise RecipeError(
-                f"learner.lora.target_modules={targets!r} takes in {name}, which is no linear layer of its own: "
-                "name others, or leave the key out"
+                f"learner.lora.target_modules={keys.target_modules!r} takes in {name}, which is no linear layer of its "
+                "own: name others, or leave the key out"
             )
+
+
+def _linear_layers(model: Any) -> list[str]:
+    """Every linear layer but the output's. PEFT's own all-linear takes in fused experts, which it cannot adapt so."""
+    output = model.get_output_embeddings()
+    return [name for name, part in model.named_modules() if isinstance(part, nn.Linear) and part is not output]
 
 
 def adapted(model: nn.Module) -> Iterator[tuple[str, LoraLayer]]:

@@ -96,7 +96,7 @@ def load_tokenizer(path: str) -> Any:
 
 
 def load_model(path: str, *, device: str = "cpu", quantization: Any = None) -> Any:
-    """A causal language model in float32 (the master weights), with every dropout off.
+    """A causal language model in float32 (the master weights), in evaluation mode, with every dropout off.
 
     Dropout would make the learner's log-probs differ from the sampler's.
 
@@ -112,7 +112,7 @@ def load_model(path: str, *, device: str = "cpu", quantization: Any = None) -> A
         model = AutoModelForCausalLM.from_pretrained(path, config=config, dtype=torch.float32, **options)
     except (OSError, ValueError, ImportError) as e:
         raise RecipeError(f"model {path} cannot be loaded: {str(e).splitlines()[0]}") from e
-    model = _without_dropout(model)
+    model = _without_noise(model)
     return model if quantization is not None else model.to(device)
 
 
@@ -137,7 +137,22 @@ def load_critic(path: str, *, device: str = "cpu") -> Any:
         raise RecipeError(f"critic {path} ({type(model).__name__}) has no head that reads single tokens (`score`)")
     if not is_classifier:
         nn.init.zeros_(head.weight)
-    return _without_dropout(model).to(device)
+    return _without_noise(model).to(device)
+
+
+def check_same_tokens(critic: str, policy: str) -> None:
+    """Sees that a critic reads the tokens that the policy writes.
+
+    Raises:
+        RecipeError: its tokenizer is missing, or has other numbers for the policy's tokens; it may have more.
+    """
+    theirs, ours = (load_tokenizer(path).get_vocab() for path in (critic, policy))
+    strange = ours.items() - theirs.items()
+    if strange:
+        raise RecipeError(
+            f"critic.path={critic} has another tokenizer than policy {policy} ({len(strange)} of {len(ours)} tokens "
+            "differ) and would read other words than were written: take a reward model of the policy's family"
+        )
 
 
 def _quiet() -> None:
@@ -146,13 +161,35 @@ def _quiet() -> None:
     logging.set_verbosity_error()
 
 
-def _without_dropout(model: Any) -> Any:
+def _without_noise(model: Any) -> Any:
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
-        if isinstance(getattr(module, "attention_dropout", None), float):
-            module.attention_dropout = 0.0
+        for name, value in vars(module).items():
+            if isinstance(value, float) and ("drop" in name or "jitter" in name):
+                setattr(module, name, 0.0)
     return model
+
+
+def recompute_activations(model: Any) -> None:
+    """Has a model keep no activations inside its layers: the backward pass works them out again.
+
+    transformers does so in training mode only, which the rest of the model stays out of: it is for what is random.
+    """
+    model.gradient_checkpointing_enable({"use_reentrant": False})
+    for module in model.modules():
+        if getattr(module, "gradient_checkpointing", False):
+            module.training = True
+
+
+def kept_buffers(model: Any) -> dict[str, Tensor]:
+    """What is no parameter and yet in a model's files, by name: a router's bias, a layer's scale."""
+    modules = dict(model.named_modules())
+    return {
+        name: buffer.detach().cpu()
+        for name, buffer in model.named_buffers()
+        if name.rpartition(".")[2] not in modules[name.rpartition(".")[0]]._non_persistent_buffers_set
+    }
 
 
 def context_length(path: str) -> int:

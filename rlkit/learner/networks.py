@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol, TypeVar
 
 from torch import nn
@@ -10,11 +11,14 @@ from torch import nn
 from rlkit.algorithm.batch import MicroBatch
 from rlkit.errors import RecipeError
 from rlkit.learner.lora import AdapterReference, add_adapters, quantization
-from rlkit.learner.model import load_critic, load_model
+from rlkit.learner.model import check_same_tokens, load_critic, load_model, recompute_activations
 from rlkit.learner.policy import Critic, Policy, TokenOutputs, routing_of
+from rlkit.learner.precision import computing
 from rlkit.learner.ranks import Ranks
 from rlkit.learner.shard import copy_weights, decoder_layers, shard
 from rlkit.learner.spec import LearnerSpec
+from rlkit.learner.trial import try_rows
+from rlkit.recipe.schema import Learner as LearnerKeys
 
 Network = TypeVar("Network", Policy, Critic)
 
@@ -58,15 +62,15 @@ def build_policy(spec: LearnerSpec, ranks: Ranks, *, trained: bool = True) -> Po
     """The policy, or (not trained) a copy that stays."""
     lora = spec.keys.lora
     model = load_model(spec.model_path, device=spec.weights_device, quantization=quantization(lora, spec.keys.dtype))
-    model.train(trained).requires_grad_(trained and lora is None)
+    model.requires_grad_(trained and lora is None)
     if lora is not None:
         add_adapters(model, lora, seed=spec.seed)
     if trained and spec.keys.activation_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        recompute_activations(model)
     if spec.keys.router_aux_coef is not None and routing_of(model) is None:
         raise RecipeError(
-            f"learner.router_aux_coef={spec.keys.router_aux_coef:g} weighs a mixture of experts and {spec.model_path} "
-            "has none: leave it out"
+            f"learner.router_aux_coef={spec.keys.router_aux_coef:g} weighs a mixture whose routers choose the experts "
+            f"with the largest logits, and {spec.model_path} has none: leave it out"
         )
     policy = Policy(
         model,
@@ -75,7 +79,7 @@ def build_policy(spec: LearnerSpec, ranks: Ranks, *, trained: bool = True) -> Po
         device=spec.device,
         attention=spec.keys.attention,
     )
-    return _spread(policy, spec, ranks)
+    return _spread(policy, spec, ranks, trained=trained)
 
 
 def build_reference(spec: LearnerSpec, ranks: Ranks, policy: Policy) -> Reference:
@@ -87,15 +91,22 @@ def build_reference(spec: LearnerSpec, ranks: Ranks, policy: Policy) -> Referenc
 
 def build_critic(spec: LearnerSpec, ranks: Ranks, path: str) -> Critic:
     """The critic, from a reward model or a language model."""
+    if path != spec.model_path:
+        check_same_tokens(path, spec.model_path)
     model = load_critic(path, device=spec.weights_device)
     if spec.keys.activation_checkpointing:
-        model.train().gradient_checkpointing_enable({"use_reentrant": False})
+        recompute_activations(model)
     keys = spec.keys
     critic = Critic(model, precision=keys.computes_in, device=spec.device, attention=keys.attention)
     return _spread(critic, spec, ranks)
 
 
-def _spread(network: Network, spec: LearnerSpec, ranks: Ranks) -> Network:
+def passes(network: nn.Module, keys: LearnerKeys) -> AbstractContextManager[None]:
+    """Around passes of a network; sharded ones see to their precision themselves."""
+    return nullcontext() if keys.sharded else computing(network, keys.computes_in)
+
+
+def _spread(network: Network, spec: LearnerSpec, ranks: Ranks, *, trained: bool = True) -> Network:
     keys = spec.keys
     if keys.compile:
         for layer in decoder_layers(network.model):
@@ -103,4 +114,6 @@ def _spread(network: Network, spec: LearnerSpec, ranks: Ranks) -> Network:
     if keys.sharded:
         in_bfloat16 = keys.computes_in == "bfloat16"
         shard(network, ranks, device=spec.device, cpu_offload=keys.cpu_offload, in_bfloat16=in_bfloat16)
+    if trained:
+        try_rows(network, passes(network, keys), packed=keys.tokens_per_microbatch > 1)
     return network

@@ -14,17 +14,19 @@ from rlkit.recipe.schema import Optimizer as OptimizerKeys
 class Schedule:
     """Sets the optimizer's learning rate for the update that comes next."""
 
-    def __init__(self, optimizer: torch.optim.Optimizer, keys: OptimizerKeys, num_updates: int) -> None:
+    def __init__(self, optimizer: torch.optim.Optimizer, keys: OptimizerKeys, num_updates: int, skipped: int) -> None:
         self._optimizer = optimizer
         self._keys = keys
-        self._num_updates = num_updates
+        self._num_updates = num_updates - skipped
+        self._skipped = skipped
         self.done = 0
         self.go_to(0)
 
     @property
     def learning_rate(self) -> float:
         """Of the next update."""
-        return self._keys.learning_rate * learning_rate_factor(self._keys, self.done, self._num_updates)
+        own = max(0, self.done - self._skipped)
+        return self._keys.learning_rate * learning_rate_factor(self._keys, own, self._num_updates)
 
     def step(self) -> None:
         """One planned update is over, whether or not it changed a weight."""
@@ -38,7 +40,7 @@ class Schedule:
 
 
 def build_optimizer(
-    model: nn.Module, keys: OptimizerKeys, *, num_updates: int, kind: str
+    model: nn.Module, keys: OptimizerKeys, *, num_updates: int, skipped: int = 0, kind: str
 ) -> tuple[torch.optim.Optimizer, Schedule]:
     """AdamW (arXiv:1711.05101) with weight decay on matrices only, and the recipe's schedule over `num_updates`.
 
@@ -46,6 +48,7 @@ def build_optimizer(
         model: Its parameters that take gradients are learned.
         keys: Of the stage, or of its critic.
         num_updates: Updates of the whole stage.
+        skipped: How many of them at its start are not the model's: its schedule begins after them.
         kind: "adamw", or "adamw_8bit": its two moments in 8 bits a weight (arXiv:2110.02861), by bitsandbytes.
 
     Raises:
@@ -64,7 +67,7 @@ def build_optimizer(
         assert kind == "adamw", kind
         # One pass over all tensors: 2 to 9 times the loop's speed on a CPU core, to the last bit the same every time.
         optimizer = torch.optim.AdamW(groups, fused=True, **options)
-    return optimizer, Schedule(optimizer, keys, num_updates)
+    return optimizer, Schedule(optimizer, keys, num_updates, skipped)
 
 
 def _bitsandbytes() -> Any:

@@ -67,8 +67,8 @@ class Critic(nn.Module):
         """[C] float32 value before each completion token: what the reply is expected to earn from there on."""
         with autocast(self.model, self.precision, self.device):
             hidden_TH, _ = decode(self.model, row)
-            hidden_CH = hidden_TH[row.predict_C].to(self.model.score.weight.dtype)
-            values_C1: Tensor = self.model.score(hidden_CH)
+        # Outside: autocast would round values to three digits.
+        values_C1: Tensor = self.model.score(hidden_TH[row.predict_C].to(self.model.score.weight.dtype))
         # A sum over the one label, not a view of it: sharding hooks the tensor that forward gives.
         return values_C1.float().sum(-1)
 
@@ -86,12 +86,17 @@ class Routing:
 
 
 def routing_of(model: Any) -> Routing | None:
-    """The routing of a transformers model, from its config; None: it is dense."""
+    """The routing of a transformers model, from its config.
+
+    None: it is dense, or chooses by more than its routers' logits (by a bias of its own, as DeepSeek-V3, or by groups):
+    what they say would tell neither the load nor how to balance it.
+    """
     config = model.config.get_text_config()
     counts = (getattr(config, key, None) for key in ("num_experts", "num_local_experts", "n_routed_experts"))
     num_experts = next((count for count in counts if count), None)
     top_k = getattr(config, "num_experts_per_tok", None)
-    if not num_experts or not top_k:
+    biased = any(name.endswith("e_score_correction_bias") for name in model.state_dict())
+    if not num_experts or not top_k or biased or (getattr(config, "n_group", None) or 1) > 1:
         return None
     coef = getattr(config, "router_aux_loss_coef", None)
     return Routing(num_experts, top_k, 0.001 if coef is None else coef)

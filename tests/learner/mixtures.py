@@ -21,12 +21,14 @@ FAMILIES = {
     "qwen2_moe": {"num_experts": 4, "moe_intermediate_size": 32, "shared_expert_intermediate_size": 32},
     "qwen3_moe": {"num_experts": 4, "moe_intermediate_size": 32, "norm_topk_prob": True},
 }
+BIASED = {"glm4_moe": {"n_routed_experts": 4, "n_group": 1, "topk_group": 1, "moe_intermediate_size": 32}}
+"""Those whose routers choose by more than their logits."""
 
 
 def save_mixture(kind, tokenizer_path, out):
     """Writes a random model of a family to a folder, with the tokenizer of another."""
     torch.manual_seed(4)
-    config = AutoConfig.for_model(kind, **SHAPE, **FAMILIES[kind])
+    config = AutoConfig.for_model(kind, **SHAPE, **(FAMILIES | BIASED)[kind])
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     with torch.no_grad():
         for parameter in model.parameters():  # the usual 0.02 makes routers nearly indifferent

@@ -7,13 +7,16 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rlkit.algorithm.batch import deal_rows, gather, plan_packing, split_updates
+from rlkit.algorithm.batch import deal_rows, flatten, gather, pack, plan_packing, split_updates
+from rlkit.errors import RecipeError
 from rlkit.learner.learner import Learner
+from rlkit.learner.model import init_model
 from rlkit.learner.optimizer import learning_rate_factor
 from rlkit.learner.ranks import Ranks
 from rlkit.learner.worker import LearnerWorker
-from rlkit.recipe.schema import GrpoStage
-from tests.learner.updates import ALGORITHMS, expect_reference, groups_of, measured, spec_of, taken_gradients
+from rlkit.recipe.schema import GrpoStage, ModelInit
+from rlkit.records import Sample
+from tests.learner.updates import ALGORITHMS, expect_reference, groups_of, measured, moved, spec_of, taken_gradients
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
@@ -70,11 +73,53 @@ def test_a_step_without_any_spread_changes_no_weight(tiny_model):
     assert all(torch.equal(before[name], weight) for name, weight in learner.weights().items())
 
 
+@pytest.mark.parametrize("normalize", ["batch", "none"])
+@pytest.mark.parametrize("reward", [0.1, 0.3, 0.7, 1 / 3])
+def test_a_step_whose_rewards_are_all_equal_changes_no_weight_against_the_steps_mean_either(
+    tiny_model, normalize, reward
+):
+    learner = Learner(spec_of(tiny_model, baseline="batch", normalize=normalize))
+    learner.train_step(groups_of(3))  # the optimizer has moments now
+    before = learner.weights()
+    report = learner.train_step([dataclasses.replace(g, rewards=(reward,) * 4) for g in groups_of(2)])
+    assert report.metrics["learner/updates"] == 0
+    assert all(torch.equal(before[name], weight) for name, weight in learner.weights().items())
+
+
+@pytest.mark.parametrize(("kind", "at_fault"), [("grpo", "learner"), ("ppo", "critic")])
+def test_a_gradient_that_is_not_finite_changes_no_weight_and_is_counted(tiny_model, kind, at_fault):
+    keys = {"normalize": "none"} if kind == "grpo" else {"kind": "ppo"}  # PPO's advantages are normalised, returns not
+    learner = Learner(spec_of(tiny_model, **keys))
+    network = {"learner": learner.policy, "critic": learner.critic}[at_fault]
+    before = [p.detach().clone() for p in network.parameters()]
+    huge, *others = groups_of(2)
+    huge = dataclasses.replace(huge, rewards=(1e39, *huge.rewards[1:]))  # finite, but not in float32
+    report = learner.train_step([huge, *others])
+    assert report.metrics[f"{at_fault}/updates_skipped"] == 1
+    assert all(map(torch.equal, network.parameters(), before))
+    report = learner.train_step(groups_of(3))
+    assert report.metrics[f"{at_fault}/updates_skipped"] == 0
+    assert all(bool(p.isfinite().all()) for p in network.parameters())
+    assert not all(map(torch.equal, network.parameters(), before))
+
+
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=40), st.integers(1, 120))
 def test_packing_keeps_every_sequence_once_and_the_limit(lengths, limit):
     rows = plan_packing(lengths, limit)
     assert sorted(s for row in rows for s in row) == list(range(len(lengths)))
     assert all(sum(lengths[s] for s in row) <= limit or len(row) == 1 for row in rows)
+
+
+@given(st.lists(st.integers(1, 50), max_size=40), st.integers(1, 8), st.integers(1, 30))
+def test_however_long_sequences_are_every_rank_has_as_many_rows_as_the_others(lengths, num_ranks, limit):
+    samples = [Sample(f"t#{i}", "", n, (1,) * n, (-1.0,) * n, prompt_ids=(1,)) for i, n in enumerate(lengths)]
+    weights_S = torch.ones(len(lengths))
+    batch = flatten(samples)
+    shared = {"tokens_per_microbatch": limit, "weights_S": weights_S, "num_ranks": num_ranks}
+    rows = [pack(batch, **shared, rank=rank) for rank in range(num_ranks)]
+    assert len({len(mine) for mine in rows}) == 1
+    places_C = torch.cat([torch.zeros(0, dtype=torch.int64), *(r.places_C[r.weights_C > 0] for m in rows for r in m)])
+    assert sorted(places_C.tolist()) == list(range(sum(lengths)))
 
 
 def test_packing_example_and_update_split():
@@ -102,6 +147,23 @@ def test_bfloat16_autocast_stays_near_float32(tiny_model):
     half = Learner(spec_of(tiny_model, learner={"precision": "bfloat16"})).logprobs_of(samples)
     gap = max(abs(a - b) for x, y in zip(full, half, strict=True) for a, b in zip(x, y, strict=True))
     assert 0 < gap < 0.25
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "bfloat16_autocast"])
+def test_values_have_more_than_three_digits_in_any_precision(tiny_model, precision):
+    learner = Learner(spec_of(tiny_model, kind="ppo", learner={"precision": precision}))
+    moved(learner.critic.model, 3)
+    (row,) = pack(flatten(groups_of(5, num_groups=1)[0].samples), tokens_per_microbatch=4096)
+    with torch.no_grad():
+        values_C = learner.critic(row)
+    assert bool((values_C != values_C.bfloat16()).any())
+
+
+def test_a_critic_that_reads_other_tokens_is_refused(tiny_model, tmp_path):
+    other = ModelInit(vocab_size=320, hidden_size=64, num_layers=1, num_heads=2, num_kv_heads=1)
+    init_model(other, iter(["quite other words", "than those"]), seed=0, out=tmp_path / "other")
+    with pytest.raises(RecipeError, match=r"critic\.path=.* has another tokenizer"):
+        Learner(spec_of(tiny_model, kind="ppo", critic={"path": str(tmp_path / "other")}))
 
 
 def test_a_saved_model_is_on_the_disk_when_the_call_returns(tiny_model, tmp_path, synced):

@@ -11,8 +11,10 @@ from transformers import AutoModelForCausalLM
 
 from rlkit.errors import RecipeError
 from rlkit.learner.learner import Learner
+from rlkit.learner.lora import adapted
 from rlkit.learner.model import load_model
 from rlkit.learner.ranks import Ranks
+from tests.learner.mixtures import FAMILIES, save_mixture
 from tests.learner.updates import expect_reference, groups_of, measured, moved, spec_of
 
 LORA = {"rank": 4, "alpha": 6}
@@ -127,6 +129,23 @@ def reference_logprobs(learner, samples):
         return learner.logprobs_of(samples)
     finally:
         learner.policy = policy
+
+
+@pytest.mark.parametrize("kind", FAMILIES)
+def test_adapters_of_a_mixture_are_on_its_linear_layers(tiny_model, tmp_path, kind):
+    save_mixture(kind, tiny_model, tmp_path / kind)
+    learner = Learner(spec_of(tmp_path / kind, learner={"lora": LORA}, learning_rate=1e-2))
+    names = {name.rpartition(".")[2] for name, _ in adapted(learner.policy.model)}
+    assert {"q_proj", "k_proj", "v_proj", "o_proj"} <= names
+    assert "experts" not in names
+    samples = groups_of(9)[0].samples
+    before = learner.logprobs_of(samples)
+    learner.train_step(groups_of(0))
+    assert learner.logprobs_of(samples) != before
+    learner.save_model(tmp_path / "saved")
+    merged = Learner(spec_of(tmp_path / "saved")).logprobs_of(samples)
+    for ours, theirs in zip(learner.logprobs_of(samples), merged, strict=True):
+        assert ours == pytest.approx(theirs, abs=1e-4)
 
 
 @pytest.mark.parametrize("targets", [["embed_tokens"], ["lm_head"], ["no_such_layer"]])

@@ -1,5 +1,6 @@
 """AdamW against its paper, and its 8-bit form against it."""
 
+import dataclasses
 import importlib.util
 
 import pytest
@@ -36,6 +37,15 @@ def test_adamw_is_the_papers_and_decays_matrices_only():
         schedule.step()
         for name, p in layer.named_parameters():
             torch.testing.assert_close(p.detach(), expected[name], rtol=1e-9, atol=1e-12)
+
+
+def test_the_policys_schedule_begins_with_its_own_first_update(tiny_model):
+    critic = {"learning_rate": 1e-3, "warmup_only": 2}
+    spec = spec_of(tiny_model, kind="ppo", warmup_steps=2, lr_schedule="linear", learning_rate=0.1, critic=critic)
+    learner = Learner(dataclasses.replace(spec, stage=spec.stage.model_copy(update={"steps": 6})))
+    rates = [learner.train_step(groups_of(step)).metrics["learner/learning_rate"] for step in range(6)]
+    assert rates[2:] == pytest.approx([0.05, 0.1, 0.1, 0.05])
+    assert learner.critic_schedule.learning_rate == 1e-3
 
 
 @pytest.mark.skipif(not HAS_LIBRARY, reason="bitsandbytes is not installed")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from rlkit.algorithm.router import balance_loss, expert_counts, load_metrics
 from rlkit.errors import RecipeError
 from rlkit.learner.learner import Learner
-from rlkit.learner.model import load_model
+from rlkit.learner.model import load_model, load_tokenizer, save_model
 from rlkit.learner.ranks import Ranks
 from tests.learner.mixtures import FAMILIES, save_mixture
 from tests.learner.reference import reference_update
@@ -102,8 +102,27 @@ def test_router_metrics_do_not_depend_on_micro_batches_ranks_or_the_coefficient(
 def test_a_dense_model_has_no_routers_and_refuses_their_key(tiny_model):
     metrics = Learner(spec_of(tiny_model)).train_step(groups_of(1)).metrics
     assert not [name for name in metrics if "router" in name]
-    with pytest.raises(RecipeError, match=r"learner\.router_aux_coef=0\.1 weighs a mixture of experts"):
+    with pytest.raises(RecipeError, match=r"learner\.router_aux_coef=0\.1 weighs a mixture whose routers choose"):
         Learner(spec_of(tiny_model, learner={"router_aux_coef": 0.1}))
+
+
+def test_routers_with_a_bias_of_their_own_are_left_to_it_and_keep_it(tiny_model, tmp_path):
+    save_mixture("glm4_moe", tiny_model, tmp_path / "start")
+    model = load_model(str(tmp_path / "start"))
+    model.model.layers[1].mlp.gate.e_score_correction_bias.copy_(torch.tensor([0.0, 2.0, 0.0, 2.0]))
+    save_model(model, load_tokenizer(str(tiny_model)), tmp_path / "biased")
+    learner = Learner(spec_of(tmp_path / "biased"))
+    # The largest logits are not what such a router takes, so they would tell a wrong load.
+    assert not [name for name in learner.train_step(groups_of(1)).metrics if "router" in name]
+    with pytest.raises(RecipeError, match=r"learner\.router_aux_coef=0\.1 weighs a mixture whose routers choose"):
+        Learner(spec_of(tmp_path / "biased", learner={"router_aux_coef": 0.1}))
+    learner.save_model(tmp_path / "end")
+    name = "model.layers.1.mlp.gate.e_score_correction_bias"
+    assert learner.weights()[name].tolist() == [0.0, 2.0, 0.0, 2.0]
+    assert load_model(str(tmp_path / "end")).get_buffer(name).tolist() == [0.0, 2.0, 0.0, 2.0]
+    saved = Learner(spec_of(tmp_path / "end"))
+    samples = groups_of(2)[0].samples
+    assert saved.logprobs_of(samples) == learner.logprobs_of(samples)
 
 
 def test_counts_loss_and_metrics_by_hand():
