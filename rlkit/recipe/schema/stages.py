@@ -241,7 +241,7 @@ class Critic(Optimizer):
     """Values move at most this far from the ones before the step's updates (arXiv:1707.06347's released code); null:
     unclipped."""
     warmup_only: int = Field(0, ge=0)
-    """First steps of the stage in which only the critic learns."""
+    """First steps of the stage in which only the critic learns; the policy's schedule begins after them."""
 
 
 class PpoStage(RlStage):
