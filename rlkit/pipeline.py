@@ -144,8 +144,8 @@ class Pipeline:
 
     def _stage(self, name: str, index: int, stage: Stage, inputs: Inputs, model: str, out: Path) -> None:
         with self.timer(name):
+            self.state.after = None  # of an earlier stage's model
             if isinstance(stage, SftStage):
-                self.state.after = None  # of an earlier stage's model
                 self._sft(name, index, stage, inputs, model, out)
             else:
                 self._online(name, index, stage, inputs, model, out)

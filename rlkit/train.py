@@ -185,15 +185,17 @@ class OnlineStage:
         """
         checkpoint = newest_checkpoint(self.saver.folder, self.run_id, self.log, self.report)
         self.saver.start_from(-1 if checkpoint is None else checkpoint.step)
-        self.unfinished = False
+        self.unfinished = True  # until what is noted here is what the learner holds
         if checkpoint is not None:
-            return self._resume(checkpoint)
-        self.stream.load_state_dict(self.start)
-        self.done_step, self.stream_state = 0, None
-        self.log.keep_steps(self.name, 0)
-        return 1
+            self._resume(checkpoint)
+        else:
+            self.stream.load_state_dict(self.start)
+            self.done_step, self.stream_state = 0, None
+            self.log.keep_steps(self.name, 0)
+        self.unfinished = False
+        return self.done_step + 1
 
-    def _resume(self, checkpoint: Checkpoint) -> int:
+    def _resume(self, checkpoint: Checkpoint) -> None:
         state = checkpoint.state()
         self.learner.load_state(checkpoint.learner_state)
         self.stream.load_state_dict(state["stream"])
@@ -201,7 +203,6 @@ class OnlineStage:
         self.stream_state = state["stream"]
         self.log.keep_steps(self.name, checkpoint.step)
         self.log.event("resume", f"{self.name} continues after step {checkpoint.step}")
-        return checkpoint.step + 1
 
     def evaluate_if_due(self, step: int) -> None:
         """An evaluation inside the stage, every evaluation.every steps; the last step's is the stage's own."""

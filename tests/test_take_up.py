@@ -1,0 +1,86 @@
+"""What an RL stage notes of itself and what its learner holds go together, whenever it is interrupted."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from rlkit.data.stream import TaskStream
+from rlkit.recipe.schema import Recipe
+from rlkit.records import Task
+from rlkit.report import Report
+from rlkit.runlog import RunLog
+from rlkit.train import OnlineStage
+
+
+class Holder:
+    """Holds the number of the step that made its weights; a load can be interrupted once it has taken place."""
+
+    def __init__(self):
+        self.step = 0
+        self.interrupted = False
+
+    def load_state(self, folder):
+        self.step = json.loads((folder / "step.json").read_text())
+        if self.interrupted:
+            raise KeyboardInterrupt
+
+    def begin_save(self, folder, seal):
+        folder.mkdir()
+        (folder / "step.json").write_text(json.dumps(self.step))
+        seal()
+
+    def saved(self, *, wait):
+        return True
+
+
+@pytest.fixture
+def stage(tmp_path):
+    recipe = Recipe.model_validate(
+        {
+            "model": {"init": {}},
+            "data": {"path": "builtin:quickstart"},
+            "stages": [{"kind": "grpo", "steps": 9, "prompts_per_step": 2}],
+            "checkpoint": {"every": 5},
+        }
+    )
+    return OnlineStage(
+        name="stage-0-grpo",
+        keys=recipe.stages[0],
+        recipe=recipe,
+        run_dir=tmp_path,
+        run_id="run",
+        stream=TaskStream([Task(str(i), "math", f"{i}?", "1") for i in range(100)], seed=0),
+        renderer=None,
+        heldout=(),
+        canary=(),
+        rollout=None,
+        scoring=None,
+        learner=Holder(),
+        log=RunLog(tmp_path),
+        report=Report(),
+        stop=SimpleNamespace(asked=False),
+    )
+
+
+@pytest.mark.parametrize("learned", [3, 7])
+def test_a_stage_interrupted_while_its_learner_takes_up_a_checkpoint_has_nothing_to_save(stage, learned):
+    assert stage.take_up() == 1
+    assert not stage.unfinished
+    for step in range(1, learned + 1):
+        stage.learner.step = step
+        stage.stream.next(2)
+        stage.finish_step(step)
+    stage.saver.look(wait=True)
+    saved = learned >= 5
+    stage.learner.step, stage.learner.interrupted = 0, True  # a learner that was lost and started anew
+    if saved:
+        with pytest.raises(KeyboardInterrupt):
+            stage.take_up()
+        assert stage.unfinished
+    stage.learner.interrupted = False
+    assert stage.take_up() == (6 if saved else 1)
+    assert not stage.unfinished
+    assert (stage.done_step, stage.learner.step) == ((5, 5) if saved else (0, 0))
+    assert Path(stage.saver.folder).is_dir() == saved
