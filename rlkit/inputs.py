@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -36,12 +36,14 @@ class Inputs:
     loaded: LoadedTasks | None
     """Training tasks; None where no stage needs any."""
     train: Sequence[Task]
-    """Training tasks without the held-out ones."""
+    """Training tasks without the held-out ones, their prompts' whole wording compared."""
     heldout: Sequence[Task]
     demonstrations: dict[int, LoadedDemonstrations]
     """By stage number."""
     skipped: Sequence[BadRow]
     """Rows that were refused and skipped, of all sources."""
+    num_shared: int = 0
+    """Training tasks left out because `evaluation.sources` holds them too."""
 
     @property
     def told(self) -> str:
@@ -53,7 +55,10 @@ class Inputs:
         """Says what the run has to work with, and notes every row that was skipped."""
         say(f"run {run_dir}: {self.told}")
         if not self.heldout:
-            say("no held-out tasks: nothing is evaluated; give evaluation.sources or evaluation.holdout")
+            what = "evaluation.sources" if self.loaded is None else "evaluation.sources or evaluation.holdout"
+            say(f"no held-out tasks: nothing is evaluated; give {what}")
+        if self.num_shared:
+            say(f"{self.num_shared} training tasks are held out by evaluation.sources too, and are not trained on")
         for row in self.skipped:
             note(f"skipped {row.where}: {row.reason}")
         if self.skipped:
@@ -112,10 +117,15 @@ def read_inputs(recipe: Recipe, run_dir: Path, say: Callable[[str], None]) -> In
     if loaded is not None:
         loaded = check_prompt_lengths(loaded, renderer, room, recipe.data.on_bad_row)
         skipped += loaded.skipped
-    train, heldout, bad = _split(recipe, loaded, renderer, room)
+    both, heldout, bad = _split(recipe, loaded, renderer, room)
     skipped += bad
-    demonstrations = {i: _without(found, heldout) for i, found in demonstrations.items()}
-    return Inputs(model_path, tokenizer, renderer, loaded, train, heldout, demonstrations, skipped)
+    prompts = {task.prompt for task in heldout}
+    train = [task for task in both if task.prompt not in prompts]
+    if both and not train:
+        raise DataError("every training task is held out by evaluation.sources too: give it tasks of its own")
+    demonstrations = {i: _without(found, prompts) for i, found in demonstrations.items()}
+    shared = len(both) - len(train)
+    return Inputs(model_path, tokenizer, renderer, loaded, train, heldout, demonstrations, skipped, shared)
 
 
 def _room(recipe: Recipe, context: int) -> int:
@@ -148,9 +158,8 @@ def _split(
     return train, heldout, bad
 
 
-def _without(found: LoadedDemonstrations, heldout: Sequence[Task]) -> LoadedDemonstrations:
+def _without(found: LoadedDemonstrations, prompts: Collection[str]) -> LoadedDemonstrations:
     """The demonstrations of no held-out task: SFT must not see them either."""
-    prompts = {task.prompt for task in heldout}
     kept = tuple(d for d in found.demonstrations if d.prompt not in prompts)
     if not kept:
         raise DataError("every demonstration is of a held-out task: give evaluation.sources of their own")
