@@ -91,6 +91,11 @@ def check_parity(gap: float, *, limit: float, version: int, precision: str) -> N
     Raises:
         ParityError: the gap is above the limit, or not a number.
     """
+    if math.isnan(gap):
+        raise ParityError(
+            f"after the sync of policy version {version} log-probs of the engine or the learner are not numbers: its "
+            "weights hold some that are not finite, or a pass overflows; go on from an earlier checkpoint or model"
+        )
     if not gap <= limit:
         raise ParityError(
             f"after the sync of policy version {version} an engine's log-probs differ from the learner's by {gap:.3g} "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import time
@@ -123,7 +124,9 @@ def _trainer_class(spec: SftSpec, listener: Listener) -> Any:
 
         def on_log(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             if _is_step(state.log_history[-1]):
-                listener.step(_figures(state.log_history[-1], state))
+                figures = _figures(state.log_history[-1], state)
+                listener.step(figures)
+                _check_finite(figures)
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             minutes = spec.checkpoint.every_minutes
@@ -170,9 +173,23 @@ def _figures(logs: dict[str, float], state: Any) -> dict[str, float]:
         "step": float(logs["step"]),
         "steps": float(state.max_steps),
         "learner/loss": float(logs["loss"]),
-        "learner/grad_norm": float(logs.get("grad_norm", 0.0)),
+        "learner/grad_norm": float(logs["grad_norm"]),
         "learner/learning_rate": float(logs.get("learning_rate", 0.0)),
     }
+
+
+def _check_finite(figures: dict[str, float]) -> None:
+    """Ends the stage before a checkpoint of weights that are not numbers could be kept.
+
+    Raises:
+        RlkitError: the step's loss or gradient is not finite.
+    """
+    loss, norm = figures["learner/loss"], figures["learner/grad_norm"]
+    if not (math.isfinite(loss) and math.isfinite(norm)):
+        raise RlkitError(
+            f"step {figures['step']:.0f} of the sft stage had loss {loss:g} and gradient norm {norm:g}, so its weights "
+            "are of no use any more (its last checkpoint is whole): lower its learning_rate or raise warmup_steps"
+        )
 
 
 def _config(spec: SftSpec) -> Any:
@@ -192,6 +209,7 @@ def _config(spec: SftSpec) -> Any:
         "weight_decay": stage.weight_decay,
         "max_grad_norm": stage.max_grad_norm,
         "logging_steps": 1,
+        "logging_nan_inf_filter": False,  # it would write 0 where the loss is not a number
         "save_strategy": "steps" if every or spec.checkpoint.every_minutes else "no",
         "save_steps": every or NEVER,
         "report_to": [],

@@ -1,5 +1,6 @@
 """The SFT stage's own checkpoints: gone on from any of them, the training is the one that was never interrupted."""
 
+import math
 import random
 from dataclasses import replace
 
@@ -7,8 +8,9 @@ import pytest
 import torch
 
 from rlkit.checkpoint import find_checkpoint
-from rlkit.errors import CheckpointError, DataError
+from rlkit.errors import CheckpointError, DataError, RlkitError
 from rlkit.finetune import Keeper, OfflineStage
+from rlkit.learner.model import load_model, load_tokenizer, save_model
 from rlkit.offline.sft import SftSpec, run_sft
 from rlkit.recipe.schema import Checkpoint, Recipe, SftStage
 from rlkit.report import Report
@@ -101,6 +103,21 @@ def test_gone_on_from_a_checkpoint_steps_and_weights_are_those_of_the_whole(spec
     run_sft(replace(spec, out=tmp_path / "again", resume_from=newest(tmp_path).learner_state), again)
     assert again.steps == whole.steps
     assert weights(replace(spec, out=tmp_path / "again")) == weights(spec)
+
+
+def test_a_stage_whose_weights_are_no_numbers_any_more_ends_with_its_last_checkpoint_whole(spec, tiny_model, tmp_path):
+    stage = spec.stage.model_copy(update={"learning_rate": 1.0, "warmup_steps": 0, "betas": (0.0, 0.0)})
+    model = load_model(str(tiny_model))
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.mul_(3e12)  # a forward pass overflows
+    save_model(model, load_tokenizer(str(tiny_model)), tmp_path / "huge")
+    told = Told()
+    with pytest.raises(RlkitError, match=r"step 1 of the sft stage had loss nan and gradient norm nan"):
+        run_sft(replace(spec, model_path=str(tmp_path / "huge"), stage=stage, checkpoint=Checkpoint(every=1)), told)
+    assert math.isnan(told.steps[0]["learner/loss"])
+    assert newest(tmp_path) is None
+    assert not spec.out.exists()
 
 
 def test_a_checkpoint_that_is_damaged_is_found_and_the_one_before_is_taken(spec, tmp_path):
