@@ -30,6 +30,7 @@ OURS = {
     "disable_log_stats": "metrics.jsonl holds the figures",
     "weight_transfer_config": "rlkit's weight sync sets it",
     "enable_sleep_mode": "it follows cluster.placement",
+    "override_generation_config": "rollout's own keys say how tokens are drawn",
 }
 """Engine arguments that rlkit sets itself."""
 
@@ -117,6 +118,7 @@ class Engine:
         self._asleep = False
         self._llm = LLMEngine.from_engine_args(EngineArgs(**engine_arguments(spec)))
         self._tokenizer: Any = self._llm.get_tokenizer()
+        self._ends = end_tokens(self._tokenizer.eos_token_id, self._llm.model_config.try_get_generation_config())
         self._serial = 0
 
     @property
@@ -182,6 +184,7 @@ class Engine:
             "stop": keys.stop or None,
             "include_stop_str_in_output": True,
             "detokenize": bool(keys.stop),
+            "skip_special_tokens": False,  # a stop string may be one
             "output_kind": RequestOutputKind.FINAL_ONLY,
         }
         if request.greedy:
@@ -193,7 +196,7 @@ class Engine:
     def _sample(self, request: DrawRequest, number: int, output: CompletionOutput) -> Sample:
         token_ids = tuple(output.token_ids)
         logprobs: Sequence[Mapping[int, Any]] = output.logprobs or ()
-        shown = token_ids[:-1] if token_ids and token_ids[-1] == self._tokenizer.eos_token_id else token_ids
+        shown = token_ids[:-1] if token_ids and token_ids[-1] in self._ends else token_ids
         return Sample(
             id=f"{request.task.id}#{number}",
             response=request.forced + self._tokenizer.decode(shown, skip_special_tokens=False),
@@ -205,6 +208,13 @@ class Engine:
             policy_version=self.policy_version,
             prompt_ids=request.prompt_ids,
         )
+
+
+def end_tokens(eos: int | None, generation: Mapping[str, Any]) -> frozenset[int]:
+    """The tokens that end a reply in vLLM: the tokenizer's own and those of the model's generation config."""
+    found = generation.get("eos_token_id")
+    more = found if isinstance(found, list) else [found]
+    return frozenset(token for token in (eos, *more) if token is not None)
 
 
 def check_engine_arguments(keys: Rollout, *, timeout_s: float) -> None:

@@ -3,15 +3,17 @@
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 
 import pytest
 
 from rlkit.errors import ParityError, RecipeError
+from rlkit.learner.model import load_tokenizer
 from rlkit.recipe.schema import Rollout
 from rlkit.records import Sample
-from rlkit.rollout.engine import EngineSpec, check_engine_arguments, engine_arguments, engine_env
+from rlkit.rollout.engine import EngineSpec, check_engine_arguments, end_tokens, engine_arguments, engine_env
 from rlkit.rollout.request import derive_seed
 from rlkit.weight_sync import check_parity, max_logprob_gap
 
@@ -19,7 +21,6 @@ PROGRAM = r"""
 import json, sys, torch
 from rlkit.learner.model import load_model, load_tokenizer
 from rlkit.recipe.schema import Rollout
-from rlkit.records import Sample
 from rlkit.records import Task
 from rlkit.rollout.engine import Engine, EngineSpec
 from rlkit.rollout.request import DrawRequest
@@ -142,6 +143,57 @@ def test_without_the_output_layers_repair_the_gate_stops_the_run_and_with_it_pas
     with pytest.raises(ParityError, match="policy version 3"):
         check_parity(found["gap_without_repair"], **limit)
     check_parity(found["gap_with_repair"], **limit)
+
+
+ENDS = r"""
+import json, sys, torch
+from rlkit.learner.model import load_tokenizer
+from rlkit.recipe.schema import Rollout
+from rlkit.records import Task
+from rlkit.rollout.engine import Engine, EngineSpec
+from rlkit.rollout.request import DrawRequest
+
+torch.set_num_threads(1)
+path, other, stop = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+tokenizer = load_tokenizer(path)
+engine = Engine(EngineSpec(path, Rollout(max_tokens=48, kv_cache_gb=0.1, stop=[stop]), "float32", 0))
+ids = tuple(tokenizer("What is 4 + 3?\n")["input_ids"])
+((_, group),) = engine.draw([DrawRequest(0, Task("t", "math", "p", "1"), ids, "", tuple(range(160)))])
+print(json.dumps([(s.token_ids, s.response, s.finish_reason) for s in group.samples]))
+"""
+
+
+@pytest.mark.slow
+def test_replies_end_at_a_special_stop_string_and_at_every_end_token_of_the_model(tiny_model, tmp_path):
+    """A model without learning draws any token: some replies end each way."""
+    folder, tokenizer = tmp_path / "model", load_tokenizer(str(tiny_model))
+    shutil.copytree(tiny_model, folder)
+    stop, other = tokenizer.convert_tokens_to_ids("<|im_start|>"), 70
+    config = {"eos_token_id": [tokenizer.eos_token_id, other], "pad_token_id": tokenizer.pad_token_id}
+    (folder / "generation_config.json").write_text(json.dumps(config))
+    done = subprocess.run(
+        [sys.executable, "-c", ENDS, str(folder), str(other), "<|im_start|>"],
+        capture_output=True,
+        text=True,
+        env=os.environ | engine_env(Rollout()),
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    ends = dict.fromkeys((stop, other, tokenizer.eos_token_id), 0)
+    for ids, response, reason in json.loads(done.stdout.splitlines()[-1]):
+        *inside, last = ids
+        assert not ends.keys() & inside
+        assert (reason == "stop") == (last in ends)
+        assert response == tokenizer.decode(ids if last == stop or reason == "length" else inside)
+        if last in ends:
+            ends[last] += 1
+    assert all(ends.values()), ends
+
+
+def test_a_reply_ends_with_the_tokenizers_token_or_one_of_the_models():
+    assert end_tokens(2, {}) == {2}
+    assert end_tokens(2, {"eos_token_id": 7}) == {2, 7}
+    assert end_tokens(None, {"eos_token_id": [1, 106]}) == {1, 106}
 
 
 def test_the_gate_stops_at_not_a_number():
