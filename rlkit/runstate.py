@@ -172,10 +172,11 @@ def _begin(
         state.models.pop()
         state.after = None
         state.reopened += 1
-    if any(not change.harmless or change.key in fixed for change in changes):
+    allowed = [change.key for change in changes if not change.harmless or change.key in fixed]
+    if allowed:
         state.heldout = None  # what was allowed may be other tasks
-        if not state.models:
-            state.before = None
+    if allowed and not (state.models and all(key.startswith("stages.") for key in allowed)):
+        state.before = None  # of other tasks, or drawn or scored otherwise
     if len(state.models) < len(loaded.recipe.stages):
         _make_room(state, loaded.recipe)
     elif _status(run_dir) == "done":

@@ -150,16 +150,17 @@ def test_a_stage_with_rewards_that_was_allowed_brings_held_out_tasks(tmp_path):
     state.check_heldout("some")
 
 
-def test_an_evaluation_that_was_allowed_to_change_is_done_anew_before_the_first_stage(tmp_path, loaded):
-    for models, kept in (([], False), (["stage-0-sft/model"], True)):
-        run_dir = tmp_path / f"run-{len(models)}"
-        with locked(run_dir):
-            begin(run_dir, loaded, "auto")
-        before = Evaluated(Share(0.5, 0.4, 0.6, 100), None, {}, 0.5)
-        RunState(run_dir, "r", models, before=before).save()
-        changed = load_recipe(tmp_path / "recipe.yaml", ["evaluation.holdout=9"])
-        state = begin(run_dir, changed, "auto", allow=["evaluation.holdout"])
-        assert (state.before is not None) == kept
+@pytest.mark.parametrize("key", ["evaluation.holdout=9", "rollout.max_tokens=77", "stages.1.learning_rate=0.01"])
+@pytest.mark.parametrize("models", [[], ["stage-0-sft/model"]])
+def test_what_was_measured_before_goes_where_what_was_allowed_measures_otherwise(tmp_path, loaded, key, models):
+    """Another learning rate of a stage to come leaves the figures of its start model as they are."""
+    with locked(tmp_path / "run"):
+        begin(tmp_path / "run", loaded, "auto")
+    before = Evaluated(Share(0.5, 0.4, 0.6, 100), None, {}, 0.5)
+    RunState(tmp_path / "run", "r", models, before=before).save()
+    changed = load_recipe(tmp_path / "recipe.yaml", [key])
+    state = begin(tmp_path / "run", changed, "auto", allow=[key.partition("=")[0]])
+    assert (state.before is not None) == (bool(models) and key.startswith("stages."))
 
 
 def test_a_folder_at_work_is_refused(tmp_path):
