@@ -80,27 +80,33 @@ def evaluate(requests: Sequence[DrawRequest], rollout: Draws, scoring: Scores) -
 
 
 def share_right(groups: Sequence[ScoredGroup]) -> Share:
-    """Share of right replies with a 95% interval over tasks.
+    """Share of right replies, each task's counting alike, with Wilson's 95% interval (JASA 22, 1927).
 
-    One reply a task: Wilson's interval (JASA 22, 1927). Several: normal, from the spread of the tasks' own shares,
-    because replies to one task are not independent.
+    Several replies to one task are not independent. They count as so many independent ones as would spread the tasks'
+    own shares as much as they are spread (Kish's effective number), at least the tasks and at most the replies.
     """
-    per_task = [
-        mean([float(is_right(s)) for s in g.parts["accuracy"] if s.value is not None])
-        for g in groups
-        if any(s.value is not None for s in g.parts.get("accuracy", ()))
-    ]
+    graded = [[float(is_right(s)) for s in g.parts.get("accuracy", ()) if s.value is not None] for g in groups]
+    per_task = [mean(replies) for replies in graded if replies]
     n = len(per_task)
     if n == 0:
         return Share(math.nan, math.nan, math.nan, 0)
     p = mean(per_task)
-    if all(len(g.samples) == 1 for g in groups):
-        return Share(p, *wilson_interval(p, n), n)
-    half = 1.96 * math.sqrt(mean([(x - p) ** 2 for x in per_task]) / n)
-    return Share(p, max(0.0, p - half), min(1.0, p + half), n)
+    return Share(p, *wilson_interval(p, effective_number(per_task, sum(map(len, graded)))), n)
 
 
-def wilson_interval(p: float, n: int, z: float = 1.96) -> tuple[float, float]:
+def effective_number(per_task: Sequence[float], num_replies: int) -> float:
+    """How many independent replies the tasks' shares are worth.
+
+    Shares [1, 0, 1, 0] of 2 replies each -> 4 (they tell no more than one each would); [0.5, 0.5, 0.5, 1] -> 8.
+    """
+    n, p = len(per_task), mean(per_task)
+    if n == 1 or p in (0.0, 1.0):
+        return n  # nothing is known of how replies to one task vary
+    spread = sum((x - p) ** 2 for x in per_task) / (n - 1)
+    return min(max(n, p * (1 - p) * n / spread), num_replies) if spread else num_replies
+
+
+def wilson_interval(p: float, n: float, z: float = 1.96) -> tuple[float, float]:
     """Wilson's score interval of a share. p = 0.5, n = 100 -> (0.404, 0.596); p = 1, n = 10 -> (0.722, 1.0)."""
     centre = p + z * z / (2 * n)
     half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))

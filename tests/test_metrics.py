@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from rlkit.evaluate import share_right, wilson_interval
+from rlkit.evaluate import effective_number, share_right, wilson_interval
 from rlkit.metrics import reward_metrics, sandbox_tiers
 from rlkit.records import Sample, Score, ScoredGroup, Task
 from rlkit.runlog import RunLog
@@ -46,6 +46,19 @@ def test_a_share_counts_tasks_not_samples():
     assert (share.value, share.n) == (pytest.approx(0.5), 3)
     assert share.low < 0.5 < share.high
     assert share_right([group(None)]).n == 0
+
+
+def test_an_interval_never_claims_more_than_the_replies_nor_less_than_the_tasks():
+    assert effective_number([1, 0, 1, 0], 8) == 4  # replies to one task told the same
+    assert effective_number([0.5, 0.5, 0.5, 1], 8) == 8
+    assert effective_number([0.5, 0.5], 8) == 8
+    assert effective_number([1.0, 1.0], 8) == 2
+    for groups in ([group(1.0, 1.0)] * 4, [group(0.0, 0.0)] * 4, [group(1.0, 0.0)], [group(1.0, 0.0)] * 4):
+        share = share_right(groups)
+        assert share.low <= share.value <= share.high
+        assert share.high - share.low > 0.4
+    several, one = share_right([group(1.0, 1.0)] * 4), share_right([group(1.0)] * 4)
+    assert (several.low, several.high) == (one.low, one.high)
 
 
 def test_not_a_number_is_null_on_disk_and_a_resumed_stage_leaves_no_double(tmp_path):
