@@ -202,9 +202,10 @@ class Tally:
         sums, maxima = self._ranks.sum(self._sums).tolist(), self._ranks.max(self._maxima).tolist()
         *totals, tokens, loss, critic_loss = sums
         skipped = sum(not math.isfinite(norm) for norm in self._norms)
-        updates = max(1, len(self._norms))
-        metrics = {f"learner/{name}": total / max(1.0, tokens) for name, total in zip(MEANS, totals, strict=True)}
-        metrics |= dict(zip(MAXIMA, maxima, strict=True))
+        # Of no token and no update there is no mean: 0 would look like a collapse.
+        updates, tokens = len(self._norms) or math.nan, tokens or math.nan
+        metrics = {f"learner/{name}": total / tokens for name, total in zip(MEANS, totals, strict=True)}
+        metrics |= {name: math.nan if math.isnan(tokens) else peak for name, peak in zip(MAXIMA, maxima, strict=True)}
         metrics |= {
             "learner/loss": loss / updates,
             "learner/grad_norm": sum(self._norms) / updates,
