@@ -71,7 +71,8 @@ class OfflineStage:
         restarts = Restarts(self.recipe.cluster.max_learner_restarts, "cluster.max_learner_restarts")
         while True:
             try:
-                launch_sft(self._take_up(out), self, self.run_dir / "progress.json")
+                witness, start_timeout_s = self.run_dir / "progress.json", self.recipe.cluster.start_timeout_s
+                launch_sft(self._take_up(out), self, witness, start_timeout_s=start_timeout_s)
                 return
             except ActorLost as e:
                 self.log.event("learner_restarted", f"{self.name}: {e}")

@@ -71,16 +71,17 @@ class OfflineWorker:
         return news
 
 
-def launch_sft(spec: SftSpec, listener: Listener, witness: Path) -> dict[str, float]:
+def launch_sft(spec: SftSpec, listener: Listener, witness: Path, *, start_timeout_s: float) -> dict[str, float]:
     """Runs an SFT stage in an actor of its own; the listener is told in this process.
 
     Args:
         spec: The stage.
         listener: Told of its progress.
         witness: A file of the run's folder, which the actor has to see too.
+        start_timeout_s: Longest wait for the actor, and for a GPU where it needs one.
 
     Raises:
-        ClusterError: the stage outlasts its timeout_s, or its process dies.
+        ClusterError: the stage outlasts its timeout_s, or its process does not start, or dies.
     """
     env = {
         "OMP_NUM_THREADS": str(spec.threads),
@@ -96,7 +97,7 @@ def launch_sft(spec: SftSpec, listener: Listener, witness: Path) -> dict[str, fl
     deadline = time.monotonic() + spec.stage.timeout_s
     try:
         sees = worker.check_sees.remote(witness, witness.read_bytes())
-        get(sees, timeout_s=spec.stage.timeout_s, what=f"starting {what}")
+        get(sees, timeout_s=start_timeout_s, what=f"starting {what} (cluster.start_timeout_s)")
         work = worker.run_sft.remote(spec)
         return _follow(worker, work, deadline=deadline, what=what, listener=listener)
     finally:

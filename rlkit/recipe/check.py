@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rlkit.errors import RecipeError, did_you_mean
 from rlkit.recipe.positions import KeyPath, Positions, dotted, nearest_sibling
-from rlkit.recipe.schema import Data, Recipe, RewardPart, Source
+from rlkit.recipe.schema import Recipe, RewardPart, Rows, Source
 from rlkit.recipe.schema.reward import DEFAULT_WEIGHTS
 
 DATA_SUFFIXES = (".jsonl", ".json", ".parquet", ".csv")
@@ -82,12 +82,12 @@ def _data_paths(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
     yield from _section_paths(("data",), recipe.data)
     for i, stage in enumerate(recipe.stages):
         own = getattr(stage, "data", None)
-        if isinstance(own, Data):
+        if isinstance(own, Rows):
             yield from _section_paths(("stages", i, "data"), own)
     yield from _source_paths(("evaluation", "sources"), recipe.evaluation.sources)
 
 
-def _section_paths(key: KeyPath, data: Data) -> Iterator[tuple[KeyPath, str]]:
+def _section_paths(key: KeyPath, data: Rows) -> Iterator[tuple[KeyPath, str]]:
     if data.path is not None:
         yield (*key, "path"), data.path
     yield from _source_paths((*key, "sources"), data.sources)

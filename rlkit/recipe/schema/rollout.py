@@ -21,8 +21,8 @@ class Rollout(Section):
     gpus_per_worker: float | None = Field(None, ge=0, le=64)
     """GPUs of each engine: a whole number, or a share below 1 of one that others use too; 0: the CPU. Left out: what
     there is, shared between engines and learner."""
-    temperature: float = Field(1.0, gt=0, le=10)
-    """Sampling temperature in training; log-probs are of the distribution at this temperature."""
+    temperature: float = Field(1.0, ge=0.01, le=10)
+    """Sampling temperature in training, of which log-probs are too; vLLM knows none between 0 and 0.01."""
     top_p: float = Field(1.0, gt=0, le=1)
     """Nucleus sampling; below 1 it needs stages.N.correction."""
     top_k: int = Field(0, ge=0)
