@@ -93,6 +93,11 @@ def notes(recipe: Recipe, size: ModelSize, machine: Machine, *, threads: int) ->
                 f"stages.{i}.old_logprobs=learner with one update a step compares the policy with itself: the ratio is "
                 "1, and clip_low, clip_high, dual_clip and ratio_level change nothing"
             )
+    if recipe.checkpoint.keep_best and recipe.rl_stages and not recipe.evaluation.every:
+        yield (
+            f"checkpoint.keep_best={recipe.checkpoint.keep_best} keeps nothing: nothing is evaluated inside a stage "
+            "without evaluation.every"
+        )
     if size.parameters is None:
         yield f"memory and disk were not checked: {size.reason}"
 

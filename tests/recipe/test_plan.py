@@ -353,7 +353,8 @@ def test_what_a_stage_may_draw_beyond_its_count_and_a_kl_without_effect_are_told
         {"kind": "grpo", "steps": 3, "kl_coef": 0.1, "kl": "k1", "kl_weighted": True, "warmup_steps": 4},
         {"kind": "ppo", "steps": 5, "critic": {"warmup_only": 2}, "warmup_steps": 4, "old_logprobs": "learner"},
     ]
-    told = "\n".join(plan_of(stages=stages).notes)
+    told = "\n".join(plan_of(stages=stages, checkpoint={"keep_best": 2}).notes)
+    assert "checkpoint.keep_best=2 keeps nothing" in told
     assert "stages.0 fills its steps by dynamic sampling: up to 4 times as many prompts" in told
     assert "stages.1.kl=k1 in the loss has a gradient that does not depend on the reference" in told
     assert "stages.2.kl=k1" not in told  # weighed by the ratio it does depend
