@@ -268,6 +268,7 @@ def test_a_run_stopped_while_programs_are_judged_leaves_nothing(start, judging_r
     run.await_nothing_left(130)
 
 
+@pytest.mark.slow
 def test_the_next_run_deletes_what_ray_wrote_for_runs_that_have_ended():
     """A program that starts a local Ray and is killed, one that runs on, and a third that starts after both."""
     program = (

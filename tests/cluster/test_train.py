@@ -127,15 +127,19 @@ def test_a_run_survives_its_sft_actor(whole_run, tiny_recipe, tmp_path):
     assert differences(run_dir, whole_run) == []
 
 
-def test_a_finished_run_says_so_and_never_and_must_refuse(whole_run, tiny_recipe, tmp_path):
+def test_a_finished_run_says_so_and_refuses_another_seed(whole_run, tiny_recipe):
     done = run_rlkit("train", tiny_recipe, "--run-dir", whole_run)
     assert (done.code, "is done" in done.out) == (0, True)
+    done = run_rlkit("train", tiny_recipe, "run.seed=6", "--run-dir", whole_run)
+    assert (done.code, "run.seed: 5 -> 6" in done.err) == (2, True)
+
+
+@pytest.mark.slow
+def test_never_refuses_a_run_that_is_there_and_must_one_that_is_not(whole_run, tiny_recipe, tmp_path):
     done = run_rlkit("train", tiny_recipe, "--run-dir", whole_run, "--resume", "never")
     assert (done.code, "already holds a run" in done.err) == (2, True)
     done = run_rlkit("train", tiny_recipe, "--run-dir", tmp_path / "none", "--resume", "must")
     assert (done.code, "no run to continue" in done.err) == (2, True)
-    done = run_rlkit("train", tiny_recipe, "run.seed=6", "--run-dir", whole_run)
-    assert (done.code, "run.seed: 5 -> 6" in done.err) == (2, True)
 
 
 def test_the_saved_model_loads_in_transformers_and_vllm_and_both_say_the_same(whole_run):
@@ -184,7 +188,7 @@ def test_a_run_that_ends_in_sft_tells_of_that_model_as_one_that_was_made_longer_
     assert all(torch.equal(w, weights(tmp_path / "longer")[n]) for n, w in weights(tmp_path / "at once").items())
 
 
-@pytest.mark.parametrize("file", ["progress.json.tmp", "recipe.yaml.tmp"])
+@pytest.mark.parametrize("file", ["progress.json.tmp", pytest.param("recipe.yaml.tmp", marks=pytest.mark.slow)])
 def test_a_disk_that_is_full_from_the_start_is_told_in_one_sentence(tiny_recipe, tmp_path, file):
     run_dir = tmp_path / "run"
     run_dir.mkdir()
@@ -206,8 +210,10 @@ def test_checkpoints_of_a_run_without_accuracy_are_kept_all_the_same(tiny_recipe
 
 
 def test_an_engine_that_disagrees_with_the_learner_stops_the_run(tiny_recipe, tmp_path):
-    run_dir = tmp_path / "gate"
-    done = run_rlkit("train", tiny_recipe, "rollout.parity_limit=1e-12", "--run-dir", run_dir)
+    run_dir, recipe = tmp_path / "gate", tiny_recipe.with_name("alone.yaml")
+    lines = tiny_recipe.read_text().splitlines(keepends=True)
+    recipe.write_text("".join(line for line in lines if "kind: sft" not in line))
+    done = run_rlkit("train", recipe, "rollout.parity_limit=1e-12", "--run-dir", run_dir)
     assert done.code == 1
     (line,) = done.err.strip().splitlines()
     assert line.startswith("rlkit: error: after the sync of policy version 0 an engine's log-probs differ")

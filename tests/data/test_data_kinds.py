@@ -98,7 +98,7 @@ def test_a_run_reads_tasks_and_held_out_tasks_of_kinds_that_its_reward_judges(wr
     from rlkit.recipe.load import load_recipe
 
     write("train.jsonl", [{**CITY, "reference": "Paris"}, {"prompt": "?", "reference": {"n": 3}, "kind": "length"}])
-    write("heldout.jsonl", [{"prompt": "?", "reference": {"n": 4}, "kind": "length"}])
+    write("heldout.jsonl", [{"prompt": "??", "reference": {"n": 4}, "kind": "length"}])
     recipe = f"""
 model: {{path: {tiny_model}}}
 data: {{path: {tmp_path}/train.jsonl, prompt: {{templates: {{choice: "{{prompt}} One letter."}}}}}}

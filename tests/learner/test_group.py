@@ -98,6 +98,7 @@ def test_a_dead_rank_ends_the_call_and_the_other_rank(two_ranks):
     assert gone(first)
 
 
+@pytest.mark.slow
 def test_a_rank_that_dies_at_its_first_start_is_started_once_more(ray_cluster, tiny_model, tmp_path, monkeypatch):
     marker = tmp_path / "die"
 

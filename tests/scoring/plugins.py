@@ -177,6 +177,18 @@ class Several(OnReply):
         return [[Score(s.value, "", f"{count} groups") for s in some] for some in scores]
 
 
+class Gated(Several):
+    """The same, once a file is there."""
+
+    def __init__(self, gate: str):
+        self.gate = gate
+
+    def score_groups(self, groups):
+        while not os.path.exists(self.gate):
+            time.sleep(0.01)
+        return super().score_groups(groups)
+
+
 class AddsOne:
     """One more than the part that it needs."""
 

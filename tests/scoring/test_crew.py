@@ -37,6 +37,10 @@ def group(*replies, name="t"):
 
 
 def score(reward, *groups, on_event=lambda kind, text: None):
+    return score_all(reward, groups, on_event)
+
+
+def score_all(reward, groups, on_event=lambda kind, text: None):
     pool = LocalPool(reward, HERE, on_event=on_event)
     try:
         return [scored for _, scored in sorted(pool.score(enumerate(groups)))]
@@ -90,9 +94,15 @@ def test_every_part_may_have_processes_of_its_own():
     assert scored.rewards == (1.0,)
 
 
-def test_waiting_groups_are_scored_together_up_to_the_bound():
-    own = plugin("Several", actors={"groups_per_call": 3})
-    scored = score(reward(several=own), *(group("a", "b", name=str(i)) for i in range(20)))
+def test_waiting_groups_are_scored_together_up_to_the_bound(tmp_path):
+    def groups():
+        for i in range(20):
+            if i == 4:  # the first is at work, three are waiting
+                (tmp_path / "gate").touch()
+            yield group("a", "b", name=str(i))
+
+    own = plugin("Gated", actors={"groups_per_call": 3}, gate=str(tmp_path / "gate"))
+    scored = score_all(reward(several=own), groups())
     assert [s.rewards for s in scored] == [(0.5, 0.5)] * 20
     sizes = {s.parts["several"][0].reason for s in scored}
     assert "3 groups" in sizes

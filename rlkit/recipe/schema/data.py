@@ -183,8 +183,8 @@ class Evaluation(Section):
     """Held-out tasks: judged before, every N steps and after, never trained on."""
 
     sources: list[Source] | None = None
-    """Where held-out tasks come from; training tasks of the same prompt are left out. By default `holdout` rows are taken
-    out of the training data."""
+    """Where held-out tasks come from (training tasks of the same prompt are left out); by default `holdout` rows are
+    taken out of the training data."""
     holdout: int = Field(256, ge=0)
     """Without sources: how many training tasks to set apart, drawn with the run's seed; 0: no evaluation."""
     max_rows: int | None = Field(None, ge=1)
