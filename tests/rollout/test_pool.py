@@ -74,6 +74,7 @@ def test_a_killed_worker_changes_nothing(tiny_model):
     two.close()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_cluster")
 def test_when_the_replacements_are_used_up_the_run_stops_with_a_sentence(tiny_model):
     pool = make_pool(tiny_model, 1, [], max_restarts=0)
