@@ -72,12 +72,12 @@ class Inputs:
         return _stream(self.train, self.loaded.mixture, recipe.data, seed)
 
     def demonstrations_in_order(self, recipe: Recipe, index: int) -> list[RenderedDemonstration]:
-        """What an SFT stage learns from, rendered, in the order of learning, mixed as its data asks."""
+        """What an SFT stage learns from, rendered, in an order of its own, mixed as its data asks."""
         stage = recipe.stages[index]
         assert isinstance(stage, SftStage)
         found = self.demonstrations[index]
         rendered = {d.id: self.renderer.render_demonstration(d) for d in found.demonstrations}
-        stream = _stream(found.as_tasks(), found.mixture, stage.data or recipe.data, recipe.run.seed)
+        stream = _stream(found.as_tasks(), found.mixture, stage.data or recipe.data, recipe.run.seed + index)
         if stage.steps is not None:
             count = stage.steps * stage.batch_size
         else:

@@ -54,6 +54,16 @@ def test_what_other_sources_hold_out_is_not_trained_on(tiny_model, tmp_path, hel
     assert (told in said) == (left < 20)
 
 
+def test_stages_learn_from_the_same_demonstrations_in_other_orders(tiny_model, tmp_path):
+    stage = {"kind": "sft", "steps": 2, "batch_size": 8, "data": {"path": "builtin:quickstart-demos?rows=40"}}
+    recipe = Recipe.model_validate(
+        {"model": {"path": str(tiny_model)}, "data": stage["data"], "stages": [stage, stage]}
+    )
+    inputs = read_inputs(recipe, tmp_path, print)
+    first, again, second = (inputs.demonstrations_in_order(recipe, i) for i in (0, 0, 1))
+    assert first == again != second
+
+
 def test_a_model_made_from_nothing_is_on_the_disk_before_it_has_its_name(tmp_path, synced):
     init = {"vocab_size": 320, "hidden_size": 64, "num_heads": 2, "num_kv_heads": 1, "num_layers": 1}
     recipe = Recipe.model_validate(

@@ -53,6 +53,23 @@ def test_nothing_is_random_while_a_model_with_dropout_learns(tiny_model, tmp_pat
     assert float(found[0].norm()) > 0
 
 
+@pytest.mark.parametrize("kind", ["grpo", "ppo"])
+def test_activations_are_worked_out_again_although_the_model_is_in_evaluation_mode(tiny_model, monkeypatch, kind):
+    counts = []
+    for checkpointing in (False, True):
+        learner = Learner(spec_of(tiny_model, kind=kind, learner={"activation_checkpointing": checkpointing}))
+        model = (learner.policy if learner.critic is None else learner.critic).model
+        assert not any(
+            part.training for part in model.modules() if isinstance(part, torch.nn.Dropout | torch.nn.Linear)
+        )
+        mlp, calls = model.base_model.layers[0].mlp, []
+        # A forward hook is not called where the second pass stops early.
+        monkeypatch.setattr(mlp, "forward", lambda x, f=mlp.forward, calls=calls: [calls.append(1), f(x)][1])
+        learner.train_step(groups_of(1))
+        counts.append(len(calls))
+    assert counts[1] == counts[0] + 1
+
+
 def test_a_network_that_answers_at_random_is_refused(tiny_model, monkeypatch):
     answers = trial._answers
     monkeypatch.setattr(trial, "_answers", lambda *args: [x + 0.1 * torch.randn_like(x) for x in answers(*args)])
