@@ -54,8 +54,8 @@ class Learner:
     def _optimizer(
         self, module: nn.Module, keys: OptimizerKeys, own_updates: int
     ) -> tuple[torch.optim.Optimizer, Schedule]:
-        kind, planned = self.spec.keys.optimizer, self.stage.num_updates
-        return build_optimizer(module, keys, num_updates=planned, skipped=planned - own_updates, kind=kind)
+        kind, skipped = self.spec.keys.optimizer, self.stage.num_updates - own_updates
+        return build_optimizer(module, keys, num_updates=own_updates, skipped=skipped, kind=kind)
 
     # -- what the loop calls
 
@@ -100,16 +100,15 @@ class Learner:
         for name, weight in merged_weights(self.policy.model):
             if self.ranks.rank == 0:
                 weights[name] = weight.to("cpu", dtype, copy=True)
-        return stored_form(self.policy.model, weights | self._buffers())
+        if self.ranks.rank == 0:
+            weights |= kept_buffers(self.policy.model)
+        return stored_form(self.policy.model, weights)
 
     def save_model(self, out: Path) -> None:
         """Writes the model in Hugging Face format, from rank 0."""
         weights = {n: w.cpu() for n, w in merged_weights(self.policy.model) if self.ranks.rank == 0}
         if self.ranks.rank == 0:
-            save_model(self.policy.model, self.tokenizer, out, weights | self._buffers())
-
-    def _buffers(self) -> dict[str, Tensor]:
-        return kept_buffers(self.policy.model) if self.ranks.rank == 0 else {}
+            save_model(self.policy.model, self.tokenizer, out, weights | kept_buffers(self.policy.model))
 
     def begin_save(self, folder: Path) -> Saving:
         """Begins to write weights, optimizers, schedules, reference, critic and random state: what a resume needs.

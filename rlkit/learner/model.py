@@ -183,10 +183,10 @@ def recompute_activations(model: Any) -> None:
 
 
 def kept_buffers(model: Any) -> dict[str, Tensor]:
-    """What is no parameter and yet in a model's files, by name: a router's bias, a layer's scale."""
+    """Copies of what is no parameter and yet in a model's files, by name: a router's bias, a layer's scale."""
     modules = dict(model.named_modules())
     return {
-        name: buffer.detach().cpu()
+        name: buffer.detach().to("cpu", copy=True)
         for name, buffer in model.named_buffers()
         if name.rpartition(".")[2] not in modules[name.rpartition(".")[0]]._non_persistent_buffers_set
     }

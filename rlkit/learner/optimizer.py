@@ -17,7 +17,7 @@ class Schedule:
     def __init__(self, optimizer: torch.optim.Optimizer, keys: OptimizerKeys, num_updates: int, skipped: int) -> None:
         self._optimizer = optimizer
         self._keys = keys
-        self._num_updates = num_updates - skipped
+        self._num_updates = num_updates
         self._skipped = skipped
         self.done = 0
         self.go_to(0)
@@ -47,8 +47,8 @@ def build_optimizer(
     Args:
         model: Its parameters that take gradients are learned.
         keys: Of the stage, or of its critic.
-        num_updates: Updates of the whole stage.
-        skipped: How many of them at its start are not the model's: its schedule begins after them.
+        num_updates: The model's updates in the stage.
+        skipped: Updates of the stage that come before them; the schedule waits for their end.
         kind: "adamw", or "adamw_8bit": its two moments in 8 bits a weight (arXiv:2110.02861), by bitsandbytes.
 
     Raises:

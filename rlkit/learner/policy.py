@@ -95,8 +95,9 @@ def routing_of(model: Any) -> Routing | None:
     counts = (getattr(config, key, None) for key in ("num_experts", "num_local_experts", "n_routed_experts"))
     num_experts = next((count for count in counts if count), None)
     top_k = getattr(config, "num_experts_per_tok", None)
-    biased = any(name.endswith("e_score_correction_bias") for name in model.state_dict())
-    if not num_experts or not top_k or biased or (getattr(config, "n_group", None) or 1) > 1:
+    if not num_experts or not top_k or (getattr(config, "n_group", None) or 1) > 1:
+        return None
+    if any(name.endswith("e_score_correction_bias") for name in model.state_dict()):
         return None
     coef = getattr(config, "router_aux_loss_coef", None)
     return Routing(num_experts, top_k, 0.001 if coef is None else coef)

@@ -162,13 +162,17 @@ class RlStage(Optimizer):
             )
         return self
 
+    def _is_set(self, key: str) -> bool:
+        """Whether a key has another value than its default; a resolved recipe gives every key."""
+        return bool(getattr(self, key) != type(self).model_fields[key].default)
+
     @model_validator(mode="after")
     def _bounds_bind(self) -> Self:
         bound = ["correction_min"] if self.correction == "truncate" else []
         if self.correction == "none":
             bound = ["correction_level", "correction_max", "correction_min"]
         for key in bound:
-            if getattr(self, key) != type(self).model_fields[key].default:
+            if self._is_set(key):
                 raise ValueError(f"{key} changes nothing with correction={self.correction}: set that, or leave it out")
         return self
 
@@ -207,8 +211,7 @@ class GrpoStage(RlStage):
 
     @model_validator(mode="after")
     def _rounds_take_place(self) -> Self:
-        default = type(self).model_fields["dynamic_sampling_rounds"].default
-        if not self.dynamic_sampling and self.dynamic_sampling_rounds != default:
+        if not self.dynamic_sampling and self._is_set("dynamic_sampling_rounds"):
             raise ValueError("dynamic_sampling_rounds counts rounds of dynamic_sampling: switch it on, or leave it out")
         return self
 
