@@ -159,7 +159,7 @@ def fingerprint(value: Any) -> str:
 
 def tasks_fingerprint(tasks: Sequence[Task]) -> str:
     """Tells tasks, in their order, from other tasks."""
-    return fingerprint([[t.id, t.kind, t.prompt, t.reference] for t in tasks])
+    return fingerprint([[t.id, t.kind, t.prompt, t.reference, dict(t.metadata)] for t in tasks])
 
 
 def _check_domains(tasks: Sequence[Task], shares: Mapping[str, float]) -> None:

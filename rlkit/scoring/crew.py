@@ -8,76 +8,21 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any
 
 from rlkit.errors import ActorDied, ClusterError, PluginError, ScoringError
-from rlkit.recipe.schema.reward import Reward, Runtime
+from rlkit.recipe.schema.reward import Runtime
 from rlkit.records import Group
 from rlkit.scoring.combine import PartScores
 from rlkit.scoring.isolate import Fault
-from rlkit.scoring.worker import Ready, Reply
+from rlkit.scoring.place import Place, WorkerLost, Workers
+from rlkit.scoring.worker import Ready
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 5.0
 """Before the second process in a row is replaced, and before any; the first is replaced at once, each next one after
 twice the time."""
-
-
-@dataclass(frozen=True)
-class Place:
-    """Which parts share processes, and how many processes of what kind."""
-
-    parts: tuple[str, ...]
-    """In the recipe's order."""
-    num_workers: int
-    gpus: float = 0.0
-    """Of each process; 0: it sees none."""
-    groups_per_call: int = 1
-    """Groups that one call may hold, where the plugin takes several."""
-
-
-def places(reward: Reward) -> list[Place]:
-    """One place for the parts that share the scorers, if there are any, then one for each part with its own actors."""
-    own = reward.own_actors
-    shared = tuple(name for name in reward.parts if name not in own)
-    found = [Place(shared, reward.runtime.num_workers)] if shared else []
-    return found + [Place((name,), a.num_workers, a.gpus, a.groups_per_call) for name, a in own.items()]
-
-
-class WorkerLost(Exception):
-    """A scoring process died; the message says how."""
-
-
-class Workers(Protocol):
-    """How processes that hold a `Scorer` each are started, asked and ended, by handles of their own kind."""
-
-    depth: int
-    """Calls queued on one process, so that it works on while the driver does something else."""
-
-    def start(self, count: int) -> list[tuple[Any, Ready]]:
-        """New processes, ready.
-
-        Raises:
-            PluginError: a plugin cannot be built.
-            ClusterError: a process does not start in time.
-        """
-
-    def submit(self, handle: Any, groups: tuple[Group, ...], parts: tuple[str, ...]) -> Any:
-        """Hands over groups, for some parts; returns a ticket."""
-
-    def wait(self, tickets: Sequence[Any], timeout_s: float) -> set[Any]:
-        """The tickets that have a result or a dead process, waiting at most so long for the first."""
-
-    def result(self, ticket: Any) -> Reply:
-        """What came back.
-
-        Raises:
-            WorkerLost: the process died.
-        """
-
-    def kill(self, handle: Any) -> None:
-        """Ends a process, whatever it does."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +36,7 @@ class Errand:
     share: float = 1.0
     """Of a group's deadline."""
     alone: bool = False
-    """In a call of its own."""
+    """In a call of its own, and no other one out to its process."""
 
     def subject(self) -> str:
         """Whom a sentence about it blames."""
@@ -122,9 +67,14 @@ class _Load:
 @dataclass
 class _Worker:
     handle: Any
+    """None: it has been ended."""
     loads: deque[_Load] = field(default_factory=deque)
     """In the order in which the process works; the first is the one at work."""
     head_since: float = 0.0
+
+    def num_calls(self, depth: int) -> int:
+        """Calls that it has in hand; as many as it may have, where the one is alone."""
+        return depth if self.loads and self.loads[0].errands[0].alone else len(self.loads)
 
 
 class Crew:
@@ -192,29 +142,38 @@ class Crew:
         return outcomes
 
     def drop(self) -> None:
-        """Forgets every errand; processes that are at work on one are replaced."""
+        """Forgets every errand; processes that are at work on one end, and others take their place when needed."""
         self._waiting.clear()
         for worker in self._pool:
             if worker.loads:
                 worker.loads.clear()
-                self._replace(worker)
+                self._end(worker)
 
     def close(self) -> None:
         """Ends the processes."""
         for worker in self._pool:
-            self._workers.kill(worker.handle)
+            self._end(worker)
         self._pool = []
+
+    def _end(self, worker: _Worker) -> None:
+        if worker.handle is not None:
+            self._workers.kill(worker.handle)
+            worker.handle = None
 
     @property
     def handles(self) -> list[Any]:
         """The processes that are up, as `workers` knows them."""
-        return [worker.handle for worker in self._pool]
+        return [worker.handle for worker in self._pool if worker.handle is not None]
 
     def _fill(self) -> None:
         while self._waiting:
-            worker = min(self._pool, key=lambda w: len(w.loads))
-            if len(worker.loads) >= self._workers.depth:
+            worker = min(self._pool, key=lambda w: w.num_calls(self._workers.depth))
+            # Nothing is queued behind a call that is alone, nor that behind another: a process that dies may take a
+            # finished call's reply along, and then it would be blamed for what came after it.
+            if worker.num_calls(self._workers.depth) >= (1 if self._waiting[0].alone else self._workers.depth):
                 return
+            if worker.handle is None:
+                self._replace(worker)
             errands = self._next_load()
             if not worker.loads:
                 worker.head_since = time.monotonic()
@@ -282,7 +241,7 @@ class Crew:
         queued = [errand for load in worker.loads for errand in load.errands]
         worker.loads.clear()
         self._waiting.extendleft(reversed(queued))
-        self._workers.kill(worker.handle)
+        self._end(worker)
         while True:
             if self._lost_in_a_row > 1:
                 time.sleep(min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** (self._lost_in_a_row - 2)))

@@ -17,7 +17,7 @@ from rlkit.cluster import get, let_children_hear
 from rlkit.errors import PluginError
 from rlkit.recipe.schema.reward import Reward
 from rlkit.records import Group
-from rlkit.scoring.crew import Place, WorkerLost
+from rlkit.scoring.place import Place, WorkerLost
 from rlkit.scoring.schedule import Schedule
 from rlkit.scoring.worker import Ready, Reply, environment
 

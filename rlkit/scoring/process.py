@@ -19,7 +19,7 @@ from typing import Any
 from rlkit.errors import ClusterError, PluginError
 from rlkit.recipe.schema.reward import Reward
 from rlkit.records import Group
-from rlkit.scoring.crew import Place, WorkerLost
+from rlkit.scoring.place import Place, WorkerLost
 from rlkit.scoring.schedule import Schedule
 from rlkit.scoring.worker import Ready, Reply, Scorer, environment
 

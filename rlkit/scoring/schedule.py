@@ -17,8 +17,9 @@ from typing import Any
 from rlkit.recipe.schema.reward import Reward
 from rlkit.records import Group, ScoredGroup
 from rlkit.scoring.combine import PartScores, last_traceback, make_scored_group
-from rlkit.scoring.crew import Crew, Errand, Outcome, Place, Workers, places
+from rlkit.scoring.crew import Crew, Errand, Outcome
 from rlkit.scoring.isolate import Call, Fault, Needs, Scores, isolate_group
+from rlkit.scoring.place import Place, Workers, places
 from rlkit.scoring.plugin import in_order
 
 _TICK_S = 1.0

@@ -12,12 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlkit import Group, Sample, Task
+from rlkit import Group, Sample, Score, Task
 from rlkit.errors import ClusterError, PluginError, ScoringError
 from rlkit.recipe.schema.reward import Reward
 from rlkit.scoring import crew, schedule
+from rlkit.scoring.combine import PartScores
+from rlkit.scoring.place import WorkerLost
 from rlkit.scoring.process import LocalPool, ProcessWorkers
 from rlkit.scoring.schedule import make_visits
+from rlkit.scoring.worker import Ready, Reply
 
 HERE = Path(__file__).parent
 ONLY = dict.fromkeys(("accuracy", "reasoning", "format", "efficiency"))
@@ -211,3 +214,70 @@ def test_a_process_that_does_not_start_again_is_tried_until_the_losses_are_used_
     pool.close()
     assert scored.parts["x"][0].verdict == "crash"
     assert pauses == [0.25, 0.5, 1.0]  # before the second try, the third, and after the sample's second crash
+
+
+class Called:
+    """A process of `Forgetful`."""
+
+    def __init__(self):
+        self.calls = []
+
+
+class Forgetful:
+    """Processes as Ray's actors: one that dies takes the replies along that were on their way."""
+
+    depth = 4
+
+    def __init__(self):
+        self.started = 0
+        self.busy = False
+
+    def start(self, count):
+        self.started += count
+        return [(Called(), Ready(needs={"x": ()})) for _ in range(count)]
+
+    def submit(self, handle, groups, parts):
+        handle.calls.append(groups)
+        return handle, len(handle.calls) - 1
+
+    def wait(self, tickets, timeout_s):
+        return set() if self.busy else set(tickets)
+
+    def result(self, ticket):
+        handle, number = ticket
+        if any(s.response == "die" for groups in handle.calls[number:] for g in groups for s in g.samples):
+            raise WorkerLost("dead")
+        groups = handle.calls[number]
+        return Reply(tuple(PartScores({"x": (Score(1.0),) * len(g.samples)}, {"x": 0.0}) for g in groups))
+
+    def kill(self, handle):
+        pass
+
+
+def test_a_sample_is_not_blamed_for_the_call_that_was_queued_behind_it():
+    pool = schedule.Schedule(lambda place: Forgetful(), reward(x=plugin("OnReply")))
+    groups = [group("ok", "die", "ok"), group("ok", "ok", "die"), group("ok", "ok", "ok"), group("die", "ok", "ok")]
+    found = [scored.parts["x"] for _, scored in sorted(pool.score(enumerate(groups)))]
+    assert [[score.value for score in scores] for scores in found] == [
+        [1.0, None, 1.0],
+        [1.0, 1.0, None],
+        [1.0, 1.0, 1.0],
+        [None, 1.0, 1.0],
+    ]
+
+
+def test_a_step_that_is_left_starts_no_process_until_the_next_one():
+    workers = Forgetful()
+    pool = schedule.Schedule(lambda place: workers, reward(x=plugin("OnReply"), runtime={**RUNTIME, "num_workers": 2}))
+
+    def interrupted():
+        workers.busy = True
+        yield from enumerate([group("a")] * 5)
+        workers.busy = False
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        list(pool.score(interrupted()))
+    assert workers.started == 2
+    ((_, scored),) = pool.score([(0, group("b"))])
+    assert (scored.parts["x"][0].value, len(pool.handles), workers.started) == (1.0, 1, 3)
