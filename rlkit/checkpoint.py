@@ -64,13 +64,13 @@ def list_checkpoints(folder: Path) -> list[Checkpoint]:
 def find_checkpoint(folder: Path, run_id: str) -> Found:
     """The newest whole checkpoint of this run; damaged ones before it are put aside under another name.
 
-    What a kill left half written or half deleted goes.
+    What a kill left half written or half deleted goes; what lacked nothing but its name gets it.
 
     Raises:
         CheckpointError: there are checkpoints, and every one is damaged.
     """
     for torn in folder.glob(".step-*.tmp"):
-        shutil.rmtree(torn, ignore_errors=True)
+        _name_or_drop(torn, run_id)
     damaged: list[tuple[Checkpoint, str]] = []
     whole = None
     for checkpoint in reversed(list_checkpoints(folder)):
@@ -89,6 +89,16 @@ def find_checkpoint(folder: Path, run_id: str) -> Found:
         shutil.rmtree(aside, ignore_errors=True)
         checkpoint.path.rename(aside)
     return Found(whole, told)
+
+
+def _name_or_drop(torn: Path, run_id: str) -> None:
+    place = torn.with_name(torn.name.split(".")[1])
+    step = place.name.removeprefix("step-")
+    wanted = step.isdigit() and torn != _beside(place, "old") and not place.exists()
+    if wanted and find_damage(Checkpoint(int(step), torn), run_id) is None:
+        torn.rename(place)
+    else:
+        shutil.rmtree(torn, ignore_errors=True)
 
 
 def find_damage(checkpoint: Checkpoint, run_id: str) -> str | None:

@@ -185,7 +185,7 @@ def _train(args: argparse.Namespace) -> int:
     plan = _plan_of(loaded, run_dir, address)
     if plan.refusals:
         raise UsageError("\n".join(plan.refusals))
-    from rlkit.pipeline import run_recipe
+    from rlkit.run import run_recipe
 
     return run_recipe(loaded, run_dir=run_dir, resume=args.resume, address=address, allow=args.allow)
 

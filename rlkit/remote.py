@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -76,6 +77,14 @@ class RemoteFolder:
         """A small file."""
         with self._failing(f"read ({name})"):
             return bytes(self._fs.cat_file(f"{self._root}/{name}"))
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """A small file of ours."""
+        try:
+            value: dict[str, Any] = json.loads(self.read(name))
+        except ValueError as e:
+            raise MirrorError(f"{self.url}/{name} is no JSON ({e}): it was written by something else") from e
+        return value
 
     def write(self, name: str, value: bytes) -> None:
         """A small file; whoever reads sees the old one or the new one."""

@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from rlkit.evaluate import Evaluated, Share
 
 ORDINARY = ("checkpoint", "sandbox")
 """Events of every run."""
+
+
+class _Console(Console):
+    """Goes on in silence where its reader has gone (`| tee`, `| head`): a run is worth more than its lines."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        with suppress(OSError):  # what is left in the file's buffer would raise once more at the end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class _Lines(logging.Handler):
@@ -34,7 +45,7 @@ class Report:
     """On a terminal a live status under the lines; piped, plain lines only."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(soft_wrap=True, highlight=False, file=sys.stdout)
+        self.console = console or _Console(soft_wrap=True, highlight=False, file=sys.stdout)
         self._began: dict[str, tuple[float, int]] = {}
 
     def hear(self) -> None:
@@ -44,8 +55,12 @@ class Report:
         waits.setLevel(logging.INFO)
 
     def line(self, text: str) -> None:
-        """One line, never folded."""
-        self.console.print(text, markup=False)
+        """One line, never folded; lost where there is no room for it."""
+        self._print(Text(text))
+
+    def _print(self, what: Text | Table) -> None:
+        with suppress(OSError):
+            self.console.print(what)
 
     @contextmanager
     def waiting(self, what: str) -> Iterator[None]:
@@ -91,7 +106,7 @@ class Report:
         table.add_row("reward", *_plain(before.reward, after.reward))
         for name, value in after.parts.items():
             table.add_row(f"  {name}", *_plain(before.parts.get(name, math.nan), value))
-        self.console.print(table)
+        self._print(table)
 
     def done(self, run_dir: Path, seconds: float, events: Mapping[str, int]) -> None:
         """The last line, and before it what happened on the way that is no part of every run."""

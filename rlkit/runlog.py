@@ -95,7 +95,8 @@ class RunLog:
         """
         try:
             for path in sorted({*self._unsynced, *(path.parent for path in self._unsynced)}):
-                sync(path)
+                with suppress(FileNotFoundError):  # somebody needed the room: old samples are missed by nothing here
+                    sync(path)
         except OSError as e:
             raise CheckpointError(
                 f"metrics and samples of {self.run_dir} cannot be put on the disk: {e.strerror}; no checkpoint is "

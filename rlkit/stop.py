@@ -53,7 +53,7 @@ class StopSignal:
 
     @contextmanager
     def ignored(self) -> Iterator[None]:
-        """Hears no signal from here to the end of `installed`.
+        """Hears no signal inside the block.
 
         What ends Ray takes half a second; half done it would cost the exit code. Ray itself puts SIGTERM back to its
         default on the way: for that moment it ends the command, which has saved by then.
@@ -62,15 +62,19 @@ class StopSignal:
         try:
             yield
         finally:
-            self._ignore()
+            self.take()
 
     def _ignore(self) -> None:
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
 
+    def tell(self) -> None:
+        """Says that a stop was asked for and what it waits for."""
+        self._on_wait()
+
     def _handle(self, number: int, frame: FrameType | None) -> None:
         first, self.asked = not self.asked, True
         if first and self._deferring:
-            self._on_wait()
+            self.tell()
             return
         raise KeyboardInterrupt

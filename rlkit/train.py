@@ -11,6 +11,7 @@ from rlkit.algorithm.batch import informative
 from rlkit.checkpoint import Checkpoint, find_checkpoint
 from rlkit.data.prompts import PromptRenderer
 from rlkit.data.stream import TaskStream
+from rlkit.errors import DataError
 from rlkit.evaluate import Evaluated, evaluate
 from rlkit.learner.group import LearnerGroup
 from rlkit.learner.spec import UpdateReport
@@ -69,6 +70,8 @@ class OnlineStage:
     log: RunLog
     report: Report
     stop: StopSignal
+    data_may_differ: bool = False
+    """Whether other data, or another order of it, than the checkpoint's was allowed."""
     unfinished: bool = False
     """The learner may hold an update of a step that is not whole: nothing is saved of it."""
     done_step: int = 0
@@ -198,11 +201,20 @@ class OnlineStage:
     def _resume(self, checkpoint: Checkpoint) -> None:
         state = checkpoint.state()
         self.learner.load_state(checkpoint.learner_state)
-        self.stream.load_state_dict(state["stream"])
+        self._go_on_drawing(state["stream"])
         self.done_step = checkpoint.step
-        self.stream_state = state["stream"]
+        self.stream_state = self.stream.state_dict()
         self.log.keep_steps(self.name, checkpoint.step)
         self.log.event("resume", f"{self.name} continues after step {checkpoint.step}")
+
+    def _go_on_drawing(self, position: dict[str, Any]) -> None:
+        try:
+            self.stream.load_state_dict(position)
+        except DataError as e:
+            if not self.data_may_differ:
+                raise DataError(f"{e}, or go on with it from its beginning with --allow data") from e
+            self.log.event("changed", f"{self.name} draws from the beginning of its data: {e}")
+            self.stream.load_state_dict(self.start)
 
     def evaluate_if_due(self, step: int) -> None:
         """An evaluation inside the stage, every evaluation.every steps; the last step's is the stage's own."""

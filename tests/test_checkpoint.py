@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import shutil
+from contextlib import suppress
 
 import pytest
 
@@ -148,6 +149,30 @@ def test_what_a_kill_left_half_written_goes_when_the_next_start_looks(tmp_path):
     save(tmp_path, 2)
     (tmp_path / ".step-000004.ab12.tmp" / "learner").mkdir(parents=True)
     assert find_checkpoint(tmp_path, "this run").checkpoint.step == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["step-000002"]
+
+
+@pytest.mark.parametrize("renames", range(3))
+def test_a_checkpoint_saved_twice_is_there_wherever_the_second_save_is_killed(tmp_path, monkeypatch, renames):
+    """After Ctrl-C a step may be saved once more while the first save was going on."""
+
+    class Killed(BaseException):
+        pass
+
+    def replace_until_killed(old, new):
+        if len(done) == renames:
+            raise Killed
+        done.append(os.rename(old, new))
+
+    save(tmp_path, 2)
+    done = []
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", replace_until_killed)
+        with suppress(Killed):
+            save(tmp_path, 2)
+    assert len(done) == min(renames, 2)
+    found = find_checkpoint(tmp_path, "this run")
+    assert (found.checkpoint.step, found.damaged) == (2, ())
     assert [path.name for path in tmp_path.iterdir()] == ["step-000002"]
 
 

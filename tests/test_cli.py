@@ -29,7 +29,7 @@ def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.fixture
 def pipeline(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Stands in for rlkit.pipeline; gives what it was called with, and raises what is put second."""
+    """Stands in for rlkit.run; gives what it was called with, and raises what is put second."""
     calls: list[Any] = []
 
     def run_recipe(loaded: Any, **keys: Any) -> int:
@@ -38,7 +38,7 @@ def pipeline(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         calls.append((loaded, keys))
         return 0
 
-    monkeypatch.setitem(sys.modules, "rlkit.pipeline", types.SimpleNamespace(run_recipe=run_recipe))  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "rlkit.run", types.SimpleNamespace(run_recipe=run_recipe))  # type: ignore[arg-type]
     return calls
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from rewards.accuracy import Accuracy
-from rlkit.provenance import code_hashes, library_versions
+from rlkit.provenance import code_hashes, library_versions, model_hashes
 from rlkit.scoring.plugin import load_parts
 from tests.recipe.test_recipe_load import load
 
@@ -57,3 +57,31 @@ def test_what_has_no_source_still_has_a_hash():
 def test_versions_name_what_is_installed():
     found = library_versions()
     assert {"python", "torch", "ray", "transformers"} <= set(found)
+
+
+def test_a_start_model_is_known_by_its_files_wherever_it_lies(tmp_path):
+    path, big = tmp_path / "model", bytearray(100 * 2**20)
+    text = RECIPE.replace("{init: {}}", "{path: model}")
+
+    def written(config=b"{}", readme=b"", at=None):
+        path.mkdir(exist_ok=True)
+        (path / "config.json").write_bytes(config)
+        (path / "README.md").write_bytes(readme)
+        with (path / "model.safetensors").open("wb") as file:
+            file.write(big)
+            if at is not None:
+                file.seek(at)
+                file.write(b"x" * 2**18)  # training changes all of it; of large files blocks are read
+        return model_hashes(load(tmp_path, text, f"model.path={path}").recipe)
+
+    first = written()
+    assert list(first) == ["model.path"]
+    assert written(readme=b"more") == first
+    changed = [written(config=b"[]"), *(written(at=at) for at in (0, 40 * 2**20, len(big) - 2**18))]
+    assert len({tuple(found.items()) for found in (first, *changed)}) == 5
+    path = path.rename(tmp_path / "moved")
+    assert written() == first
+
+
+def test_a_model_made_from_nothing_has_no_hash(tmp_path):
+    assert model_hashes(load(tmp_path, RECIPE).recipe) == {}

@@ -76,6 +76,14 @@ def test_a_whole_file_is_replaced_and_nothing_stays_beside_it(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["f.json"]
 
 
+def test_samples_that_somebody_deleted_keep_nothing_from_the_disk(tmp_path):
+    log = RunLog(tmp_path)
+    fill(log, 1, 2)
+    log._unsynced.add(tmp_path / "stage" / "rollouts" / "step-000001.parquet")
+    log.sync()
+    assert log._unsynced == set()
+
+
 def test_a_full_disk_is_one_sentence_and_what_was_not_synced_is_synced_next_time(tmp_path, monkeypatch):
     def full(fd):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -1,17 +1,21 @@
 """Which folder is started, continued or refused, and what a continued run may change."""
 
+import errno
+import fcntl
 import json
 from contextlib import suppress
 
 import pytest
 import yaml
 
-from rlkit import runstate
+from rlkit import resume, runstate
 from rlkit.disk import write_whole
 from rlkit.errors import DataError, UsageError
 from rlkit.evaluate import Evaluated, Share
 from rlkit.recipe.load import load_recipe
-from rlkit.runstate import RunState, begin, locked
+from rlkit.resume import begin, locked
+from rlkit.runlog import read_rows
+from rlkit.runstate import RunState
 
 RECIPE = """
 model: {init: {}}
@@ -43,16 +47,21 @@ def test_a_fresh_folder_is_started_and_then_continued(loaded, tmp_path):
     assert (again.models, again.before) == (state.models, state.before)
 
 
-def test_what_a_stopped_run_kept_goes_and_a_finished_stages_model_stays(loaded, tmp_path):
+def test_a_model_stays_until_another_takes_its_place(loaded, tmp_path):
     run_dir = tmp_path / "run"
     with locked(run_dir):
         state = begin(run_dir, loaded, "auto")
-    for models, stays in ((["a"], False), (["a", "model"], True)):
-        (run_dir / "model").mkdir(exist_ok=True)
+    (run_dir / "model").mkdir()
+    for models in (["a"], ["a", "model"]):
         state.models = models
         state.save()
         begin(run_dir, loaded, "auto")
-        assert (run_dir / "model").exists() is stays
+        assert (run_dir / "model").exists()
+
+
+def changes(run_dir):
+    """What was told of changes, in all starts."""
+    return [row["text"] for row in read_rows(run_dir / "events.jsonl") if row["event"] == "changed"]
 
 
 def test_a_done_run_is_not_run_again(loaded, tmp_path):
@@ -83,7 +92,8 @@ def test_a_start_killed_at_any_write_is_started_again(loaded, tmp_path, monkeypa
         left.pop()
         write_whole(path, text)
 
-    monkeypatch.setattr(runstate, "write_whole", write_or_die)
+    for module in (runstate, resume):
+        monkeypatch.setattr(module, "write_whole", write_or_die)
     seen = set()
     for kill_at in range(4):
         run_dir, left = tmp_path / f"run-{kill_at}", [None] * kill_at
@@ -93,7 +103,7 @@ def test_a_start_killed_at_any_write_is_started_again(loaded, tmp_path, monkeypa
         left = [None] * 9
         with locked(run_dir):
             state = begin(run_dir, loaded, "auto", made_with=MADE)
-        assert (state.models, state.made_with, state.changes) == ([], MADE, [])
+        assert (state.models, state.made_with, changes(run_dir)) == ([], MADE, [])
         assert sorted(path.name for path in run_dir.iterdir()) == [".lock", "progress.json", "recipe.yaml"]
     assert len(seen) == 3  # killed in the first file, in the second, and not at all
 
@@ -131,8 +141,7 @@ def test_held_out_tasks_may_change_with_what_was_allowed(tmp_path, loaded):
         begin(tmp_path / "run", loaded, "auto").check_heldout("these")
     path = tmp_path / "recipe.yaml"
     for override, kept in (("checkpoint.every=3", "these"), ("evaluation.holdout=9", None)):
-        state = RunState(tmp_path / "run", "r", [], heldout="these")
-        state.save()
+        RunState(tmp_path / "run", "r", [], recipe=loaded.resolved, heldout="these").save()
         changed = begin(tmp_path / "run", load_recipe(path, [override]), "auto", allow=["evaluation.holdout"])
         assert changed.heldout == kept
 
@@ -153,14 +162,52 @@ def test_a_stage_with_rewards_that_was_allowed_brings_held_out_tasks(tmp_path):
 @pytest.mark.parametrize("key", ["evaluation.holdout=9", "rollout.max_tokens=77", "stages.1.learning_rate=0.01"])
 @pytest.mark.parametrize("models", [[], ["stage-0-sft/model"]])
 def test_what_was_measured_before_goes_where_what_was_allowed_measures_otherwise(tmp_path, loaded, key, models):
-    """Another learning rate of a stage to come leaves the figures of its start model as they are."""
+    """Another learning rate of a stage leaves the figures of its start model as they are."""
     with locked(tmp_path / "run"):
         begin(tmp_path / "run", loaded, "auto")
     before = Evaluated(Share(0.5, 0.4, 0.6, 100), None, {}, 0.5)
-    RunState(tmp_path / "run", "r", models, before=before).save()
+    RunState(tmp_path / "run", "r", models, recipe=loaded.resolved, before=before).save()
     changed = load_recipe(tmp_path / "recipe.yaml", [key])
     state = begin(tmp_path / "run", changed, "auto", allow=[key.partition("=")[0]])
-    assert (state.before is not None) == (bool(models) and key.startswith("stages."))
+    assert (state.before is not None) == key.startswith("stages.")
+
+
+def test_an_edited_recipe_yaml_of_a_run_is_not_what_it_was_made_with(continued, tmp_path):
+    continued()
+    path = tmp_path / "run" / "recipe.yaml"
+    path.write_text(path.read_text().replace("seed: 0", "seed: 7"))
+    with pytest.raises(UsageError, match=r"run\.seed: 0 -> 7"):
+        begin(tmp_path / "run", load_recipe(path), "auto", made_with=MADE)
+
+
+def test_model_files_that_one_start_did_not_see_are_no_change(continued, tmp_path):
+    """Of a Hub model nothing is known before its first download."""
+    for made in ({**MADE, "files": {}}, MADE):
+        continued(made=made)
+        assert changes(tmp_path / "run") == []
+
+
+def test_other_data_is_allowed_by_its_keys_and_by_the_seed(continued):
+    for allow, may in ((["data"], True), (["run.seed"], True), (["stages.0.data.path"], True), (["learner"], False)):
+        assert continued(allow=allow).data_may_differ is may
+
+
+def test_held_out_tasks_that_were_allowed_to_change_have_figures_of_their_own(continued):
+    state = continued(allow=["data"])
+    state.before = Evaluated(Share(0.5, 0.4, 0.6, 100), None, {}, 0.5)
+    state.check_heldout("these")
+    assert state.before is not None
+    state.check_heldout("others")
+    assert (state.before, state.heldout) == (None, "others")
+
+
+def test_a_file_system_without_locks_is_not_another_process(tmp_path, monkeypatch):
+    def no_locks(file, kind):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with pytest.raises(UsageError, match=r"cannot lock files \(No locks available\)"), locked(tmp_path / "run"):
+        pass
 
 
 def test_a_folder_at_work_is_refused(tmp_path):
@@ -169,7 +216,7 @@ def test_a_folder_at_work_is_refused(tmp_path):
             pass
 
 
-MADE = {"code": {"accuracy": "abc"}, "versions": {"torch": "2.13.0"}}
+MADE = {"code": {"accuracy": "abc"}, "files": {"model.path": "one"}, "versions": {"torch": "2.13.0"}}
 
 
 @pytest.fixture
@@ -182,7 +229,7 @@ def continued(tmp_path):
         run_dir = tmp_path / "run"
         run_dir.mkdir(exist_ok=True)
         (run_dir / "recipe.yaml").write_text(yaml.safe_dump(load_recipe(path).resolved))
-        RunState(run_dir, "run", list(models), made_with=MADE).save()
+        RunState(run_dir, "run", list(models), recipe=load_recipe(path).resolved, made_with=MADE).save()
         if status:
             (run_dir / "summary.json").write_text(json.dumps({"status": status}))
         path.write_text(then or recipe)
@@ -192,8 +239,8 @@ def continued(tmp_path):
 
 
 def test_harmless_changes_pass_and_are_recorded(continued, tmp_path):
-    state = continued("rollout.num_workers=4", "learner.timeout_s=9", "checkpoint.every=3", "stages.1.steps=7")
-    assert sorted(state.changes) == [
+    continued("rollout.num_workers=4", "learner.timeout_s=9", "checkpoint.every=3", "stages.1.steps=7")
+    assert sorted(changes(tmp_path / "run")) == [
         "checkpoint.every: 10 -> 3",
         "learner.timeout_s: 1800.0 -> 9.0",
         "rollout.num_workers: None -> 4",
@@ -208,24 +255,27 @@ HARMFUL = {
     "model": (["model.init.num_layers=2"], MADE, "model.init.num_layers"),
     "data": (["data.path=builtin:quickstart?rows=9"], MADE, "data.path"),
     "fewer steps": (["stages.1.steps=2"], MADE, "stages.1.steps: 3 -> 2"),
+    "start model": ([], {**MADE, "files": {"model.path": "other"}}, "files.model.path: 'one' -> 'other'"),
     "reward code": ([], {"code": {"accuracy": "xyz"}, "versions": {}}, "code.accuracy: 'abc' -> 'xyz'"),
 }
 
 
 @pytest.mark.parametrize("name", HARMFUL)
-def test_harmful_changes_stop_with_the_list_unless_allowed_by_name(continued, name):
+def test_harmful_changes_stop_with_the_list_unless_allowed_by_name(continued, name, tmp_path):
     overrides, made, told = HARMFUL[name]
     with pytest.raises(UsageError) as refused:
         continued(*overrides, made=made)
     assert told in str(refused.value)
     key = told.partition(":")[0]
     assert f"--allow {key}" in str(refused.value)
-    assert any(told in change for change in continued(*overrides, made=made, allow=[key]).changes)
+    assert changes(tmp_path / "run") == []
+    continued(*overrides, made=made, allow=[key])
+    assert any(told in change for change in changes(tmp_path / "run"))
 
 
-def test_other_library_versions_are_recorded_and_pass(continued):
-    state = continued(made={**MADE, "versions": {"torch": "2.14.0"}})
-    assert state.changes == ["versions.torch: '2.13.0' -> '2.14.0'"]
+def test_other_library_versions_are_recorded_and_pass(continued, tmp_path):
+    continued(made={**MADE, "versions": {"torch": "2.14.0"}})
+    assert changes(tmp_path / "run") == ["versions.torch: '2.13.0' -> '2.14.0'"]
 
 
 def test_more_steps_reopen_the_last_stage_of_a_done_run_and_no_earlier_one(continued):
@@ -249,7 +299,7 @@ def test_a_stage_added_to_a_done_run_starts_from_the_last_ones_model(continued, 
     assert state.models == ["stage-0-sft/model", "stage-1-grpo/model"]
     assert (tmp_path / "run" / state.models[-1] / "weights").read_text() == "of stage 1"
     assert not (tmp_path / "run" / "model").exists()
-    assert [change.partition("{")[0] for change in state.changes] == ["stages.2: None -> "]
+    assert [change.partition("{")[0] for change in changes(tmp_path / "run")] == ["stages.2: None -> "]
     # Killed after the model was moved and before anything was written of it, it goes on just the same.
     again = continued(then=ADDED, models=BOTH, status="done")
     assert again.models == state.models
@@ -276,7 +326,7 @@ def test_a_stage_is_not_taken_out_of_a_run(continued):
 
 def test_a_stage_put_between_others_is_refused(continued):
     between = RECIPE.replace("  - {kind: grpo", "  - {kind: sft, steps: 1}\n  - {kind: grpo")
-    with pytest.raises(UsageError, match=r"stages\.1\.baseline: 'group' -> None"):
+    with pytest.raises(UsageError, match=r"stages\.1\.kind: 'grpo' -> 'sft'"):
         continued(then=between, models=BOTH[:1])
 
 

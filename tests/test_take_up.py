@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from rlkit.data.stream import TaskStream
+from rlkit.errors import DataError
 from rlkit.recipe.schema import Recipe
 from rlkit.records import Task
 from rlkit.report import Report
@@ -62,6 +63,25 @@ def stage(tmp_path):
         report=Report(),
         stop=SimpleNamespace(asked=False),
     )
+
+
+def test_other_data_is_refused_unless_allowed_and_then_begins_anew(stage, tmp_path):
+    stage.take_up()
+    stage.stream.next(2)
+    stage.learner.step = 5
+    stage.finish_step(5)
+    stage.saver.look(wait=True)
+    stage.stream = TaskStream([Task(str(i), "math", f"{i}?", "2") for i in range(50)], seed=0)
+    stage.start = stage.stream.state_dict()
+    with pytest.raises(DataError, match=r"put it back, or start a new run, or go on .* --allow data"):
+        stage.take_up()
+    stage.data_may_differ = True
+    assert stage.take_up() == 6
+    assert stage.learner.step == 5
+    assert [task.id for task in stage.stream.next(3)] == [
+        task.id for task in TaskStream(stage.stream._tasks, seed=0).next(3)
+    ]
+    assert "draws from the beginning of its data" in (tmp_path / "events.jsonl").read_text()
 
 
 @pytest.mark.parametrize("learned", [3, 7])

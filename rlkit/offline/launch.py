@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import ray
 
 from rlkit.cluster import check_sees, get
-from rlkit.disk import sync_tree
+from rlkit.disk import beside, place_tree
 from rlkit.errors import ClusterError
 from rlkit.offline.sft import Listener, SftSpec
 
@@ -40,6 +44,7 @@ class OfflineWorker:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._stopping = threading.Event()
         self._news = News()
 
     def check_sees(self, file: Path, content: bytes) -> None:
@@ -50,9 +55,16 @@ class OfflineWorker:
         """See rlkit.offline.sft.run_sft; the model is on the disk before its checkpoints go."""
         from rlkit.offline.sft import run_sft
 
-        figures = run_sft(spec, self)
-        sync_tree(spec.out)
+        written = beside(spec.out)
+        shutil.rmtree(written, ignore_errors=True)
+        figures = run_sft(replace(spec, out=written), self, self._stopping.is_set)
+        if written.exists():
+            place_tree(written, spec.out)
         return figures
+
+    def stop(self) -> None:
+        """Ends `run_sft` after the step that it is at, with a checkpoint."""
+        self._stopping.set()
 
     def step(self, figures: dict[str, float]) -> None:
         """See Listener."""
@@ -71,7 +83,15 @@ class OfflineWorker:
         return news
 
 
-def launch_sft(spec: SftSpec, listener: Listener, witness: Path, *, start_timeout_s: float) -> dict[str, float]:
+def launch_sft(
+    spec: SftSpec,
+    listener: Listener,
+    witness: Path,
+    *,
+    start_timeout_s: float,
+    answer_s: float,
+    on_stop: Callable[[], None],
+) -> None:
     """Runs an SFT stage in an actor of its own; the listener is told in this process.
 
     Args:
@@ -79,9 +99,12 @@ def launch_sft(spec: SftSpec, listener: Listener, witness: Path, *, start_timeou
         listener: Told of its progress.
         witness: A file of the run's folder, which the actor has to see too.
         start_timeout_s: Longest wait for the actor, and for a GPU where it needs one.
+        answer_s: Longest wait for a sign of life of it, and for its last checkpoint when the stage is stopped.
+        on_stop: Called when a stop is asked for, before that wait.
 
     Raises:
         ClusterError: the stage outlasts its timeout_s, or its process does not start, or dies.
+        KeyboardInterrupt: as it came; the steps that were done are in a checkpoint.
     """
     env = {
         "OMP_NUM_THREADS": str(spec.threads),
@@ -99,22 +122,34 @@ def launch_sft(spec: SftSpec, listener: Listener, witness: Path, *, start_timeou
         sees = worker.check_sees.remote(witness, witness.read_bytes())
         get(sees, timeout_s=start_timeout_s, what=f"starting {what} (cluster.start_timeout_s)")
         work = worker.run_sft.remote(spec)
-        return _follow(worker, work, deadline=deadline, what=what, listener=listener)
+        ask = partial(_pass_on, worker, listener, f"{what} (learner.timeout_s)", answer_s)
+        try:
+            _follow(work, ask, deadline=deadline, what=what)
+        except KeyboardInterrupt:
+            on_stop()
+            worker.stop.remote()
+            ray.wait([work], timeout=answer_s)
+            with suppress(ClusterError):
+                ask()
+            raise
     finally:
         ray.kill(worker)
 
 
-def _follow(worker: Any, work: Any, *, deadline: float, what: str, listener: Listener) -> dict[str, float]:
+def _follow(work: Any, ask: Callable[[], None], *, deadline: float, what: str) -> None:
+    """Waits for the end of the work, asking for news meanwhile."""
     finished: list[Any] = []
     while not finished:
         if time.monotonic() > deadline:
             raise ClusterError(f"{what} took longer than its timeout_s")
         finished, _ = ray.wait([work], timeout=POLL_S)
-        left = max(POLL_S, deadline - time.monotonic())
-        news: News = get(worker.news.remote(), timeout_s=left, what=what)
-        for figures in news.steps:
-            listener.step(figures)
-        for kind, text in news.events:
-            listener.event(kind, text)
-    result: dict[str, float] = get(work, timeout_s=60.0, what=what)
-    return result
+        ask()
+    get(work, timeout_s=60.0, what=what)
+
+
+def _pass_on(worker: Any, listener: Listener, what: str, limit_s: float) -> None:
+    news: News = get(worker.news.remote(), timeout_s=limit_s, what=what)
+    for figures in news.steps:
+        listener.step(figures)
+    for kind, text in news.events:
+        listener.event(kind, text)

@@ -73,8 +73,13 @@ class SftSpec:
     """Refuse torch operations whose result depends on timing."""
 
 
-def run_sft(spec: SftSpec, listener: Listener) -> dict[str, float]:
+def run_sft(spec: SftSpec, listener: Listener, stopping: Callable[[], bool] = lambda: False) -> dict[str, float]:
     """Trains and writes the model to `spec.out`.
+
+    Args:
+        spec: The stage.
+        listener: Told of its progress.
+        stopping: Asked after every step; once it says so, a checkpoint is kept, no model is written, and that is all.
 
     Returns:
         The last step's figures.
@@ -91,7 +96,7 @@ def run_sft(spec: SftSpec, listener: Listener) -> dict[str, float]:
         "input_ids": [list(ids) for ids, _ in spec.demonstrations],
         "labels": [[t if m else -100 for t, m in zip(*row, strict=True)] for row in spec.demonstrations],
     }
-    trainer = _trainer_class(spec, listener)(
+    trainer = _trainer_class(spec, listener, stopping)(
         model=model,
         args=_config(spec),
         train_dataset=Dataset.from_dict(rows),
@@ -102,12 +107,13 @@ def run_sft(spec: SftSpec, listener: Listener) -> dict[str, float]:
     steps = list(filter(_is_step, trainer.state.log_history))
     if not steps:
         raise RlkitError("the sft stage took no step: it has fewer demonstrations than one batch holds")
-    trainer.model.save_pretrained(spec.out)
-    tokenizer.save_pretrained(spec.out)
+    if trainer.state.global_step >= trainer.state.max_steps:
+        trainer.model.save_pretrained(spec.out)
+        tokenizer.save_pretrained(spec.out)
     return _figures(steps[-1], trainer.state)
 
 
-def _trainer_class(spec: SftSpec, listener: Listener) -> Any:
+def _trainer_class(spec: SftSpec, listener: Listener, stopping: Callable[[], bool]) -> Any:
     """TRL's trainer, its checkpoints kept by `spec.keep`, its steps told to the listener."""
     from safetensors import SafetensorError
     from transformers import TrainerCallback
@@ -132,6 +138,8 @@ def _trainer_class(spec: SftSpec, listener: Listener) -> Any:
             minutes = spec.checkpoint.every_minutes
             if minutes is not None and time.monotonic() - self.saved_at >= 60 * minutes:
                 control.should_save = True
+            if stopping():
+                control.should_save = control.should_training_stop = True
 
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             self.saved_at = time.monotonic()

@@ -288,7 +288,9 @@ def _files(recipe: Recipe, size: ModelSize, folder: Path) -> Iterator[FilePlan]:
         if isinstance(any_stage, SftStage) and (recipe.checkpoint.every or recipe.checkpoint.every_minutes):
             # The weights and AdamW's two moments.
             gib = 3 * weights * (recipe.checkpoint.keep_last + 1) if weights is not None else None
-            yield FilePlan(str(folder / recipe.stage_name(i) / "checkpoints"), gib, "until the stage is done")
+            last = i == len(recipe.stages) - 1
+            why = f"the last {recipe.checkpoint.keep_last}, to continue from" if last else "until the stage is done"
+            yield FilePlan(str(folder / recipe.stage_name(i) / "checkpoints"), gib, why)
     models = len(recipe.stages)
     gib = weights * models if weights is not None else None
     yield FilePlan(

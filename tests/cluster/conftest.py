@@ -61,8 +61,8 @@ def run_rlkit(*words, timeout=240):
     return Done(done.returncode, done.stdout, done.stderr)
 
 
-def stop_after_step(step, run_dir, number, *words, timeout=240):
-    """Starts `rlkit train`, sends a signal once the step is in metrics.jsonl, waits for the end."""
+def stop_after_step(step, run_dir, number, *words, stage="stage-1-", timeout=240):
+    """Starts `rlkit train`, sends a signal once the stage's step is in metrics.jsonl, waits for the end."""
     child = subprocess.Popen(
         [*RLKIT, "train", *map(str, words)],
         stdout=subprocess.PIPE,
@@ -73,7 +73,7 @@ def stop_after_step(step, run_dir, number, *words, timeout=240):
     try:
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline and child.poll() is None:
-            if any(row["stage"].startswith("stage-1-") and row["step"] >= step for row in metrics(run_dir)):
+            if any(row["stage"].startswith(stage) and row["step"] >= step for row in metrics(run_dir)):
                 os.kill(child.pid, number)
                 break
             time.sleep(0.05)

@@ -2,8 +2,10 @@
 
 import io
 import json
+import os
 import shutil
 import signal
+import threading
 import time
 import uuid
 from pathlib import Path
@@ -14,13 +16,14 @@ from rich.console import Console
 
 from rlkit.checkpoint import find_checkpoint, find_damage, list_checkpoints, prune_checkpoints, save_checkpoint
 from rlkit.disk import write_whole
-from rlkit.errors import MirrorError, UsageError
-from rlkit.mirror import Mirror
+from rlkit.errors import ClusterError, MirrorError, Stopped, UsageError
+from rlkit.mirror import FETCHING, Mirror
 from rlkit.recipe.schema import Run
 from rlkit.remote import RemoteFolder, check_url
 from rlkit.report import Report
 from rlkit.runfiles import Position, is_manifest, position, scan
 from rlkit.runlog import RunLog, read_rows
+from rlkit.stop import StopSignal
 from tests.cluster.conftest import metrics, numbers, run_rlkit, stop_after_step, weights
 
 STAGE = "stage-0-grpo"
@@ -302,6 +305,46 @@ def test_a_rest_that_cannot_be_copied_ends_at_the_deadline(tmp_path):
     mirror = make(keys, tmp_path / "here")
     with pytest.raises(MirrorError, match="mirror_timeout_s"):
         lose_the_copy_inside(mirror, tmp_path / "elsewhere")
+
+
+def test_a_run_that_went_on_without_its_mirror_is_not_overwritten_by_what_was_not_fetched(keys, tmp_path):
+    here, other = tmp_path / "here", tmp_path / "other"
+    work = Work(here)
+    work.begin("r1")
+    work.step(1, "r1")
+    shutil.copytree(here, other)
+    mirror, remote = opened(keys, here)
+    work.step(2, "r1")
+    mirror.copy(remote)
+    (other / FETCHING).touch()  # cut off
+    make(Run(name="a-run", mirror=None), other).fetch("auto")
+    ahead = Work(other)
+    for step in (2, 3):
+        ahead.step(step, "r1")
+    make(keys, other).fetch("auto")
+    assert [row["step"] for row in metrics(other)] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("failure", [None, ClusterError("the run failed")])
+def test_ctrl_c_while_the_rest_is_copied_leaves_at_once(tmp_path, monkeypatch, failure):
+    keys = Run(name="a-run", mirror=f"file://{tmp_path}/elsewhere", mirror_every_s=0.02)
+    work = Work(tmp_path / "here")
+    work.begin("r1")
+    mirror, hung = make(keys, tmp_path / "here"), threading.Event()
+
+    def hang(remote, name, path):
+        if mirror._ended.is_set():
+            os.kill(os.getpid(), signal.SIGINT)
+            hung.wait()
+
+    monkeypatch.setattr(RemoteFolder, "put", hang)
+    with pytest.raises((ClusterError, Stopped)) as raised:  # noqa: PT012, SIM117
+        with StopSignal(lambda: None).installed(), mirror.kept_up():
+            work.step(1, "r1")
+            if failure:
+                raise failure
+    hung.set()
+    assert raised.value is failure if failure else "was copied" in str(raised.value)
 
 
 def lose_the_copy_inside(mirror: Mirror, place: Path) -> None:

@@ -188,6 +188,32 @@ def test_a_run_that_ends_in_sft_tells_of_that_model_as_one_that_was_made_longer_
     assert all(torch.equal(w, weights(tmp_path / "longer")[n]) for n, w in weights(tmp_path / "at once").items())
 
 
+@pytest.mark.slow
+def test_an_sft_stage_that_is_stopped_or_made_longer_ends_in_the_weights_of_the_whole(tiny_recipe, tmp_path):
+    """It keeps what it did whatever checkpoint.every says."""
+    sft = "stages=[{{kind: sft, data: {{path: 'builtin:quickstart-demos?rows=64'}}, steps: {}, learning_rate: 1.0e-3}}]"
+    words = [tiny_recipe, "checkpoint.every=0", "evaluation.holdout=0", "evaluation.sources=[]"]
+    for name in ("whole", "stopped", "longer"):
+        run_dir = tmp_path / name
+        if name == "stopped":
+            stopped = stop_after_step(
+                5, run_dir, signal.SIGINT, *words, sft.format(60), "--run-dir", run_dir, stage="stage-0-"
+            )
+            assert (stopped.code, stopped.err.count("\n")) == (130, 1), stopped.err
+            told = [row["event"] for row in read_rows(run_dir / "events.jsonl")]
+            assert told == ["checkpoint", "stopped"]
+            assert 5 <= len(metrics(run_dir)) < 60
+        if name == "longer":
+            done = run_rlkit("train", *words, "checkpoint.every=50", sft.format(40), "--run-dir", run_dir)
+            assert done.code == 0, done.err
+            assert (run_dir / "model").exists()
+        done = run_rlkit("train", *words, sft.format(60), "--run-dir", run_dir)
+        assert done.code == 0, done.err
+        assert [row["step"] for row in metrics(run_dir)] == list(range(1, 61))
+        assert all(torch.equal(w, weights(run_dir)[n]) for n, w in weights(tmp_path / "whole").items())
+    assert "resume" in {row["event"] for row in read_rows(tmp_path / "longer" / "events.jsonl")}
+
+
 @pytest.mark.parametrize("file", ["progress.json.tmp", pytest.param("recipe.yaml.tmp", marks=pytest.mark.slow)])
 def test_a_disk_that_is_full_from_the_start_is_told_in_one_sentence(tiny_recipe, tmp_path, file):
     run_dir = tmp_path / "run"

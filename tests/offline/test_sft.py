@@ -105,6 +105,22 @@ def test_gone_on_from_a_checkpoint_steps_and_weights_are_those_of_the_whole(spec
     assert weights(replace(spec, out=tmp_path / "again")) == weights(spec)
 
 
+def test_a_stage_that_is_stopped_keeps_its_last_step_and_writes_no_model(spec, tmp_path):
+    """Whatever checkpoint.every says; what is left to do ends in the weights of the whole."""
+    whole = replace(
+        spec, out=tmp_path / "whole", keep=Keeper(tmp_path / "others", "another", keep_last=9, data="these")
+    )
+    run_sft(whole, Told())
+    never = replace(spec, checkpoint=Checkpoint(every=0))
+    told = Told()
+    run_sft(never, told, lambda: len(told.steps) >= 2)  # asked before the third is told
+    assert [figures["step"] for figures in told.steps] == [1, 2, 3]
+    assert newest(tmp_path).step == 3
+    assert not spec.out.exists()
+    run_sft(replace(never, resume_from=newest(tmp_path).learner_state), Told())
+    assert weights(spec) == weights(whole)
+
+
 def test_a_stage_whose_weights_are_no_numbers_any_more_ends_with_its_last_checkpoint_whole(spec, tiny_model, tmp_path):
     stage = spec.stage.model_copy(update={"learning_rate": 1.0, "warmup_steps": 0, "betas": (0.0, 0.0)})
     model = load_model(str(tiny_model))
@@ -176,6 +192,7 @@ def test_a_stage_does_not_go_on_with_other_demonstrations(spec, tmp_path):
         threads=1,
         log=RunLog(tmp_path),
         report=Report(),
+        on_stop=lambda: None,
     )
     first = stage._take_up(spec.out)
     first.keep(2, lambda folder: folder.mkdir())
@@ -183,3 +200,5 @@ def test_a_stage_does_not_go_on_with_other_demonstrations(spec, tmp_path):
     stage.data = "others"
     with pytest.raises(DataError, match="stage-0-sft was begun with other demonstrations: the data has changed since"):
         stage._take_up(spec.out)
+    stage.data_may_differ = True
+    assert stage._take_up(spec.out).resume_from is not None

@@ -1,0 +1,37 @@
+"""A run's lines: where nobody reads them the run goes on."""
+
+import os
+import subprocess
+import sys
+
+PROGRAM = """
+import sys
+from rlkit.report import Report
+report = Report()
+sys.stdin.readline()  # until nobody reads
+for number in range(3):
+    report.line(f"line {number} " + "x" * 100_000)
+with report.waiting("something"):
+    print("went on", file=sys.stderr)
+"""
+
+
+def run(stdout, **keys):
+    return subprocess.Popen(
+        [sys.executable, "-c", PROGRAM], stdin=subprocess.PIPE, stdout=stdout, stderr=subprocess.PIPE, text=True, **keys
+    )
+
+
+def test_a_reader_that_goes_away_does_not_end_the_run():
+    program = run(subprocess.PIPE)
+    assert program.stdout is not None
+    program.stdout.close()
+    _, err = program.communicate("\n", timeout=60)
+    assert (program.returncode, err) == (0, "went on\n")
+
+
+def test_a_log_without_room_does_not_end_the_run():
+    with open(os.open("/dev/full", os.O_WRONLY), "w") as full:
+        program = run(full, env={**os.environ, "PYTHONUNBUFFERED": "1"})
+        _, err = program.communicate("\n", timeout=60)
+    assert (program.returncode, err) == (0, "went on\n")
