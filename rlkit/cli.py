@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 import traceback
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from rlkit import __version__, reward_cli, verify_cli
 from rlkit.errors import RlkitError, UsageError, did_you_mean
-from rlkit.jobs import check_run_dir, job_address
+from rlkit.jobs import check_address, check_run_dir, job_address
 from rlkit.remote import check_url
 
 if TYPE_CHECKING:
@@ -55,10 +56,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except RlkitError as e:
         return _report(words, str(e), e.exit_code)
+    except OSError as e:
+        if e.errno != errno.ENOSPC or e.filename is not None:
+            return _defect(words, e)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _report(words, f"the output cannot be written: {e.strerror}", 1)
     except Exception as e:  # a defect of ours: still one sentence, the rest on demand
-        what = " ".join(str(e).split())
-        sentence = f"{type(e).__name__}: {what}" if what else type(e).__name__
-        return _report(words, f"{sentence} (a defect of rlkit; run again with --debug for the traceback)", 1)
+        return _defect(words, e)
+
+
+def _defect(words: Sequence[str], error: Exception) -> int:
+    what = " ".join(str(error).split())
+    sentence = f"{type(error).__name__}: {what}" if what else type(error).__name__
+    return _report(words, f"{sentence} (a defect of rlkit; run again with --debug for the traceback)", 1)
 
 
 def _report(words: Sequence[str], message: str, code: int) -> int:
@@ -136,7 +146,8 @@ def _load(args: argparse.Namespace) -> LoadedRecipe:
 
 
 def _plan_of(loaded: LoadedRecipe, run_dir: Path, address: str | None) -> Plan:
-    from rlkit.data.builtin import ROWS
+    from rlkit.data.builtin import ROWS, check_builtin
+    from rlkit.recipe.check import builtin_sources
     from rlkit.recipe.counts import count_tasks
     from rlkit.recipe.machine import Machine
     from rlkit.recipe.plan import make_plan
@@ -144,7 +155,10 @@ def _plan_of(loaded: LoadedRecipe, run_dir: Path, address: str | None) -> Plan:
     recipe = loaded.recipe
     if recipe.run.mirror is not None:
         check_url(recipe.run.mirror)
+    for source in builtin_sources(recipe):
+        check_builtin(source.path, source.split)
     if address is not None:
+        check_address(address)
         recipe = recipe.model_copy(update={"cluster": recipe.cluster.model_copy(update={"address": address})})
     return make_plan(recipe, machine=Machine.detect(run_dir), num_tasks=count_tasks(recipe.data, ROWS), run_dir=run_dir)
 

@@ -21,7 +21,8 @@ from ray.exceptions import GetTimeoutError, ObjectLostError, RayError, RayTaskEr
 from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from rlkit.errors import ActorDied, ActorLost, ClusterError, RlkitError, UsageError, ValueLost
+from rlkit.errors import ActorDied, ActorLost, ClusterError, RlkitError, ValueLost
+from rlkit.jobs import check_address
 from rlkit.orphans import GOODBYE, watched
 from rlkit.ray_folder import make_folder
 from rlkit.recipe.layout import lack
@@ -50,11 +51,8 @@ def start_ray(keys: Cluster, address: str | None, hear: Callable[[], None] = lam
         ClusterError: Ray does not start or the address does not answer.
     """
     address = address or keys.address
-    if address and address.startswith("ray://"):
-        raise UsageError(
-            f"cluster.address = {address}: Ray Client cannot stream samples; start rlkit on a node of the cluster with "
-            "--address auto, or submit it there with `ray job submit`"
-        )
+    if address:
+        check_address(address)
     # Ray fills the driver's terminal with its own lines; rlkit says what matters.
     os.environ.setdefault("RAY_DEDUP_LOGS", "1")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")

@@ -18,6 +18,19 @@ def job_address(environ: Mapping[str, str] = os.environ) -> str | None:
     return environ.get("RAY_ADDRESS") if "RAY_JOB_CONFIG_JSON_ENV_VAR" in environ else None
 
 
+def check_address(address: str) -> None:
+    """Refuses the address of a Ray Client server.
+
+    Raises:
+        UsageError: it is one.
+    """
+    if address.startswith("ray://"):
+        raise UsageError(
+            f"cluster.address = {address}: Ray Client cannot stream samples; start rlkit on a node of the cluster with "
+            "--address auto, or submit it there with `ray job submit`"
+        )
+
+
 def check_run_dir(run_dir: Path, *, mirrored: bool, environ: Mapping[str, str] = os.environ) -> None:
     """Refuses a run folder that goes when the job ends.
 

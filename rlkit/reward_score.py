@@ -6,12 +6,13 @@ import json
 import sys
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rlkit.data.kinds import check_kind, check_task
+from rlkit.data.mappings import reference_of
 from rlkit.data.rows import RowError
 from rlkit.errors import DataError, RlkitError, ScoringError
 from rlkit.recipe.load import LoadedRecipe
@@ -19,8 +20,12 @@ from rlkit.recipe.schema import Reward
 from rlkit.records import Group, Sample, ScoredGroup, Task
 from rlkit.scoring.combine import PluginTraceback
 from rlkit.scoring.process import LocalPool
-from rlkit.verify_cli import Row, read_rows
+from rlkit.verify_cli import Row, check_files, read_rows
 
+_OURS = frozenset(
+    ("id", "group", "kind", "prompt", "response", "reference", "num_tokens", "token_ids", "finish_reason", "metadata")
+)
+"""Columns that are no part of the task's metadata."""
 _BYTES_PER_TOKEN = 4
 _PROGRESS_S = 2.0
 
@@ -36,6 +41,8 @@ class _Tally:
     unscored: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    why: str = ""
+    """Why the last sample without a score has none."""
     traceback: str = ""
     """The last one of a plugin."""
 
@@ -52,7 +59,9 @@ class _Tally:
         for i, reward in enumerate(group.rewards):
             if reward is None:
                 self.unscored += 1
-                self.reasons.update(f"{name}: {s[i].verdict}" for name, s in group.parts.items() if s[i].value is None)
+                missing = {name: scores[i] for name, scores in group.parts.items() if scores[i].value is None}
+                self.reasons.update(f"{name}: {score.verdict}" for name, score in missing.items())
+                self.why = next((score.reason for score in missing.values()), "")
 
     def progress(self) -> None:
         now = time.monotonic()
@@ -87,14 +96,16 @@ def score_file(loaded: LoadedRecipe, source: Path, out: Path, workers: int) -> i
         PluginError: a plugin cannot be built.
         ScoringError: more samples than `reward.runtime.max_unscored` allows have no score, or the reward keeps dying.
     """
-    sizes = _check(source, loaded.recipe.reward.kinds)
+    check_files(source, out)
+    kind = loaded.recipe.data.kind
+    sizes = _check(source, loaded.recipe.reward.kinds, kind)
     if not sizes:
         raise DataError(f"{source}: holds no rows")
     reward = _with_workers(loaded.recipe.reward, min(workers, len(sizes)))
     tally = _Tally(sum(sizes.values()))
     pool = LocalPool(reward, loaded.base_dir, on_event=tally.event)
     try:
-        _write(pool, source, sizes, out, tally)
+        _write(pool, source, sizes, out, tally, kind)
     finally:
         pool.close()
     print(tally.summary(), file=sys.stderr)
@@ -102,17 +113,17 @@ def score_file(loaded: LoadedRecipe, source: Path, out: Path, workers: int) -> i
     if tally.unscored > most * tally.total:
         raise ScoringError(
             f"{tally.unscored} of {tally.total} samples could not be scored ({_counted(tally.reasons)}), more than "
-            f"reward.runtime.max_unscored={most:g} allows"
+            f"reward.runtime.max_unscored={most:g} allows; the last one: {tally.why}"
             + ("; --debug shows the last traceback" if tally.traceback else "")
         ) from (PluginTraceback(tally.traceback) if tally.traceback else None)
     return 0
 
 
-def _write(pool: LocalPool, source: Path, sizes: dict[str, int], out: Path, tally: _Tally) -> None:
+def _write(pool: LocalPool, source: Path, sizes: dict[str, int], out: Path, tally: _Tally, kind: str | None) -> None:
     order: deque[int] = deque()
     """The group's number of each row that is read and not yet written."""
     finished: dict[int, deque[Row]] = {}
-    scored = pool.score(_groups(source, sizes, order))
+    scored = pool.score(_groups(source, sizes, order, kind))
     try:
         with out.open("w", encoding="utf-8") as file:
             for index, group in scored:
@@ -134,7 +145,7 @@ def _lines_in_order(order: deque[int], finished: dict[int, deque[Row]]) -> Itera
             del finished[index]
 
 
-def _groups(source: Path, sizes: dict[str, int], order: deque[int]) -> Iterator[tuple[int, Group]]:
+def _groups(source: Path, sizes: dict[str, int], order: deque[int], kind: str | None) -> Iterator[tuple[int, Group]]:
     """(its number, group) once the group's last row is read; notes each row's group in `order`."""
     numbers = {key: index for index, key in enumerate(sizes)}
     waiting: dict[str, list[Row]] = {}
@@ -144,14 +155,15 @@ def _groups(source: Path, sizes: dict[str, int], order: deque[int]) -> Iterator[
         rows = waiting.setdefault(key, [])
         rows.append(row)
         if len(rows) == sizes[key]:
-            yield numbers[key], _group(waiting.pop(key))
+            yield numbers[key], _group(waiting.pop(key), kind)
 
 
-def _check(source: Path, kinds: Collection[str] | None) -> dict[str, int]:
+def _check(source: Path, kinds: Collection[str] | None, default: str | None) -> dict[str, int]:
     """Rows of each group.
 
     Args:
         kinds: of task that the reward judges; None: any.
+        default: of rows that name none, the recipe's data.kind.
 
     Raises:
         DataError: naming the row and what is wrong with it.
@@ -162,13 +174,13 @@ def _check(source: Path, kinds: Collection[str] | None) -> dict[str, int]:
         where = f"{source}:{number}"
         _check_row(row, where)
         try:
-            check_kind(row["kind"], kinds)
-            _group([row])
+            task = _group([row], default).task
+            check_kind(task.kind, kinds)
         except RowError as e:
             raise DataError(f"{where}: {e}") from e
         key = _key(number, row)
         sizes[key] += 1
-        asked = hash(json.dumps([row["kind"], row["prompt"], row["reference"]], sort_keys=True))
+        asked = hash(json.dumps([task.kind, row["prompt"], row["reference"]], sort_keys=True))
         first, known = tasks.setdefault(key, (number, asked))
         if known != asked:
             raise DataError(
@@ -178,11 +190,13 @@ def _check(source: Path, kinds: Collection[str] | None) -> dict[str, int]:
 
 
 def _check_row(row: Row, where: str) -> None:
-    for name in ("kind", "prompt", "response"):
+    for name in ("prompt", "response"):
         if not isinstance(row.get(name), str):
             raise DataError(f"{where}: {name} is missing, or no text")
     if "reference" not in row:
         raise DataError(f"{where}: reference is missing")
+    if not isinstance(row.get("kind"), str | None):
+        raise DataError(f"{where}: kind must be a text")
     num_tokens = row.get("num_tokens", 0)
     if isinstance(num_tokens, bool) or not isinstance(num_tokens, int) or num_tokens < 0:
         raise DataError(f"{where}: num_tokens must be a whole number from 0, got {num_tokens!r}")
@@ -200,11 +214,20 @@ def _key(number: int, row: Row) -> str:
     return f"line {number}" if row.get("group") is None else f"group {row['group']!r}"
 
 
-def _group(rows: list[Row]) -> Group:
+def _group(rows: list[Row], default: str | None) -> Group:
+    """The task as a recipe's data would be read, its own columns beside those of `metadata`.
+
+    Raises:
+        RowError: the reference is none of its kind.
+    """
     first = rows[0]
     name = first.get("group") if first.get("group") is not None else first.get("id")
-    reference, metadata = check_task(first["kind"], first["reference"], first.get("metadata", {}))
-    task = Task(str(name), first["kind"], first["prompt"], reference, metadata)
+    kind = first.get("kind") or default
+    reference = reference_of(first["reference"], kind)
+    kind = kind or ("code" if isinstance(reference, Mapping) else "math")
+    own = {name: value for name, value in first.items() if name not in _OURS}
+    reference, metadata = check_task(kind, reference, {**first.get("metadata", {}), **own})
+    task = Task(str(name), kind, first["prompt"], reference, metadata)
     return Group(task, tuple(_sample(row) for row in rows))
 
 

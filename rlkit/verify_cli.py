@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 from collections import Counter, deque
@@ -52,6 +53,8 @@ def read_rows(path: Path) -> Iterator[tuple[int, Row]]:
     Raises:
         DataError: the file cannot be read, or a line is no JSON object.
     """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise DataError(f"{path}: is no file on the disk; it is read twice, so write what it gives to one first")
     try:
         lines = path.open("rb")
     except OSError as e:
@@ -88,10 +91,23 @@ def map_in_order(work: Callable[[Row], Row], rows: Iterable[Row], workers: int) 
         pool.shutdown(cancel_futures=True)
 
 
+def check_files(source: Path, out: Path) -> None:
+    """Refuses an output that would overwrite the input.
+
+    Raises:
+        UsageError: they are one file.
+    """
+    if source.exists() and out.exists() and source.samefile(out):
+        raise UsageError(f"--output {out} is the input: give another file")
+
+
 def check_rows(source: Path, check: Callable[[Row, str], None]) -> None:
     """Reads a whole file before anything of it is judged; `check` gets each row and its file:line."""
+    number = 0
     for number, row in read_rows(source):
         check(row, f"{source}:{number}")
+    if not number:
+        raise DataError(f"{source}: holds no rows")
 
 
 def judge_file(source: Path, out: Path, judge: Callable[[Row], Row], workers: int) -> tuple[Counter[str], Row | None]:
@@ -126,6 +142,7 @@ def _verify_code(args: argparse.Namespace) -> int:
     if args.workers < 1:
         raise UsageError(f"--workers {args.workers} must be at least 1")
     source = Path(args.input)
+    check_files(source, Path(args.output))
     check_rows(source, _check_code_row)
     tier = _open_tier(args.tier)
     print(f"programs are isolated by: {tier}", file=sys.stderr)
@@ -162,6 +179,8 @@ def _check_code_row(row: Row, where: str) -> None:
 
     if not isinstance(row.get("program"), str):
         raise DataError(f"{where}: program is missing, or no text")
+    if isinstance(row.get("reference"), dict) and "mode" not in row:
+        raise DataError(f"{where}: mode is missing; the keys of a reference stand beside program, not inside reference")
     try:
         read_reference(row, {}, {})
     except Malformed as e:
@@ -204,7 +223,7 @@ def _configure_math(group: argparse._ArgumentGroup) -> None:
 def _verify_math(args: argparse.Namespace) -> int:
     from rlkit.verify.math import MathJudge
 
-    if args.workers < 1 or args.timeout <= 0:
+    if args.workers < 1 or not 0 < args.timeout < math.inf:
         raise DataError("--workers must be at least 1 and --timeout above 0")
     single = args.gold is not None
     if single and ((args.answer is None) == (args.response is None) or args.input or args.output):
@@ -223,6 +242,7 @@ def _verify_math(args: argparse.Namespace) -> int:
             print(json.dumps(_judge_math_row(row, judge), ensure_ascii=False))
             return 0
         source = Path(args.input)
+        check_files(source, Path(args.output))
         check_rows(source, _check_math_row)
         counts, _ = judge_file(source, Path(args.output), lambda row: _judge_math_row(row, judge), args.workers)
         print(", ".join(f"{counts[name]} {name}" for name in ("correct", "wrong", "unscored")), file=sys.stderr)

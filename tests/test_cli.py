@@ -178,3 +178,35 @@ def test_a_closed_pipe_is_no_error(recipe: str) -> None:
     )
     assert done.stdout == "{\n"
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("data.path=builtin:quikstart", 'did you mean "quickstart"'),
+        ("data.path=builtin:quickstart?foo=2", "no parameter 'foo'"),
+        ("data.split=test", 'no split "test"'),
+        ("cluster.address=ray://head:10001", "Ray Client cannot stream samples"),
+        ("stages.0={kind: ppo, steps: 3, critic: {path: ./nope}}", "does not exist"),
+    ],
+)
+def test_plan_refuses_what_cannot_start(
+    recipe: str, override: str, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", recipe, override]) == 2
+    assert says in errors(capsys)
+
+
+def test_a_recipe_with_a_control_character_is_told_its_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text("model: {init: {}}\n# colour \x1b[0m\n")
+    assert main(["plan", str(path)]) == 2
+    assert errors(capsys) == f"rlkit: error: {path}:2: not YAML: the character #x001b must go\n"
+
+
+def test_an_output_without_room_is_one_sentence(recipe: str) -> None:
+    words = [sys.executable, "-u", "-m", "rlkit", "plan", recipe]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr == "rlkit: error: the output cannot be written: No space left on device\n"

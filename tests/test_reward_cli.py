@@ -184,10 +184,49 @@ def test_a_reward_that_fails_too_often_fails_the_command_after_all_lines(folder)
     )
 
 
+def test_rows_are_read_as_the_recipes_data_would_be(folder):
+    """Columns of the task's own stand beside the others, and kinds are those of data.kind, or of the reference."""
+    city = {"prompt": "Which?", "reference": "A", "choices": ["Rome", "Paris"], "response": "\\boxed{Rome}"}
+    rows = [
+        {"kind": "choice", **city},
+        {"kind": "numeric", "prompt": "?", "reference": "3.14", "tolerance": 0.01, "response": "\\boxed{3.15}"},
+        {"prompt": "?", "reference": 5, "response": "\\boxed{5}"},
+        {"prompt": CODE["prompt"], "reference": CODE["reference"], "response": "```python\nadd = sum\n```"},
+    ]
+    done, out = score(folder, rows)
+    assert done.returncode == 0, done.stderr
+    assert [row["parts"]["accuracy"]["verdict"] for row in out] == ["correct", "correct", "correct", "fail"]
+    (folder / "choices.yaml").write_text(yaml.safe_dump(RECIPE | {"data": RECIPE["data"] | {"kind": "choice"}}))
+    done, (only,) = score(folder, [city], "choices.yaml")
+    assert only["parts"]["accuracy"]["value"] == 1.0
+
+
+def test_an_input_that_would_be_lost_is_refused(folder):
+    row = json.dumps({"id": "a", **SUM, "response": RIGHT}) + "\n"
+    (folder / "in.jsonl").write_text(row)
+    (folder / "link.jsonl").symlink_to("in.jsonl")
+    for name in ("in.jsonl", "link.jsonl"):
+        words = ("score", "--recipe", "default.yaml", "--input", "in.jsonl", "--output", name)
+        done = reward(*words, cwd=folder)
+        assert (done.returncode, done.stderr) == (2, f"rlkit: error: --output {name} is the input: give another file\n")
+    assert (folder / "in.jsonl").read_text() == row
+
+
+def test_a_plugin_that_returns_something_else_is_told_with_what_it_returned(folder):
+    (folder / "five.py").write_text("class Five:\n    def score(self, group):\n        return 5\n")
+    five = {"mine": {"plugin": "./five.py:Five", "weight": 1}}
+    (folder / "five.yaml").write_text(yaml.safe_dump(RECIPE | {"reward": five}))
+    done, out = score(folder, [{"id": "a", **SUM, "response": RIGHT}], "five.yaml")
+    assert (done.returncode, len(out)) == (1, 1)
+    assert "the last one: reward part 'mine' returned int, not a list of scores" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"kind": None}, "in.jsonl:2: kind is missing, or no text"),
+        ({"kind": 7}, "in.jsonl:2: kind must be a text"),
+        ({"reference": None}, "in.jsonl:2: no reference (the column is null)"),
+        ({"reference": float("nan")}, "in.jsonl:2: the reference is nan, not an answer"),
         ({"response": 7}, "in.jsonl:2: response is missing, or no text"),
         ({"num_tokens": -1}, "in.jsonl:2: num_tokens must be a whole number from 0, got -1"),
         ({"token_ids": "12"}, "in.jsonl:2: token_ids must be a list of whole numbers"),

@@ -1,6 +1,7 @@
 """`rlkit verify math` as a user calls it."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -61,8 +62,33 @@ def test_a_bad_row_is_named_before_anything_is_judged(tmp_path, line, says):
     assert not (tmp_path / "out.jsonl").exists()
 
 
+def test_a_file_that_could_not_be_read_twice_or_would_be_lost_is_refused(tmp_path):
+    source, empty, fifo = tmp_path / "in.jsonl", tmp_path / "empty.jsonl", tmp_path / "fifo"
+    row = '{"gold": "1", "answer": "1"}\n'
+    source.write_text(row)
+    empty.touch()
+    os.mkfifo(fifo)
+    for where, out, says in [
+        (source, source, "is the input: give another file"),
+        (fifo, tmp_path / "out.jsonl", "is read twice"),
+        (empty, tmp_path / "out.jsonl", "holds no rows"),
+    ]:
+        done = run("--input", where, "--output", out)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+        assert says in done.stderr
+    assert source.read_text() == row
+
+
 @pytest.mark.parametrize(
-    "words", [["--gold", "1"], ["--gold", "1", "--answer", "1", "--response", "1"], [], ["--input", "x"], ["--gold"]]
+    "words",
+    [
+        ["--gold", "1", "--answer", "1", "--timeout", "nan"],
+        ["--gold", "1"],
+        ["--gold", "1", "--answer", "1", "--response", "1"],
+        [],
+        ["--input", "x"],
+        ["--gold"],
+    ],
 )
 def test_wrong_use_is_one_sentence(words):
     done = run(*words)

@@ -30,14 +30,8 @@ def read_builtin(path: str, split: str, seed: int) -> Iterator[Row]:
     Raises:
         DataError: unknown name, split or parameter, a value out of range, or fewer different tasks than rows.
     """
-    name, _, query = path.removeprefix("builtin:").partition("?")
-    if name not in NAMES:
-        raise DataError(f"{path}: no built-in source {name!r}{did_you_mean(name, NAMES)}; there are {', '.join(NAMES)}")
-    if split not in ROWS:
-        raise DataError(f'{path}: no split "{split}"{did_you_mean(split, ROWS)}; it has {", ".join(ROWS)}')
+    name, given = check_builtin(path, split)
     topic, demos = name.removesuffix("-demos"), name.endswith("-demos")
-    known = ["rows"] + (["digits"] if topic != "functions" else []) + (["wrong"] if demos else [])
-    given = _parameters(path, query, known)
     num_rows = int(given.get("rows", ROWS[split]))
     # Tasks and demonstrations of one seed differ: a demonstration should not simply give a task's answer away.
     rng = random.Random(f"{seed}/{name}/{split}")
@@ -49,6 +43,22 @@ def read_builtin(path: str, split: str, seed: int) -> Iterator[Row]:
         yield Row(f"{path}:row {num_made}", f"{path}:{num_made}", columns)
     if num_made < num_rows:
         raise DataError(f"{path}: its split {split} has only {num_made} different rows, not {num_rows}; lower rows=")
+
+
+def check_builtin(path: str, split: str) -> tuple[str, dict[str, float]]:
+    """(name, parameters) of a built-in source.
+
+    Raises:
+        DataError: unknown name, split or parameter, or a value out of range.
+    """
+    name, _, query = path.removeprefix("builtin:").partition("?")
+    if name not in NAMES:
+        raise DataError(f"{path}: no built-in source {name!r}{did_you_mean(name, NAMES)}; there are {', '.join(NAMES)}")
+    if split not in ROWS:
+        raise DataError(f'{path}: no split "{split}"{did_you_mean(split, ROWS)}; it has {", ".join(ROWS)}')
+    digits, wrong = name.removesuffix("-demos") != "functions", name.endswith("-demos")
+    known = ["rows"] + (["digits"] if digits else []) + (["wrong"] if wrong else [])
+    return name, _parameters(path, query, known)
 
 
 def _parameters(path: str, query: str, known: list[str]) -> dict[str, float]:

@@ -143,7 +143,7 @@ def from_fields(row: Columns, fields: Fields, named: set[str], source_kind: str 
     if kind is not None and not (isinstance(kind, str) and kind.strip()):
         raise RowError(f"kind is {json.dumps(kind, default=str)}, not a kind of task")
     given = None if fields.reference is None else column(row, fields.reference)
-    reference = None if fields.reference is None else _reference(given, kind)
+    reference = None if fields.reference is None else reference_of(given, kind)
     told = "code" if kind is None and isinstance(reference, dict) else "math"
     # What no key names stays visible to reward plugins.
     metadata = dict(row["metadata"]) if isinstance(row.get("metadata"), Mapping) else {}
@@ -174,7 +174,7 @@ def _prompt(row: Columns, pattern: str) -> str:
     return re.sub(r"\{([^{}]+)\}", lambda m: text_of(row, m[1]), pattern)
 
 
-def _reference(value: Any, kind: str | None) -> Any:
+def reference_of(value: Any, kind: str | None) -> Any:
     """The reference as its kind has it; without a kind, code for an object and math for anything else."""
     if kind in ("exact", "numeric", "choice"):
         return gold_text(value)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rlkit.errors import RecipeError, did_you_mean
 from rlkit.recipe.positions import KeyPath, Positions, dotted, nearest_sibling
-from rlkit.recipe.schema import Recipe, RewardPart, Rows, Source
+from rlkit.recipe.schema import PpoStage, Recipe, RewardPart, Rows, Source
 from rlkit.recipe.schema.reward import DEFAULT_WEIGHTS
 
 DATA_SUFFIXES = (".jsonl", ".json", ".parquet", ".csv")
@@ -73,9 +73,19 @@ def _check_keys(path: KeyPath, part: RewardPart, positions: Positions) -> None:
             raise RecipeError(f"{positions.place((*path, key))}: unknown key {key!r}{hint}")
 
 
+def builtin_sources(recipe: Recipe) -> Iterator[Source]:
+    """Those that are made and not read."""
+    sections = [recipe.data, *(own for stage in recipe.stages if isinstance(own := getattr(stage, "data", None), Rows))]
+    named = [source for rows in sections if rows.path or rows.sources for source in rows.all_sources()]
+    yield from (s for s in (*named, *(recipe.evaluation.sources or ())) if s.path.startswith("builtin:"))
+
+
 def _model_paths(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
     if recipe.model.path is not None:
         yield ("model", "path"), recipe.model.path
+    for i, stage in enumerate(recipe.stages):
+        if isinstance(stage, PpoStage) and stage.critic.path is not None:
+            yield ("stages", i, "critic", "path"), stage.critic.path
 
 
 def _data_paths(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:

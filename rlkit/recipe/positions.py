@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from yaml.reader import ReaderError
 
 from rlkit.errors import RecipeError, nearest
 
@@ -79,20 +80,25 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], Positions]:
     """
     text = _read_text(path)
     positions = Positions(str(path), {(): 1})
-    loader = _Loader(text)
+    loader = None
     try:
+        loader = _Loader(text)
         node = loader.get_single_node()
         if node is not None:
             _walk(loader, node, positions)
         data = loader.construct_document(node) if node is not None else None
     except yaml.MarkedYAMLError as e:
         raise RecipeError(_yaml_sentence(path, e)) from e
+    except ReaderError as e:
+        line = text.count("\n", 0, e.position) + 1
+        raise RecipeError(f"{path}:{line}: not YAML: the character #x{ord(text[e.position]):04x} must go") from e
     except yaml.YAMLError as e:
         raise RecipeError(f"{path}: not YAML: {' '.join(str(e).split())}") from e
     except (ValueError, RecursionError) as e:  # a date such as 2026-13-45, or brackets without end
         raise RecipeError(f"{path}: not YAML: {e}") from e
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
     if not isinstance(data, dict):
         found = "is empty" if data is None else f"holds {kind_of(data)}"
         raise RecipeError(f"{path}: {found}; a recipe is a mapping with the keys model, data and stages")
