@@ -39,7 +39,7 @@ INDEX = ".mirror.json"
 FETCHING = ".fetching"
 """Here: a run is being fetched into the folder."""
 AGAIN_S, LISTEN_S = 5.0, 1.0
-"""Seconds between two tries at a run's end; the longest wait there that hears no signal."""
+"""Seconds between two tries at a run's end; the longest wait that hears no signal."""
 
 
 class Mirror:
@@ -105,10 +105,7 @@ class Mirror:
         try:
             self._ended.set()
             with self._report.waiting(f"copying the rest of the run to {remote.url}"):
-                deadline = time.monotonic() + self._keys.mirror_timeout_s
-                # In short waits: a signal that comes just before one is heard only after it.
-                while thread.is_alive() and (left := deadline - time.monotonic()) > 0:
-                    thread.join(min(LISTEN_S, left))
+                self._await(thread)
         except KeyboardInterrupt:
             return Stopped(f"{what}; the same command tries again")
         limit = f"run.mirror_timeout_s={self._keys.mirror_timeout_s:g}"
@@ -282,9 +279,15 @@ class Mirror:
 
         thread = threading.Thread(target=guarded, daemon=True)
         thread.start()
-        thread.join(self._keys.mirror_timeout_s)
+        self._await(thread)
         if failures:
             raise failures[0]
         if thread.is_alive():
             limit = f"run.mirror_timeout_s={self._keys.mirror_timeout_s:g}"
             raise MirrorError(f"{what} run.mirror={self._keys.mirror} took more than {limit}")
+
+    def _await(self, thread: threading.Thread) -> None:
+        """Until its end or the deadline; in short waits: a signal that comes just before one is heard only after it."""
+        deadline = time.monotonic() + self._keys.mirror_timeout_s
+        while thread.is_alive() and (left := deadline - time.monotonic()) > 0:
+            thread.join(min(LISTEN_S, left))

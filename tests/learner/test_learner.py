@@ -170,8 +170,10 @@ def test_a_saved_model_is_on_the_disk_when_the_call_returns(tiny_model, tmp_path
     worker = LearnerWorker()
     worker.start(spec_of(tiny_model), 0, None)
     worker.save_model(tmp_path / "model")
-    assert {tmp_path / "model", *(tmp_path / "model").iterdir()} <= synced
-    assert (tmp_path / "model" / "model.safetensors") in synced
+    written = tmp_path / ".model.tmp"  # before it got its name
+    assert {written, *(written / path.name for path in (tmp_path / "model").iterdir()), tmp_path} <= synced
+    assert (written / "model.safetensors") in synced
+    assert not written.exists()
 
 
 @pytest.mark.slow
