@@ -97,7 +97,8 @@ def _begin(
         return None
     for change in changes:
         RunLog(run_dir).event("changed", str(change))
-    state.recipe, state.made_with = loaded.resolved, made
+    seen = state.made_with.get("files", {}) | made.get("files", {})
+    state.recipe, state.made_with = loaded.resolved, made | {"files": seen}
     (run_dir / "summary.json").unlink(missing_ok=True)  # it says how an earlier start ended
     state.save()
     _write_recipe(run_dir, loaded)

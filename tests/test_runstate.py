@@ -181,10 +181,13 @@ def test_an_edited_recipe_yaml_of_a_run_is_not_what_it_was_made_with(continued, 
 
 
 def test_model_files_that_one_start_did_not_see_are_no_change(continued, tmp_path):
-    """Of a Hub model nothing is known before its first download."""
-    for made in ({**MADE, "files": {}}, MADE):
-        continued(made=made)
-        assert changes(tmp_path / "run") == []
+    """Of a Hub model nothing is known before its first download, nor where the Hub does not answer."""
+    assert continued(made={**MADE, "files": {}}).made_with == MADE
+    loaded = load_recipe(tmp_path / "recipe.yaml")
+    assert begin(tmp_path / "run", loaded, "auto", made_with=MADE)
+    assert changes(tmp_path / "run") == []
+    with pytest.raises(UsageError, match=r"files\.model\.path: 'one' -> 'two'"):
+        begin(tmp_path / "run", loaded, "auto", made_with={**MADE, "files": {"model.path": "two"}})
 
 
 def test_other_data_is_allowed_by_its_keys_and_by_the_seed(continued):
