@@ -68,6 +68,8 @@ def read_rows(path: Path) -> Iterator[tuple[int, Row]]:
 def _row(path: Path, number: int, line: bytes) -> Row:
     try:
         row = json.loads(line)
+    except json.JSONDecodeError as e:
+        raise DataError(f"{path}:{number}: not JSON ({e.msg} at column {e.colno})") from e
     except (ValueError, RecursionError) as e:
         raise DataError(f"{path}:{number}: not JSON ({e})") from e
     if not isinstance(row, dict):

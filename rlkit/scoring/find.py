@@ -37,10 +37,13 @@ def find_plugin(spec: str, base_dir: Path, where: str) -> Any:
     except FileNotFoundError as e:
         raise PluginError(f"{where}: {_missing(source, base_dir)}") from e
     # Importing a stranger's module may raise anything.
-    except Exception as e:
+    except (Exception, SystemExit) as e:
         raise PluginError(f"{where}: cannot import {source}: {type(e).__name__}: {e}") from e
     found = getattr(module, attribute, None)
-    if not callable(found):
+    if found is not None and not callable(found):
+        what = f"{attribute} in {source} is of type {type(found).__name__}"
+        raise PluginError(f"{where}: {what}: name a class or function")
+    if found is None:
         raise PluginError(
             f"{where}: {source} has no class or function {attribute!r}{did_you_mean(attribute, dir(module))}"
         )
@@ -57,7 +60,7 @@ def _from_entry_point(name: str, where: str) -> Any:
     try:
         return points[name].load()
     # As above: a stranger's module.
-    except Exception as e:
+    except (Exception, SystemExit) as e:
         raise PluginError(f"{where}: cannot import {points[name].value}: {type(e).__name__}: {e}") from e
 
 

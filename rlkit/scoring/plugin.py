@@ -120,7 +120,7 @@ def start_part(part: LoadedPart) -> None:
     try:
         part.start()
     # A stranger's method may raise anything.
-    except Exception as e:
+    except (Exception, SystemExit) as e:
         raise PluginError(f"reward.{part.name}: its start() failed: {type(e).__name__}: {_line(e)}") from e
 
 
@@ -168,11 +168,11 @@ def _build(name: str, cls: Any, given: dict[str, Any], base_dir: Path) -> Any:
     try:
         return cls(**arguments)
     # A stranger's constructor may raise anything.
-    except Exception as e:
+    except (Exception, SystemExit) as e:
         raise PluginError(f"reward.{name}: {cls.__name__} could not be built: {type(e).__name__}: {_line(e)}") from e
 
 
-def _line(error: Exception) -> str:
+def _line(error: BaseException) -> str:
     """What an exception says, on one line."""
     return " ".join(str(error).split())[:_MAX_MESSAGE]
 

@@ -59,6 +59,11 @@ class BrokenConstructor:
         raise ValueError("no weights file")
 
 
+class ExitingConstructor:
+    def __init__(self):
+        raise SystemExit(3)
+
+
 class OnPrompt:
     """Does what the prompt says."""
 
