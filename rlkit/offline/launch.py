@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ POLL_S = 1.0
 
 @dataclass
 class News:
-    """What happened since somebody last asked; a `Listener`."""
+    """What happened; a `Listener`."""
 
     steps: list[dict[str, float]] = field(default_factory=list)
     events: list[tuple[str, str]] = field(default_factory=list)
@@ -76,11 +75,10 @@ class OfflineWorker:
         with self._lock:
             self._news.event(kind, text)
 
-    def news(self) -> News:
-        """Everything since the last call."""
+    def news(self, steps: int, events: int) -> News:
+        """What came after so many steps and events."""
         with self._lock:
-            news, self._news = self._news, News()
-        return news
+            return News(self._news.steps[steps:], self._news.events[events:])
 
 
 def launch_sft(
@@ -122,7 +120,7 @@ def launch_sft(
         sees = worker.check_sees.remote(witness, witness.read_bytes())
         get(sees, timeout_s=start_timeout_s, what=f"starting {what} (cluster.start_timeout_s)")
         work = worker.run_sft.remote(spec)
-        ask = partial(_pass_on, worker, listener, f"{what} (learner.timeout_s)", answer_s)
+        ask = _Ear(worker, listener, f"{what} (learner.timeout_s)", answer_s)
         try:
             _follow(work, ask, deadline=deadline, what=what)
         except KeyboardInterrupt:
@@ -147,9 +145,22 @@ def _follow(work: Any, ask: Callable[[], None], *, deadline: float, what: str) -
     get(work, timeout_s=60.0, what=what)
 
 
-def _pass_on(worker: Any, listener: Listener, what: str, limit_s: float) -> None:
-    news: News = get(worker.news.remote(), timeout_s=limit_s, what=what)
-    for figures in news.steps:
-        listener.step(figures)
-    for kind, text in news.events:
-        listener.event(kind, text)
+@dataclass
+class _Ear:
+    """Asks the actor what is new and passes it on; an answer that Ctrl-C cuts off is asked for once more."""
+
+    worker: Any
+    listener: Listener
+    what: str
+    limit_s: float
+    steps: int = 0
+    events: int = 0
+
+    def __call__(self) -> None:
+        news: News = get(self.worker.news.remote(self.steps, self.events), timeout_s=self.limit_s, what=self.what)
+        for figures in news.steps:
+            self.steps += 1
+            self.listener.step(figures)
+        for kind, text in news.events:
+            self.events += 1
+            self.listener.event(kind, text)
