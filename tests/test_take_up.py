@@ -7,7 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from rlkit.data.stream import TaskStream
-from rlkit.errors import DataError
+from rlkit.errors import ClusterError, DataError, LearnerLost
+from rlkit.pipeline import Pipeline
 from rlkit.recipe.schema import Recipe
 from rlkit.records import Task
 from rlkit.report import Report
@@ -104,3 +105,18 @@ def test_a_stage_interrupted_while_its_learner_takes_up_a_checkpoint_has_nothing
     assert not stage.unfinished
     assert (stage.done_step, stage.learner.step) == ((5, 5) if saved else (0, 0))
     assert Path(stage.saver.folder).is_dir() == saved
+
+
+@pytest.mark.parametrize("failure", [LearnerLost("rank 0 died"), ClusterError("saving the model: disk full")])
+def test_a_model_that_cannot_be_written_after_ctrl_c_does_not_cost_the_exit_code(tmp_path, capsys, failure):
+    saved = []
+
+    def save_model(out):
+        raise failure
+
+    run = SimpleNamespace(
+        done_step=3, unfinished=False, save=lambda: saved.append(3), learner=SimpleNamespace(save_model=save_model)
+    )
+    Pipeline._keep(SimpleNamespace(report=Report(), run_dir=tmp_path), run)
+    assert saved == [3]
+    assert capsys.readouterr().out == f"{failure}; the newest checkpoint is what the run continues from\n"
