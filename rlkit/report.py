@@ -21,12 +21,17 @@ ORDINARY = ("checkpoint", "sandbox")
 """Events of every run."""
 
 
-class _Console(Console):
-    """Goes on in silence where its reader has gone (`| tee`, `| head`): a run is worth more than its lines."""
+class Quieting(Console):
+    """Falls silent where its reader has gone (`| head`) or its disk is full: a run is worth more than its lines."""
 
     def on_broken_pipe(self) -> None:
+        """See rich's Console."""
+        self.fall_silent()
+
+    def fall_silent(self) -> None:
+        """Prints no more; what is left in the output's buffers goes nowhere, or it would raise once more at the end."""
         self.quiet = True
-        with suppress(OSError):  # what is left in the file's buffer would raise once more at the end
+        with suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -45,7 +50,7 @@ class Report:
     """On a terminal a live status under the lines; piped, plain lines only."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or _Console(soft_wrap=True, highlight=False, file=sys.stdout)
+        self.console = console or Quieting(soft_wrap=True, highlight=False, file=sys.stdout)
         self._began: dict[str, tuple[float, int]] = {}
 
     def hear(self) -> None:
@@ -55,12 +60,16 @@ class Report:
         waits.setLevel(logging.INFO)
 
     def line(self, text: str) -> None:
-        """One line, never folded; lost where there is no room for it."""
+        """One line, never folded."""
         self._print(Text(text))
 
     def _print(self, what: Text | Table) -> None:
-        with suppress(OSError):
+        try:
             self.console.print(what)
+        except OSError:
+            if not isinstance(self.console, Quieting):
+                raise
+            self.console.fall_silent()
 
     @contextmanager
     def waiting(self, what: str) -> Iterator[None]:

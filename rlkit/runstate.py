@@ -74,7 +74,7 @@ class RunState:
         self.heldout = tasks
 
     def summary(
-        self, status: str, steps: int, seconds: Mapping[str, float], events: Mapping[str, int]
+        self, status: str, steps: int, seconds: Mapping[str, float], events: Mapping[str, int], *, model: bool
     ) -> dict[str, Any]:
         """What summary.json says.
 
@@ -83,6 +83,7 @@ class RunState:
             steps: The last stage's, so far.
             seconds: Of this start, by phase.
             events: What happened, of all starts: how often each kind.
+            model: Whether the folder `model` is of these steps; an older one is not told of.
         """
         before, after = self.before, self.after
         return {
@@ -95,7 +96,7 @@ class RunState:
             "reward_after": None if after is None else after.parts,
             "seconds": {"total": self.seconds, **seconds},
             "events": dict(events),
-            "model": "model/" if (self.run_dir / "model").exists() else None,
+            "model": "model/" if model else None,
         }
 
 
@@ -119,6 +120,8 @@ def read_state(run_dir: Path) -> RunState:
     except (OSError, ValueError) as e:
         why = "is not there" if isinstance(e, FileNotFoundError) else f"cannot be read ({e})"
         raise UsageError(f"{path} {why}, and nothing else says how far the run is: give another run.name") from e
+    if "recipe" not in raw:
+        raise UsageError(f"{path} is of an older rlkit: end the run with that one, or give another run.name")
     return RunState(
         run_dir,
         raw["run"],

@@ -53,7 +53,7 @@ def read_rows(path: Path) -> Iterator[tuple[int, Row]]:
     Raises:
         DataError: the file cannot be read, or a line is no JSON object.
     """
-    if path.exists() and not (path.is_file() or path.is_dir()):
+    if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
         raise DataError(f"{path}: is no file on the disk; it is read twice, so write what it gives to one first")
     try:
         lines = path.open("rb")
@@ -99,7 +99,7 @@ def check_files(source: Path, out: Path) -> None:
     Raises:
         UsageError: they are one file.
     """
-    if source.exists() and out.exists() and source.samefile(out):
+    if os.path.exists(source) and os.path.exists(out) and source.samefile(out):
         raise UsageError(f"--output {out} is the input: give another file")
 
 

@@ -1,6 +1,9 @@
 """A plugin's code is known by what its files say, wherever they lie."""
 
 from dataclasses import dataclass
+from types import SimpleNamespace
+
+from huggingface_hub import HfApi
 
 from rewards.accuracy import Accuracy
 from rlkit.provenance import code_hashes, library_versions, model_hashes
@@ -85,3 +88,25 @@ def test_a_start_model_is_known_by_its_files_wherever_it_lies(tmp_path):
 
 def test_a_model_made_from_nothing_has_no_hash(tmp_path):
     assert model_hashes(load(tmp_path, RECIPE).recipe) == {}
+
+
+def test_a_model_of_the_hub_is_known_by_its_files_and_not_by_its_card(tmp_path, monkeypatch):
+    def hashed(**files):
+        def model_info(api, name, **keys):
+            return SimpleNamespace(siblings=[SimpleNamespace(rfilename=n, blob_id=blob) for n, blob in files.items()])
+
+        monkeypatch.setattr(HfApi, "model_info", model_info)
+        return model_hashes(load(tmp_path, RECIPE.replace("{init: {}}", "{path: some/model}")).recipe)
+
+    first = hashed(**{"config.json": "a", "model.safetensors": "b", "README.md": "c"})
+    assert list(first) == ["model.path"]
+    assert hashed(**{"model.safetensors": "b", "config.json": "a", "README.md": "d", ".gitattributes": "e"}) == first
+    assert hashed(**{"config.json": "a", "model.safetensors": "c", "README.md": "c"}) != first
+
+
+def test_a_hub_that_does_not_answer_is_no_answer(tmp_path, monkeypatch):
+    def model_info(api, name, **keys):
+        raise RuntimeError("no route to host")
+
+    monkeypatch.setattr(HfApi, "model_info", model_info)
+    assert model_hashes(load(tmp_path, RECIPE.replace("{init: {}}", "{path: some/model}")).recipe) == {}

@@ -138,8 +138,9 @@ def _trainer_class(spec: SftSpec, listener: Listener, stopping: Callable[[], boo
             minutes = spec.checkpoint.every_minutes
             if minutes is not None and time.monotonic() - self.saved_at >= 60 * minutes:
                 control.should_save = True
-            if stopping():
-                control.should_save = control.should_training_stop = True
+            control.should_training_stop = control.should_training_stop or stopping()
+            if control.should_training_stop:
+                control.should_save = True  # also what is stopped while the model is written has all of its steps
 
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             self.saved_at = time.monotonic()

@@ -63,8 +63,8 @@ class Checkpoint(Section):
     """What is kept to continue from."""
 
     every: int = Field(10, ge=0)
-    """Steps between two checkpoints, in an SFT stage optimizer steps; 0: only when an RL stage ends or is stopped. The
-    checkpoints of an SFT stage go once its model is written."""
+    """Steps between two checkpoints, in an SFT stage optimizer steps; 0: only when a stage ends or is stopped. The
+    checkpoints of an SFT stage go once its model is written and another stage follows it."""
     every_minutes: float | None = Field(None, gt=0)
     """Also save at the end of the first step that ends this many minutes or more after the newest checkpoint."""
     keep_last: int = Field(2, ge=1)
