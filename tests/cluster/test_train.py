@@ -189,6 +189,7 @@ def test_a_run_that_ends_in_sft_tells_of_that_model_as_one_that_was_made_longer_
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # six starts
 def test_an_sft_stage_that_is_stopped_or_made_longer_ends_in_the_weights_of_the_whole(tiny_recipe, tmp_path):
     """It keeps what it did whatever checkpoint.every says."""
     sft = "stages=[{{kind: sft, data: {{path: 'builtin:quickstart-demos?rows=64'}}, steps: {}, learning_rate: 1.0e-3}}]"
