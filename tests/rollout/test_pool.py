@@ -59,6 +59,7 @@ def test_one_worker_and_two_draw_the_same(tiny_model):
     assert found[0] == found[1]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_killed_worker_changes_nothing(tiny_model):
     events = []
