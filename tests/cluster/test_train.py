@@ -198,19 +198,19 @@ def test_an_sft_stage_that_is_stopped_or_made_longer_ends_in_the_weights_of_the_
         run_dir = tmp_path / name
         if name == "stopped":
             stopped = stop_after_step(
-                5, run_dir, signal.SIGINT, *words, sft.format(400), "--run-dir", run_dir, stage="stage-0-"
+                5, run_dir, signal.SIGINT, *words, sft.format(60), "--run-dir", run_dir, stage="stage-0-"
             )
             assert (stopped.code, stopped.err.count("\n")) == (130, 1), stopped.err
             told = [row["event"] for row in read_rows(run_dir / "events.jsonl")]
             assert told == ["checkpoint", "stopped"]
-            assert 5 <= len(metrics(run_dir)) < 400
+            assert 5 <= len(metrics(run_dir)) < 60
         if name == "longer":
-            done = run_rlkit("train", *words, sft.format(300), "--run-dir", run_dir)
+            done = run_rlkit("train", *words, sft.format(40), "--run-dir", run_dir)
             assert done.code == 0, done.err
             assert (run_dir / "model").exists()
-        done = run_rlkit("train", *words, sft.format(400), "--run-dir", run_dir)
+        done = run_rlkit("train", *words, sft.format(60), "--run-dir", run_dir)
         assert done.code == 0, done.err
-        assert [row["step"] for row in metrics(run_dir)] == list(range(1, 401))
+        assert [row["step"] for row in metrics(run_dir)] == list(range(1, 61))
         assert all(torch.equal(w, weights(run_dir)[n]) for n, w in weights(tmp_path / "whole").items())
     assert "resume" in {row["event"] for row in read_rows(tmp_path / "longer" / "events.jsonl")}
 
