@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -24,9 +26,14 @@ def sync_tree(folder: Path) -> None:
         sync(path)
 
 
-def beside(place: Path) -> Path:
-    """Where a folder is written before `place_tree` gives it its name."""
-    return place.with_name(f".{place.name}.tmp")
+@contextmanager
+def written_beside(place: Path) -> Iterator[Path]:
+    """Where to write a folder inside the block; after it, if anything is there, it gets its name (see `place_tree`)."""
+    beside = place.with_name(f".{place.name}.tmp")
+    shutil.rmtree(beside, ignore_errors=True)
+    yield beside
+    if beside.exists():
+        place_tree(beside, place)
 
 
 def place_tree(written: Path, place: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import random
-import shutil
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from rlkit.data.prompts import PromptRenderer, RenderedDemonstration, check_demo
 from rlkit.data.rows import BadRow
 from rlkit.data.stream import TaskStream, split_holdout
 from rlkit.data.tasks import LoadedDemonstrations, LoadedTasks, Mixture, load_demonstrations, load_sources, load_tasks
-from rlkit.disk import beside, place_tree
+from rlkit.disk import written_beside
 from rlkit.errors import DataError, RecipeError
 from rlkit.learner.model import context_length, init_model, load_tokenizer
 from rlkit.recipe.schema import Recipe, Rows, SftStage
@@ -186,9 +185,8 @@ def _make_model(
     assert recipe.model.init is not None
     out = run_dir / "start"
     if not out.exists():
-        shutil.rmtree(beside(out), ignore_errors=True)
-        init_model(recipe.model.init, _texts(recipe, loaded, demonstrations), seed=recipe.run.seed, out=beside(out))
-        place_tree(beside(out), out)
+        with written_beside(out) as folder:
+            init_model(recipe.model.init, _texts(recipe, loaded, demonstrations), seed=recipe.run.seed, out=folder)
         say(f"made a {recipe.model.init.architecture} model from nothing in {out}")
     return str(out)
 

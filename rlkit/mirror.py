@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
 import threading
 import time
@@ -23,7 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rlkit.checkpoint import MANIFEST
-from rlkit.disk import beside, place_tree, write_whole
+from rlkit.disk import write_whole, written_beside
 from rlkit.errors import MirrorError, RlkitError, Stopped, UsageError
 from rlkit.recipe.schema import Run
 from rlkit.remote import PART, RemoteFolder
@@ -261,10 +260,9 @@ class Mirror:
         final = self._run_dir / folder
         own = final / MANIFEST
         if not own.exists() or own.read_bytes() != remote.read(f"{folder}/{MANIFEST}"):
-            shutil.rmtree(beside(final), ignore_errors=True)
-            for name in names:
-                remote.get(name, beside(final) / Path(name).relative_to(folder))
-            place_tree(beside(final), final)
+            with written_beside(final) as draft:
+                for name in names:
+                    remote.get(name, draft / Path(name).relative_to(folder))
         self._copied |= {name: stamp_of(self._run_dir / name) for name in names if (self._run_dir / name).exists()}
 
     def _within(self, what: str, work: Callable[[], None]) -> None:

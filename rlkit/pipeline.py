@@ -100,9 +100,8 @@ class Pipeline:
             self._note_before(self._evaluate_model(inputs, model), "before")
         for i, stage in enumerate(self.recipe.stages):
             name = self.recipe.stage_name(i)
-            if i < len(self.state.models):
-                self.at, self.done_steps = name, self.log.last_step(name)
-            else:
+            self.at, self.done_steps = name, self.log.last_step(name)
+            if i >= len(self.state.models):
                 out = self.run_dir / "model" if i == last else self.run_dir / name / "model"
                 self._stage(name, i, stage, inputs, model, out)
                 model = str(out)
@@ -112,7 +111,6 @@ class Pipeline:
             self.state.after = self._evaluate_model(inputs, model)
 
     def _stage(self, name: str, index: int, stage: Stage, inputs: Inputs, model: str, out: Path) -> None:
-        self.at, self.done_steps = name, self.log.last_step(name)
         with self.timer(name):
             self.state.after = None  # of an earlier stage's model
             if isinstance(stage, SftStage):

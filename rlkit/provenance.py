@@ -11,7 +11,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from rlkit.recipe.schema import PpoStage, Recipe
+from rlkit.recipe.check import model_paths
+from rlkit.recipe.positions import dotted
+from rlkit.recipe.schema import Recipe
 
 _MODEL_FILES = frozenset((".json", ".jinja", ".model", ".txt", ".safetensors", ".bin", ".pt", ".py"))
 _BLOCK, _MOST_BLOCKS = 2**16, 1024
@@ -47,12 +49,10 @@ def model_hashes(recipe: Recipe) -> dict[str, str]:
     Of large files evenly spaced blocks are read and not all: a model that was trained on differs everywhere. A model
     that cannot be found is left out, as is one of the Hub where that does not answer: whoever loads it says why.
     """
-    critics = {f"stages.{i}.critic.path": s.critic.path for i, s in enumerate(recipe.stages) if isinstance(s, PpoStage)}
-    named = {"model.path": recipe.model.path, **critics}
     found: dict[str, str] = {}
-    for key, path in named.items():
+    for key, path in model_paths(recipe):
         with suppress(Exception):  # of the file system, or of the Hub's client and whatever it is built on
-            found |= {key: _model_hash(path)} if path is not None else {}
+            found[dotted(key)] = _model_hash(path)
     return found
 
 

@@ -10,10 +10,10 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from rlkit.evaluate import Evaluated, Share
 
@@ -23,6 +23,13 @@ ORDINARY = ("checkpoint", "sandbox")
 
 class Quieting(Console):
     """Falls silent where its reader has gone (`| head`) or its disk is full: a run is worth more than its lines."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """See rich's Console."""
+        try:
+            super().print(*objects, **options)
+        except OSError:
+            self.fall_silent()
 
     def on_broken_pipe(self) -> None:
         """See rich's Console."""
@@ -61,15 +68,7 @@ class Report:
 
     def line(self, text: str) -> None:
         """One line, never folded."""
-        self._print(Text(text))
-
-    def _print(self, what: Text | Table) -> None:
-        try:
-            self.console.print(what)
-        except OSError:
-            if not isinstance(self.console, Quieting):
-                raise
-            self.console.fall_silent()
+        self.console.print(text, markup=False)
 
     @contextmanager
     def waiting(self, what: str) -> Iterator[None]:
@@ -115,7 +114,7 @@ class Report:
         table.add_row("reward", *_plain(before.reward, after.reward))
         for name, value in after.parts.items():
             table.add_row(f"  {name}", *_plain(before.parts.get(name, math.nan), value))
-        self._print(table)
+        self.console.print(table)
 
     def done(self, run_dir: Path, seconds: float, events: Mapping[str, int]) -> None:
         """The last line, and before it what happened on the way that is no part of every run."""

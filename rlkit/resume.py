@@ -95,8 +95,9 @@ def _begin(
         _make_room(state, loaded.recipe)
     elif _status(run_dir) == "done":
         return None
+    log = RunLog(run_dir)
     for change in changes:
-        RunLog(run_dir).event("changed", str(change))
+        log.event("changed", str(change))
     seen = state.made_with.get("files", {}) | made.get("files", {})
     state.recipe, state.made_with = loaded.resolved, made | {"files": seen}
     (run_dir / "summary.json").unlink(missing_ok=True)  # it says how an earlier start ended

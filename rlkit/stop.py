@@ -17,7 +17,8 @@ class StopSignal:
     """
 
     def __init__(self, on_wait: Callable[[], None]) -> None:
-        self._on_wait = on_wait
+        self.tell = on_wait
+        """Says that a stop was asked for and what it waits for."""
         self._deferring = False
         self.asked = False
 
@@ -67,10 +68,6 @@ class StopSignal:
     def _ignore(self) -> None:
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
-
-    def tell(self) -> None:
-        """Says that a stop was asked for and what it waits for."""
-        self._on_wait()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         first, self.asked = not self.asked, True

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from rlkit.cluster import check_sees, let_children_hear, node_address
-from rlkit.disk import beside, place_tree
+from rlkit.disk import written_beside
 from rlkit.learner.learner import Learner
 from rlkit.learner.ranks import Ranks
 from rlkit.learner.shard import connect, join_meeting, open_meeting
@@ -60,11 +59,11 @@ class LearnerWorker:
 
     def save_model(self, out: Path) -> None:
         """See Learner.save_model; the model is on the disk before anything says that it is there."""
-        if self.learner.ranks.rank == 0:
-            shutil.rmtree(beside(out), ignore_errors=True)
-        self.learner.save_model(beside(out))
-        if self.learner.ranks.rank == 0:
-            place_tree(beside(out), out)
+        if self.learner.ranks.rank > 0:
+            self.learner.save_model(out)  # takes part and writes nothing
+            return
+        with written_beside(out) as folder:
+            self.learner.save_model(folder)
 
     def begin_save(self, folder: Path, seal: Callable[[], None]) -> None:
         """Begins to write the learner's state; rank 0 seals the checkpoint once all have written theirs."""

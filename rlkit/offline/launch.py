@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from typing import Any
 import ray
 
 from rlkit.cluster import check_sees, get
-from rlkit.disk import beside, place_tree
+from rlkit.disk import written_beside
 from rlkit.errors import ClusterError
 from rlkit.offline.sft import Listener, SftSpec
 
@@ -54,12 +53,8 @@ class OfflineWorker:
         """See rlkit.offline.sft.run_sft; the model is on the disk before its checkpoints go."""
         from rlkit.offline.sft import run_sft
 
-        written = beside(spec.out)
-        shutil.rmtree(written, ignore_errors=True)
-        figures = run_sft(replace(spec, out=written), self, self._stopping.is_set)
-        if written.exists():
-            place_tree(written, spec.out)
-        return figures
+        with written_beside(spec.out) as folder:
+            return run_sft(replace(spec, out=folder), self, self._stopping.is_set)
 
     def stop(self) -> None:
         """Ends `run_sft` after the step that it is at, with a checkpoint."""

@@ -22,7 +22,7 @@ def check_paths(recipe: Recipe, positions: Positions) -> None:
     Raises:
         RecipeError: Naming the nearest file that does exist.
     """
-    for key, text in [*_model_paths(recipe), *_data_paths(recipe)]:
+    for key, text in [*model_paths(recipe), *_data_paths(recipe)]:
         path = Path(text)
         if looks_local(text) and not path.exists():
             problem = f"does not exist{nearest_sibling(path)}"
@@ -75,12 +75,13 @@ def _check_keys(path: KeyPath, part: RewardPart, positions: Positions) -> None:
 
 def builtin_sources(recipe: Recipe) -> Iterator[Source]:
     """Those that are made and not read."""
-    sections = [recipe.data, *(own for stage in recipe.stages if isinstance(own := getattr(stage, "data", None), Rows))]
-    named = [source for rows in sections if rows.path or rows.sources for source in rows.all_sources()]
+    sections = [rows for _, rows in _sections(recipe) if rows.path or rows.sources]
+    named = [source for rows in sections for source in rows.all_sources()]
     yield from (s for s in (*named, *(recipe.evaluation.sources or ())) if s.path.startswith("builtin:"))
 
 
-def _model_paths(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
+def model_paths(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
+    """(key, value) of every key that names a model to start from."""
     if recipe.model.path is not None:
         yield ("model", "path"), recipe.model.path
     for i, stage in enumerate(recipe.stages):
@@ -88,12 +89,18 @@ def _model_paths(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
             yield ("stages", i, "critic", "path"), stage.critic.path
 
 
-def _data_paths(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
-    yield from _section_paths(("data",), recipe.data)
+def _sections(recipe: Recipe) -> Iterator[tuple[KeyPath, Rows]]:
+    """The recipe's data, and that of stages with data of their own."""
+    yield ("data",), recipe.data
     for i, stage in enumerate(recipe.stages):
         own = getattr(stage, "data", None)
         if isinstance(own, Rows):
-            yield from _section_paths(("stages", i, "data"), own)
+            yield ("stages", i, "data"), own
+
+
+def _data_paths(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
+    for key, rows in _sections(recipe):
+        yield from _section_paths(key, rows)
     yield from _source_paths(("evaluation", "sources"), recipe.evaluation.sources)
 
 
