@@ -285,7 +285,7 @@ def _files(recipe: Recipe, size: ModelSize, folder: Path) -> Iterator[FilePlan]:
         gib = checkpoint * (kept + 1) / 2**30 if checkpoint is not None else None
         yield FilePlan(str(stage_dir / "checkpoints"), gib, f"the last {kept}, to continue from")
     for i, any_stage in enumerate(recipe.stages):
-        if isinstance(any_stage, SftStage) and (recipe.checkpoint.every or recipe.checkpoint.every_minutes):
+        if isinstance(any_stage, SftStage):
             # The weights and AdamW's two moments.
             gib = 3 * weights * (recipe.checkpoint.keep_last + 1) if weights is not None else None
             last = i == len(recipe.stages) - 1
