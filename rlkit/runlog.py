@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -124,13 +125,18 @@ class RunLog:
     def rollouts(
         self, stage: str, step: int, groups: Sequence[ScoredGroup], advantages: Sequence[Sequence[float | None]]
     ) -> None:
-        """Writes every sample of a step with its scores to `<stage>/rollouts/step-N.parquet`."""
+        """Writes every sample of a step with its scores to `<stage>/rollouts/step-N.parquet`.
+
+        A row's `group` is its task's id. Where few tasks are drawn more than once a step, each later group of a task
+        and the samples in it get names of their own: `sum-7@2`, `sum-7@2#0`.
+        """
         import pyarrow as pa
         import pyarrow.parquet as pq
 
+        names = _unique([group.task.id for group in groups])
         rows = [
-            _sample_row(group, i, sample, group_advantages[i])
-            for group, group_advantages in zip(groups, advantages, strict=True)
+            _sample_row(name, group, i, sample, group_advantages[i])
+            for group, name, group_advantages in zip(groups, names, advantages, strict=True)
             for i, sample in enumerate(group.samples)
         ]
         path = self.run_dir / stage / "rollouts" / f"step-{step:06d}.parquet"
@@ -162,16 +168,30 @@ def as_json(value: Any) -> str:
     return json.dumps(_finite(value), default=repr, ensure_ascii=False)
 
 
-def _sample_row(group: ScoredGroup, i: int, sample: Sample, advantage: float | None) -> dict[str, Any]:
+def _unique(names: Sequence[str]) -> list[str]:
+    """The names in their order; one that came before has the least number from 2 on added that makes it new."""
+    taken, seen = set(names), set[str]()
+    found = []
+    for name in names:
+        new = name
+        if name in seen:
+            new = next(new for k in count(2) if (new := f"{name}@{k}") not in taken)
+        seen.add(name)
+        taken.add(new)
+        found.append(new)
+    return found
+
+
+def _sample_row(name: str, group: ScoredGroup, i: int, sample: Sample, advantage: float | None) -> dict[str, Any]:
     reference = group.task.reference
     return {
-        "id": sample.id,
+        "id": f"{name}#{i}",
         "kind": group.task.kind,
         "prompt": group.task.prompt,
         "response": sample.response,
         "reference": reference if isinstance(reference, str) else as_json(reference),
         "num_tokens": sample.num_tokens,
-        "group": group.task.id,
+        "group": name,
         "reward": group.rewards[i],
         "parts": {
             name: {

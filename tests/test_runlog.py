@@ -4,10 +4,12 @@ import errno
 import json
 import os
 
+import pyarrow.parquet as pq
 import pytest
 
 from rlkit.disk import write_whole
 from rlkit.errors import CheckpointError
+from rlkit.records import Sample, Score, ScoredGroup, Task
 from rlkit.runlog import RunLog, read_rows
 
 
@@ -101,3 +103,17 @@ def test_a_full_disk_is_one_sentence_and_what_was_not_synced_is_synced_next_time
         log.sync()
     names = ("", "/evaluations.jsonl", "/events.jsonl", "/metrics.jsonl")
     assert synced == [f"{tmp_path}{name}" for name in names]
+
+
+def test_a_task_drawn_again_in_a_step_has_a_group_and_samples_of_its_own(tmp_path):
+    def group(task_id):
+        samples = tuple(Sample(f"{task_id}#{i}", "r", 1) for i in range(2))
+        parts = {"accuracy": (Score(1.0), Score(0.0))}
+        return ScoredGroup(Task(task_id, "math", "p", "1"), samples, parts, {"accuracy": 1.0}, (1.0, 0.0))
+
+    drawn = ["a", "b", "a", "a@2", "a"]
+    RunLog(tmp_path).rollouts("s", 1, [group(name) for name in drawn], [(0.5, -0.5)] * len(drawn))
+    rows = pq.read_table(tmp_path / "s/rollouts/step-000001.parquet").to_pylist()
+    groups = ["a", "b", "a@3", "a@2", "a@4"]
+    assert [row["group"] for row in rows] == [name for name in groups for _ in range(2)]
+    assert [row["id"] for row in rows] == [f"{name}#{i}" for name in groups for i in range(2)]

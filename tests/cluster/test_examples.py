@@ -149,7 +149,8 @@ def ended(job: subprocess.Popen) -> int:
         for number in (signal.SIGTERM, signal.SIGKILL):
             left = processes_of_the_job()
             for process in left:
-                process.send_signal(number)
+                with suppress(psutil.NoSuchProcess):
+                    process.send_signal(number)
             psutil.wait_procs(left, timeout=30)
 
 
