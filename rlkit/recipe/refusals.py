@@ -83,6 +83,13 @@ def notes(recipe: Recipe, size: ModelSize, machine: Machine, *, threads: int) ->
             )
         if stage.needs_reference and (stage.kl, stage.kl_in) == ("k1", "loss") and not stage.kl_weighted:
             yield f"stages.{i}.kl=k1 in the loss has a gradient that does not depend on the reference: k2 or k3 has"
+        if not stage.needs_reference and (stage.kl, stage.kl_in) != ("k3", "loss"):
+            yield f"stages.{i}.kl={stage.kl} and kl_in={stage.kl_in} change nothing: there is no KL with kl_coef=0"
+        if recipe.evaluation.every >= stage.steps:
+            yield (
+                f"evaluation.every={recipe.evaluation.every} evaluates nothing inside stages.{i}, which has "
+                f"{stage.steps} steps"
+            )
         if stage.warmup_steps > stage.policy_updates:
             yield (
                 f"stages.{i}.warmup_steps={stage.warmup_steps} is above the policy's {stage.policy_updates} updates: "

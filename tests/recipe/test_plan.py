@@ -361,4 +361,9 @@ def test_what_a_stage_may_draw_beyond_its_count_and_a_kl_without_effect_are_told
     assert "stages.2.warmup_steps=4 is above the policy's 3 updates" in told
     assert "stages.3.warmup_steps=4 is above the policy's 3 updates" in told
     assert "stages.3.old_logprobs=learner with one update a step compares the policy with itself" in told
+    stages = [{"kind": "grpo", "steps": 3, "kl": "k2"}, {"kind": "grpo", "steps": 4, "kl_in": "reward", "kl_coef": 0.1}]
+    told = "\n".join(plan_of(stages=stages, evaluation={"holdout": 2, "every": 3}).notes)
+    assert "stages.0.kl=k2 and kl_in=loss change nothing: there is no KL with kl_coef=0" in told
+    assert "evaluation.every=3 evaluates nothing inside stages.0, which has 3 steps" in told
+    assert "stages.1" not in told
     assert plan_of().notes == ()
