@@ -286,6 +286,8 @@ except OSError: pass
     "folders without rights": Hostile(
         "whoever removes them may not enter",
         "os.umask(0o777)\nos.mkdir('a')\nattempt('enter', lambda: os.listdir('a') and -1)\nescapes.clear()",
+        # Files that are counted on an ordinary file system while a folder may not be read are too many.
+        ends=("exit", "disk"),
     ),
     "own folder": Hostile(
         "the next job gets one of the same name",
