@@ -28,7 +28,8 @@ def report(escaped):
     if escaped:
         escapes.append("it grew")
 """
-EPILOGUE = "\nprint('escaped: ' + ', '.join(escapes) if escapes else 'held')\n"
+# Flushed: an interpreter that hangs at its exit (a pool of processes nobody closed may) would keep what it found.
+EPILOGUE = "\nprint('escaped: ' + ', '.join(escapes) if escapes else 'held', flush=True)\n"
 
 LIMITS = {
     "wall_s": 2.0,
