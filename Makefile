@@ -12,6 +12,8 @@ TORCH_INDEX := https://download.pytorch.org/whl/cpu
 # Two processes, a test file whole in one of them: runs wait for processes as much as they compute. In the order of
 # folders, so that the long files are not the last ones.
 SPREAD := -n 2 --dist loadfile --no-loadscope-reorder
+# What is compiled at its first import is kept, whatever the environment says of other projects.
+unexport PYTHONDONTWRITEBYTECODE
 NEWER := import sys; sys.exit(sys.version_info < (3, 11))
 
 .PHONY: setup train test test-all check
@@ -34,8 +36,10 @@ check: .venv/.ready
 	$(BIN)/mypy
 
 # The stamp is written last: a set-up that was interrupted goes on where it stopped. Python compiles each module when it
-# is first imported: compiling all 175 packages here took as long as installing them. Only torch, whose CPU build PyPI
-# does not have, may come from PyTorch's own index, and only where pip's configured ones lack it.
+# is first imported: compiling all 175 packages here took as long as installing them. The longest imports are done here,
+# so that they are kept where the environment forbids Python to write (as many container images do: 18 s instead of 9 at
+# every start of an engine); whether they succeed is told where they are used. Only torch, whose CPU build PyPI does not
+# have, may come from PyTorch's own index, and only where pip's configured ones lack it.
 .venv/.ready: requirements/cpu.txt pyproject.toml
 	@python=""; for p in $(PYTHON) python3 python3.13 python3.12 python3.11; do \
 	  if [ -z "$$python" ] && command -v $$p >/dev/null && $$p -c '$(NEWER)' 2>/dev/null; then python=$$p; fi; \
@@ -50,4 +54,5 @@ check: .venv/.ready
 	@$(PIP) "$(TORCH)" 2>/dev/null || $(PIP) --extra-index-url $(TORCH_INDEX) "$(TORCH)"
 	@$(PIP) -r requirements/cpu.txt
 	@$(PIP) --no-build-isolation -e .
+	@OMP_NUM_THREADS=1 $(BIN)/python -c "import ray, vllm; vllm.LLM" >/dev/null 2>&1 || true
 	@touch $@
