@@ -50,7 +50,7 @@ check: .venv/.ready
 	if [ -x $(BIN)/python ] && $(BIN)/python -c '$(NEWER)' && $(BIN)/python -m pip --version >/dev/null 2>&1; then :; else \
 	  $$python -m venv --clear .venv || { echo "python -m venv failed (on Debian and Ubuntu: apt install python3-venv)" >&2; exit 2; }; \
 	fi
-	@echo "Installing $$(grep -c == requirements/cpu.txt) packages into .venv (about a minute, 4 GB on disk)"
+	@echo "Installing $$(grep -c == requirements/cpu.txt) packages into .venv (about two minutes, 4 GB on disk)"
 	@$(PIP) "$(TORCH)" 2>/dev/null || $(PIP) --extra-index-url $(TORCH_INDEX) "$(TORCH)"
 	@$(PIP) -r requirements/cpu.txt
 	@$(PIP) --no-build-isolation -e .

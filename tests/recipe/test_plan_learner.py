@@ -29,6 +29,18 @@ def test_ranks_share_weights_gradients_and_moments() -> None:
     assert any("the learner's 8 threads share 4 cores" in note for note in plan.notes)
 
 
+@pytest.mark.parametrize("precision", ["bfloat16", "bfloat16_autocast"])
+def test_bfloat16_on_a_cpu_without_its_products_is_told(precision: str) -> None:
+    keys = {"learner": {"precision": precision}}
+    (told,) = plan_of(**keys).notes
+    assert f"learner.precision={precision}" in told
+    assert "the learner and the engines may take" in told
+    assert plan_of(replace(MACHINE, bfloat16=True), **keys).notes == ()
+    on_gpu = {"learner": {"precision": precision, "gpus_per_worker": 1}}
+    assert "so the engines may take" in plan_of(GPUS, **on_gpu).notes[0]
+    assert plan_of(GPUS, **on_gpu, rollout={"gpus_per_worker": 1}).notes == ()
+
+
 def test_offload_moves_what_is_kept_from_the_gpu_to_main_memory() -> None:
     keys = {"gpus_per_worker": 1}
     ours = {**keys, "precision": "float32"}
