@@ -35,7 +35,6 @@ def test_what_does_not_grow_is_not_said_to():
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_a_short_soak_ends_with_every_step_and_its_line():
     words = ["--steps", "30", "--every", "10", "--tail", "20"]
     done = subprocess.run([sys.executable, str(SOAK), *words], capture_output=True, text=True, timeout=600)

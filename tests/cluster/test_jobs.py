@@ -164,7 +164,6 @@ def test_a_job_is_stopped_and_the_next_one_ends_the_run_as_if_nothing_had_happen
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_a_run_that_fails_is_a_failed_job(cluster, tiny_model, tmp_path):
     folder = tmp_path / "work"
     folder.mkdir()

@@ -384,7 +384,6 @@ def test_positions_compare_by_stage_then_step():
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_killed_on_one_machine_the_run_goes_on_on_another_bitwise(tiny_recipe, whole_run, tmp_path):
     mirror = [f"run.mirror=file://{tmp_path}/elsewhere", "run.mirror_every_s=0.05"]
     there = tmp_path / "elsewhere/tiny"

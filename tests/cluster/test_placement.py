@@ -181,7 +181,6 @@ def test_a_bundle_whose_node_died_moves_to_another(three_nodes):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_a_run_spread_over_three_nodes_gives_the_same_numbers(three_nodes, tiny_recipe, whole_run, tmp_path):
     words = ["rollout.num_workers=2", "cluster.strategy=STRICT_SPREAD", "cluster.cpus_per_actor=0.5"]
     command = [sys.executable, "-m", "rlkit", "train", str(tiny_recipe), *words, "--address", three_nodes.address]

@@ -73,7 +73,6 @@ def two_ranks_run(tiny_recipe, tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 @pytest.mark.parametrize(
     "victims",
@@ -87,7 +86,6 @@ def test_a_lost_actor_changes_no_number_of_the_run(whole_run, tiny_recipe, tmp_p
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 @pytest.mark.parametrize("victims", [(LEARNER,), (ROLLOUT, SCORER, LEARNER)], ids=["one rank", "one of each"])
 def test_a_lost_rank_of_two_changes_no_number_of_the_run(two_ranks_run, tiny_recipe, tmp_path, victims, number):
