@@ -287,15 +287,14 @@ except OSError: pass
     "folders without rights": Hostile(
         "whoever removes them may not enter",
         "os.umask(0o777)\nos.mkdir('a')\nattempt('enter', lambda: os.listdir('a') and -1)\nescapes.clear()",
-        # Files that are counted on an ordinary file system while a folder may not be read are too many.
+        # On an ordinary file system files that cannot be counted, as in a folder that may not be read, are too many.
         ends=("exit", "disk"),
     ),
     "own folder": Hostile(
         "the next job gets one of the same name",
         "try: os.chmod('.', 0)\nexcept OSError: pass\nattempt('above', lambda: os.rename('.', '../other'))\n"
         "attempt('remove', lambda: os.rmdir(os.getcwd()))\nattempt('side', lambda: os.mkdir('../side'))",
-        # Where its folder is all of /tmp, the mount stays as it is. A job whose files are looked at while it may not be
-        # entered has too many, as every job whose files cannot be counted.
+        # Where its folder is all of /tmp, the mount stays as it is; elsewhere its files cannot be counted.
         ends=("exit", "disk"),
     ),
     "descriptors": Hostile(

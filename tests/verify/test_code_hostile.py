@@ -13,7 +13,7 @@ from rlkit.verify.sandbox.client import lease
 from rlkit.verify.sandbox.job import SandboxError
 from tests.verify.hostile_judging import ASSERTS, FUNCTION, PRINTED, SCRIPT, SECRET, TEST_CODE
 
-LIMITS = {"wall_s": 1.5, "cpu_s": 1.5, "memory_mb": 256, "output_kb": 1024, "disk_mb": 1}
+LIMITS = {"wall_s": 3, "cpu_s": 1.5, "memory_mb": 256, "output_kb": 1024, "disk_mb": 1}
 REFERENCES = {
     "function": {
         "mode": "function",

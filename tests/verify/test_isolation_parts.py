@@ -184,6 +184,49 @@ def sandbox(request):
     one.close()
 
 
+LEFT = {
+    "two files of three MiB": "for name in 'ab': open(name, 'wb', buffering=0).write(bytes(3 << 20))",
+    "a folder without rights": "import os; os.mkdir('a'); os.chmod('a', 0)",
+    "its own folder without rights": "import os; os.chmod('.', 0)",
+    "a file in a folder that may not be entered": "import os; os.mkdir('a'); open('a/b', 'w'); os.chmod('a', 0o600)",
+    "folders in folders": "import os\nfor _ in range(100): os.mkdir('a'); os.chdir('a')",
+}
+
+
+KEPT = {
+    "a file of three MiB": "open('a', 'wb').write(bytes(3 << 20))",
+    "a long file without blocks": "open('a', 'w').truncate(4 << 20)",
+    "a link to nothing": "import os; os.symlink('no', 'l')",
+    "a path that is too long": (
+        "import os\nfor _ in range(20): os.mkdir('a' * 200); os.chdir('a' * 200)\nopen('b' * 200, 'w')"
+    ),
+}
+
+
+@pytest.mark.parametrize("program", KEPT.values(), ids=KEPT)
+def test_what_a_job_leaves_within_its_bounds_is_no_fault(program):
+    assert ends_in_landlock(program) == ["exit"] * 10
+
+
+@pytest.mark.parametrize("program", LEFT.values(), ids=LEFT)
+def test_what_a_job_leaves_is_judged_whenever_it_ended(program):
+    assert ends_in_landlock(program) == ["disk"] * 10
+
+
+def ends_in_landlock(program: str) -> list[str]:
+    """How ten jobs of a program end."""
+    sandbox = ZygoteSandbox("landlock")
+    try:
+        ends = []
+        for _ in range(10):
+            running = sandbox.start(Job({"mode": "stdin", "program": program}, Limits(disk_mb=4, output_kb=64)))
+            running.wait()
+            ends.append(running.finish().end)
+    finally:
+        sandbox.close()
+    return ends
+
+
 ECHO = "def f(x): return x"
 
 

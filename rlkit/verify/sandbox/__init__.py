@@ -13,5 +13,6 @@ listed, and nothing else.
 Not covered, in any tier: faults of the kernel itself, what can be learnt from timing, the share of CPU and memory
 bandwidth that a job takes while it runs, and what a program may know of the machine (its kernel, processors, memory).
 In the tier "landlock" also: whether a path exists and when it was changed; bytes and files on disk are counted a
-hundred times a second rather than refused, so a fast writer gets some way past the bound before it is ended.
+hundred times a second and at the end rather than refused, so a fast writer gets some way past the bound before it is
+ended, and files that are too many for less than that are not seen.
 """

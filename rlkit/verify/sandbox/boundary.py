@@ -41,8 +41,11 @@ class Boundary(Protocol):
     def exceeded(self, pid: int, limits: Mapping[str, float]) -> str:
         """In the zygote, while the job runs: the bound that it broke, or ""."""
 
-    def clean(self) -> None:
-        """In the zygote, with the job's own process dead: ends all others, removes its files."""
+    def clean(self, limits: Mapping[str, float]) -> str:
+        """In the zygote, with the job's own process dead: ends all others, removes its files; as `exceeded` of those.
+
+        So a verdict on what a job leaves does not depend on when it was looked at.
+        """
 
     def address_space(self) -> int:
         """In the zygote: bytes of address space that it has mapped, which RLIMIT_AS counts against each job."""

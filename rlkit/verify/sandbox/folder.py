@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 
 _MAX_DEPTH = 64
@@ -36,6 +37,18 @@ def _entries(path: str, most: int) -> tuple[list[str], int]:
     except OSError:
         # Without the right to be read, or deeper than a path is long: what cannot be counted is too much.
         return [], most + 1
+
+
+def disk_bytes(folder: str) -> float:
+    """Bytes of disk that the files below a folder take, infinite where they may not be asked.
+
+    Nobody changes it meanwhile, and `count_files` found it small.
+    """
+    files = ((name, parent) for _, _, names, parent in os.fwalk(folder) for name in names)
+    try:
+        return 512.0 * sum(os.stat(name, dir_fd=fd, follow_symlinks=False).st_blocks for name, fd in files)
+    except PermissionError:
+        return math.inf
 
 
 def bytes_written(pid: int) -> int:

@@ -90,15 +90,21 @@ class FolderBoundary:
             # Standard output and the channel have a bound of their own.
             if folder.bytes_written(pid) > limits["disk_mb"] * 2**20 + 2 * limits["output_kb"] * 1024:
                 return "disk"
-        return "disk" if folder.count_files(self._work, boundary.MAX_FILES) > boundary.MAX_FILES else ""
+        return self._too_many()
 
-    def clean(self) -> None:
+    def clean(self, limits: Mapping[str, float]) -> str:
         """Ends all children and removes the folder."""
         boundary.end_children()
-        if self._work:
-            os.chmod(self._base, 0o700)
-            folder.remove_folder(self._work)
-            self._work = ""
+        if not self._work:
+            return ""
+        os.chmod(self._base, 0o700)
+        left = self._too_many() or ("disk" if folder.disk_bytes(self._work) > limits["disk_mb"] * 2**20 else "")
+        folder.remove_folder(self._work)
+        self._work = ""
+        return left
+
+    def _too_many(self) -> str:
+        return "disk" if folder.count_files(self._work, boundary.MAX_FILES) > boundary.MAX_FILES else ""
 
     def address_space(self) -> int:
         """Of the zygote."""

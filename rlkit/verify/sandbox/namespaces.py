@@ -100,7 +100,7 @@ class NamespaceBoundary:
         """Nothing can be."""
         return ""
 
-    def clean(self) -> None:
+    def clean(self, limits: Mapping[str, float]) -> str:
         """As process 1: everything else here is the job's."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(-1, 9)
@@ -110,6 +110,7 @@ class NamespaceBoundary:
         if self._mounted:
             kernel.unmount(self._work)
             self._mounted = False
+        return ""
 
     def address_space(self) -> int:
         """Of the zygote."""

@@ -125,7 +125,7 @@ def _serve(
         base = {"memory": memory, "threads": boundary.base_threads()}
         pid = os.fork()
     except OSError as e:
-        boundary.clean()
+        boundary.clean(limits)
         for descriptor in descriptors:
             os.close(descriptor)
         _send(control, {"error": str(e)})
@@ -138,9 +138,9 @@ def _serve(
     # Not yet waited for, so the number is still this job's.
     os.kill(pid, signal.SIGKILL)
     _, status, usage = os.wait4(pid, 0)
-    boundary.clean()
+    left = boundary.clean(limits)
     cpu = usage.ru_utime + usage.ru_stime
-    _send(control, {"status": status, "cpu_s": cpu, "exceeded": exceeded})
+    _send(control, {"status": status, "cpu_s": cpu, "exceeded": exceeded or left})
 
 
 def _watch(pid: int, limits: dict[str, float], control: socket.socket, boundary: Boundary) -> str:
