@@ -196,6 +196,7 @@ LEFT = {
 KEPT = {
     "a file of three MiB": "open('a', 'wb').write(bytes(3 << 20))",
     "a long file without blocks": "open('a', 'w').truncate(4 << 20)",
+    "a file by two names": "import os; open('a', 'wb').write(bytes(3 << 20)); os.link('a', 'b')",
     "a link to nothing": "import os; os.symlink('no', 'l')",
     "a path that is too long": (
         "import os\nfor _ in range(20): os.mkdir('a' * 200); os.chdir('a' * 200)\nopen('b' * 200, 'w')"
