@@ -7,12 +7,12 @@ import errno
 import os
 import sys
 import traceback
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from rlkit import __version__, reward_cli, verify_cli
+from rlkit.command import Command, Family
 from rlkit.errors import RlkitError, UsageError, did_you_mean
 from rlkit.jobs import check_address, check_run_dir, job_address
 from rlkit.remote import check_url
@@ -20,18 +20,6 @@ from rlkit.remote import check_url
 if TYPE_CHECKING:
     from rlkit.recipe.load import LoadedRecipe
     from rlkit.recipe.plan import Plan
-
-
-@dataclass(frozen=True)
-class Command:
-    """One word after `rlkit`."""
-
-    summary: str
-    """One line for `rlkit --help`."""
-    configure: Callable[[argparse.ArgumentParser], None]
-    """Adds the command's arguments."""
-    run: Callable[[argparse.Namespace], int]
-    """Does it; returns the exit code."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -45,7 +33,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code: 0 done, 1 failed, 2 wrong use, 130 stopped by the user."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _dispatch(words)
+        if words and words[0] in ("-V", "--version"):
+            print(f"rlkit {__version__}")
+            return 0
+        return _dispatch("rlkit", RLKIT, words)
     except SystemExit as e:  # argparse, after --help
         return e.code if isinstance(e.code, int) else 2
     except KeyboardInterrupt:
@@ -80,26 +71,25 @@ def _report(words: Sequence[str], message: str, code: int) -> int:
     return code
 
 
-def _dispatch(words: list[str]) -> int:
+def _dispatch(prog: str, family: Family, words: list[str]) -> int:
     if not words:
-        print(_overview(), file=sys.stderr)
+        print(_overview(prog, family), file=sys.stderr)
         return 2
     if words[0] in ("-h", "--help"):
-        print(_overview())
+        print(_overview(prog, family))
         return 0
-    if words[0] in ("-V", "--version"):
-        print(f"rlkit {__version__}")
-        return 0
-    if words[0] not in COMMANDS:
-        known = [*COMMANDS, "--help", "--version"]
+    member = family.members.get(words[0])
+    if member is None:
+        known = [*family.members, "--help", *(["--version"] if family is RLKIT else [])]
         what = "option" if words[0].startswith("-") else "command"
-        raise UsageError(f"unknown {what} {words[0]!r}{_hint(words[0], known)} (see rlkit --help)")
-    return _run_command(words[0], words[1:])
+        raise UsageError(f"unknown {what} {words[0]!r}{_hint(words[0], known)} (see {prog} --help)")
+    if isinstance(member, Family):
+        return _dispatch(f"{prog} {words[0]}", member, words[1:])
+    return _run_command(f"{prog} {words[0]}", member, words[1:])
 
 
-def _run_command(name: str, words: list[str]) -> int:
-    command = COMMANDS[name]
-    parser = _Parser(prog=f"rlkit {name}", description=command.summary, allow_abbrev=False)
+def _run_command(prog: str, command: Command, words: list[str]) -> int:
+    parser = _Parser(prog=prog, description=command.summary, allow_abbrev=False)
     command.configure(parser)
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     args, unknown = parser.parse_known_intermixed_args(words)
@@ -109,6 +99,8 @@ def _run_command(name: str, words: list[str]) -> int:
 
 
 def _unknown_word(parser: argparse.ArgumentParser, word: str) -> str:
+    if not word.startswith("-"):
+        return f"unexpected argument {word!r}"
     options = sorted(o for action in parser._actions for o in action.option_strings if o.startswith("--"))
     flag = word.split("=")[0]
     if "." in flag and "=" in word:
@@ -120,14 +112,14 @@ def _hint(word: str, known: Collection[str]) -> str:
     return did_you_mean(word, known, cutoff=0.5) or f"; there is {', '.join(known)}"
 
 
-def _overview() -> str:
-    width = max(len(name) for name in COMMANDS)
-    lines = [f"  {name:<{width}}  {command.summary}" for name, command in COMMANDS.items()]
+def _overview(prog: str, family: Family) -> str:
+    width = max(len(name) for name in family.members)
+    lines = [f"  {name:<{width}}  {member.summary}" for name, member in family.members.items()]
+    version = "\n  -V, --version  the version" if family is RLKIT else ""
     return (
-        "usage: rlkit COMMAND ...\n\n"
-        "Reinforcement-learning fine-tuning of language models on answers that can be checked.\n\n"
+        f"usage: {prog} COMMAND ...\n\n{family.summary}\n\n"
         "commands:\n" + "\n".join(lines) + "\n\n"
-        "options:\n  -h, --help     this text; after a command, its arguments\n  -V, --version  the version\n\n"
+        f"options:\n  -h, --help     this text; after a command, its arguments{version}\n\n"
         "exit codes: 0 done, 1 the run failed, 2 wrong use, 130 stopped by you with its state saved"
     )
 
@@ -243,18 +235,21 @@ def _configure_doctor(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print it as JSON")
 
 
-COMMANDS = {
-    "train": Command(
-        "Run a recipe: fine-tune the model and leave everything of the run on disk.", _configure_train, _train
-    ),
-    "plan": Command(
-        "Say what a recipe will do here, its arithmetic, memory and placement, and start nothing.",
-        _configure_plan,
-        _plan,
-    ),
-    "verify": Command("Judge answers from a file, without a model or a recipe.", verify_cli.configure, verify_cli.run),
-    "reward": Command(
-        "Score a file with a recipe's reward, test a reward plugin, or start one.", reward_cli.configure, reward_cli.run
-    ),
-    "doctor": Command("Say what this machine can do, and what to enable where it cannot.", _configure_doctor, _doctor),
-}
+RLKIT = Family(
+    "Reinforcement-learning fine-tuning of language models on answers that can be checked.",
+    {
+        "train": Command(
+            "Run a recipe: fine-tune the model and leave everything of the run on disk.", _configure_train, _train
+        ),
+        "plan": Command(
+            "Say what a recipe will do here, its arithmetic, memory and placement, and start nothing.",
+            _configure_plan,
+            _plan,
+        ),
+        "verify": verify_cli.VERIFY,
+        "reward": reward_cli.REWARD,
+        "doctor": Command(
+            "Say what this machine can do, and what to enable where it cannot.", _configure_doctor, _doctor
+        ),
+    },
+)

@@ -8,43 +8,18 @@ import math
 import os
 import sys
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rlkit.command import Command, Family
 from rlkit.errors import DataError, RlkitError, UsageError
 
 if TYPE_CHECKING:
     from rlkit.verify.math import MathJudge
 
 Row = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Judge:
-    """A word after `rlkit verify`."""
-
-    configure: Callable[[argparse._ArgumentGroup], None]
-    """Adds the options that only this judge has."""
-    run: Callable[[argparse.Namespace], int]
-    """Does it; returns the exit code."""
-
-
-def configure(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments of `rlkit verify`."""
-    parser.add_argument("judge", choices=list(JUDGES), help="what to judge")
-    parser.add_argument("--input", metavar="IN.jsonl", help="a JSON object a line")
-    parser.add_argument("--output", metavar="OUT.jsonl", help="the verdicts, a line for each line of the input")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="answers judged at once")
-    for name, judge in JUDGES.items():
-        judge.configure(parser.add_argument_group(f"rlkit verify {name}"))
-
-
-def run(args: argparse.Namespace) -> int:
-    """Runs one judge."""
-    return JUDGES[args.judge].run(args)
 
 
 def read_rows(path: Path) -> Iterator[tuple[int, Row]]:
@@ -128,19 +103,26 @@ def judge_file(source: Path, out: Path, judge: Callable[[Row], Row], workers: in
     return counts, unscored
 
 
-def _configure_code(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
+def _configure_files(parser: argparse.ArgumentParser, *, required: bool) -> None:
+    parser.add_argument("--input", metavar="IN.jsonl", required=required, help="a JSON object a line")
+    parser.add_argument(
+        "--output", metavar="OUT.jsonl", required=required, help="the verdicts, a line for each line of the input"
+    )
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="answers judged at once")
+
+
+def _configure_code(parser: argparse.ArgumentParser) -> None:
+    _configure_files(parser, required=True)
+    parser.add_argument(
         "--tier",
         choices=("auto", "namespaces", "landlock", "wasm", "unsafe_none"),
         default="auto",
         help="how programs are isolated (default: the strongest that holds here; unsafe_none: not at all)",
     )
-    group.add_argument("--packages", nargs="*", default=[], metavar="NAME", help="packages that programs may import")
+    parser.add_argument("--packages", nargs="*", default=[], metavar="NAME", help="packages that programs may import")
 
 
 def _verify_code(args: argparse.Namespace) -> int:
-    if args.input is None or args.output is None:
-        raise UsageError("rlkit verify code needs --input and --output")
     if args.workers < 1:
         raise UsageError(f"--workers {args.workers} must be at least 1")
     source = Path(args.input)
@@ -211,15 +193,16 @@ def _judge_code_row(row: Row, tier: Any, packages: list[str]) -> Row:
     return judged
 
 
-def _configure_math(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--gold", metavar="G", help="the reference of one answer, in place of --input")
-    group.add_argument("--answer", metavar="A", help="a bare answer")
-    group.add_argument("--response", metavar="R", help="a whole reply: its final answer is extracted first")
-    group.add_argument("--timeout", type=float, default=5.0, metavar="S", help="longest time for one row, in seconds")
-    group.add_argument(
+def _configure_math(parser: argparse.ArgumentParser) -> None:
+    _configure_files(parser, required=False)
+    parser.add_argument("--gold", metavar="G", help="the reference of one answer, in place of --input")
+    parser.add_argument("--answer", metavar="A", help="a bare answer")
+    parser.add_argument("--response", metavar="R", help="a whole reply: its final answer is extracted first")
+    parser.add_argument("--timeout", type=float, default=5.0, metavar="S", help="longest time for one row, in seconds")
+    parser.add_argument(
         "--refuse-unevaluated", action="store_true", help="an answer may not leave a sum or integral open"
     )
-    group.add_argument("--no-last-number", action="store_true", help="a reply that marks no answer has none")
+    parser.add_argument("--no-last-number", action="store_true", help="a reply that marks no answer has none")
 
 
 def _verify_math(args: argparse.Namespace) -> int:
@@ -280,7 +263,10 @@ def _judge_math_row(row: Row, judge: MathJudge) -> Row:
     }
 
 
-JUDGES: Mapping[str, Judge] = {
-    "math": Judge(_configure_math, _verify_math),
-    "code": Judge(_configure_code, _verify_code),
-}
+VERIFY = Family(
+    "Judge answers from a file, without a model or a recipe.",
+    {
+        "math": Command("Judge answers against references, or one answer.", _configure_math, _verify_math),
+        "code": Command("Judge programs by running their tests in a sandbox.", _configure_code, _verify_code),
+    },
+)

@@ -210,3 +210,30 @@ def test_an_output_without_room_is_one_sentence(recipe: str) -> None:
         done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
     assert done.returncode == 1
     assert done.stderr == "rlkit: error: the output cannot be written: No space left on device\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["verify", "code", "--input", "i", "--output", "o", "--gold", "3"], "unknown option '--gold'"),
+        (["verify", "math", "--tier", "wasm"], "unknown option '--tier'"),
+        (["verify", "maths"], "unknown command 'maths'; did you mean 'math'? (see rlkit verify --help)"),
+        (["verify", "--input", "i"], "unknown option '--input'; there is math, code, --help (see rlkit verify"),
+        (["verify", "code"], "required: --input, --output (see rlkit verify code --help)"),
+        (["reward", "--version"], "unknown option '--version'; there is score, test, new, --help"),
+        (["doctor", "all"], "unexpected argument 'all'"),
+    ],
+)
+def test_a_word_knows_its_own_options_only(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    (line,) = errors(capsys).splitlines()
+    assert message in line
+
+
+def test_a_family_tells_its_members(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", "--help"]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith("usage: rlkit verify COMMAND ...")
+    assert re.findall(r"^  (\w+)  ", told, re.MULTILINE) == ["math", "code"]
+    assert main(["verify"]) == 2
+    assert errors(capsys) == told

@@ -246,8 +246,10 @@ def test_a_bad_row_is_named_before_anything_is_scored(folder, change, message):
 
 def test_wrong_use_is_one_sentence(folder):
     for words, message in [
-        (["score", "--recipe", "default.yaml"], "needs --recipe, --input and --output"),
-        (["test"], "needs a MODULE:CLASS"),
+        (["score", "--recipe", "default.yaml"], "are required: --input, --output (see rlkit reward score"),
+        (["test"], "are required: PLUGIN"),
+        (["new", "a", "b"], "unexpected argument 'b'"),
+        (["new", "a", "--recipe", "default.yaml"], "unknown option '--recipe'"),
         (["test", "./plugin.py:Rnak"], "did you mean 'Rank'"),
         (["test", "./plugin.py:Rank", "--recipe", "default.yaml"], "has no reward part with the plugin"),
         (["test", "a:b", "--style", "trll"], "one of trl, trl_text, verl, openrlhf"),

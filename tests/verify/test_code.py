@@ -8,7 +8,7 @@ import pytest
 from rlkit import judge_code
 from rlkit.cli import main
 
-LIMITS = {"wall_s": 1, "cpu_s": 1, "memory_mb": 256, "output_kb": 64, "disk_mb": 1}
+LIMITS = {"wall_s": 3, "cpu_s": 1, "memory_mb": 256, "output_kb": 64, "disk_mb": 1}
 
 
 def function(tests=None, **more):
