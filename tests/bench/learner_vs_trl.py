@@ -7,7 +7,8 @@ Both learn from the same prompts, completions (lengths log-normal, 16 to 512 tok
 `train()`: only its generation is replaced, by one that hands out the samples padded as its own code pads them. Its
 micro-batch is the fastest of those tried. The two take turns in one process; the figures are medians. Useful tokens are
 prompts and completions without padding. Gradient norms of the first update are printed: both did the same sum. Under
-"defaults" each keeps its own precision, micro-batch and checkpointing.
+"defaults" each keeps its own precision, micro-batch and checkpointing. A CPU without bfloat16 products measures float32
+alone, unless `--kinds` names others.
 
 "products" is what this machine reaches in the same run in matrix products of the shapes of the model's layers, and in a
 large square one; the share is 6 x parameters x useful tokens / time over the layers' rate.
@@ -31,7 +32,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.nn import functional
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -43,6 +43,7 @@ from rlkit.recipe.plan import default_precision
 from rlkit.recipe.schema import GrpoStage, ModelInit
 from rlkit.recipe.schema import Learner as LearnerKeys
 from rlkit.records import Sample, ScoredGroup, Task
+from tests.bench.products import gemm_rates, worth_measuring
 from tests.bench.trl_update import TrlUpdate
 
 GROUP = 4
@@ -139,23 +140,6 @@ def measure(folder: Path, groups: list[ScoredGroup], kind: str, args: argparse.N
     return medians | {"ratio": statistics.median(pairs), "pairs": pairs, "per_device": per_device, "norms": norms}
 
 
-def gemm_rates(dtype: torch.dtype, tokens: int = 1024) -> dict[str, float]:
-    """GFLOP/s of a large square product and of the products of one of the model's layers."""
-
-    def rate(shapes: list[tuple[int, int, int]]) -> float:
-        operands = [(torch.randn(m, k).to(dtype), torch.randn(n, k).to(dtype)) for m, k, n in shapes]
-        taken = []
-        for _ in range(9):
-            began = time.perf_counter()
-            for left, right in operands:
-                functional.linear(left, right)
-            taken.append(time.perf_counter() - began)
-        return 2 * sum(m * k * n for m, k, n in shapes) / statistics.median(taken) / 1e9
-
-    layer = [(tokens, 896, 896)] * 2 + [(tokens, 896, 128)] * 2 + [(tokens, 896, 4864)] * 2 + [(tokens, 4864, 896)]
-    return {"square": rate([(2048, 2048, 2048)]), "layer": rate(layer)}
-
-
 def memory_child(who: str, folder: Path, kind: str, sequences: int) -> None:
     """Two updates; prints the peak resident size and the size before the model, in MiB."""
     groups = draw_groups(sequences, 32_768)
@@ -191,7 +175,7 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=2)
     parser.add_argument("--vocab", type=int, default=8192)
     parser.add_argument("--trl-batches", type=int, nargs="+", default=[4, 8, 16])
-    parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))
+    parser.add_argument("--kinds", nargs="+", choices=list(KINDS))
     parser.add_argument("--only", choices=["speed", "memory"])
     parser.add_argument("--memory-of", nargs=3, metavar=("WHO", "FOLDER", "KIND"), help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -200,19 +184,20 @@ def main() -> None:
         who, folder, kind = args.memory_of
         memory_child(who, Path(folder), kind, args.sequences)
         return
+    kinds = args.kinds or worth_measuring(list(KINDS), "--kinds")
     with tempfile.TemporaryDirectory() as scratch:
         folder = model_folder(Path(scratch) / "model", args.vocab, args.layers)
         groups = draw_groups(args.sequences, args.vocab)
         tokens, parameters = useful_tokens(groups), count_parameters(folder)
         print(f"{parameters / 1e6:.1f} M parameters, {args.sequences} sequences, {tokens} useful tokens")
         found: dict[str, dict[str, Any]] = {}
-        for kind in args.kinds if args.only != "memory" else []:
+        for kind in kinds if args.only != "memory" else []:
             found[kind] = result = measure(folder, groups, kind, args)
             print_speed(kind, result, tokens, parameters)
         memory = {}
         if args.only != "speed":
             wide = model_folder(Path(scratch) / "wide", 32_768, args.layers)
-            for kind in (k for k in args.kinds if k != "defaults"):
+            for kind in (k for k in kinds if k != "defaults"):
                 memory[kind] = compare_memory(wide, kind, args.sequences)
     if found:
         print_last_line(found, memory, tokens)

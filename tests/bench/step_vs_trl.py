@@ -4,12 +4,12 @@
 
 Sample, score, update and bring the new weights to the sampler, with the quickstart's model (made from nothing), its
 tasks, 32 prompts of 8 samples and one update a step. Both in float32 (TRL's without recomputing activations), then each
-by its own defaults (both bfloat16 where the CPU multiplies it fast). `quickstart`: replies of at most 96 tokens;
-`ragged256`: at most 256; the mean is printed. An untrained model hardly ever ends a reply: the end token's weights are
-moved so that it does by chance, anywhere, in the folder that both start from. Ours runs the quickstart's
-judges and its sandbox; TRL's reward function costs nothing. TRL generates a step's samples in one call, and updates in
-the fastest micro-batch of those tried. Each run is a process of its own, ours and TRL's in turns; start-up and the
-first step do not count; the figures are medians. The last line's ratio is the lowest.
+by its own defaults (bfloat16; left out where the CPU has no products of it, unless `--only defaults`). `quickstart`:
+replies of at most 96 tokens; `ragged256`: at most 256; the mean is printed. An untrained model hardly ever ends a
+reply: the end token's weights are moved so that it does by chance, anywhere, in the folder that both start from. Ours
+runs the quickstart's judges and its sandbox; TRL's reward function costs nothing. TRL generates a step's samples in one
+call, and updates in the fastest micro-batch of those tried. Each run is a process of its own, ours and TRL's in turns;
+start-up and the first step do not count; the figures are medians. The last line's ratio is the lowest.
 
 "at most" is the ratio of a step in which everything were free but the matrix products of our update (6 x parameters x
 tokens, prompts included) at the rate of large ones on this machine, measured in the same run: no tuning goes beyond it.
@@ -247,7 +247,8 @@ def floor_seconds(folder: Path, mode: str, tokens: float) -> float:
 
     from rlkit.recipe.machine import Machine
     from rlkit.recipe.plan import default_precision
-    from tests.bench.learner_vs_trl import count_parameters, gemm_rates
+    from tests.bench.learner_vs_trl import count_parameters
+    from tests.bench.products import gemm_rates
 
     default = default_precision(deterministic=False, on_gpu=False, machine=Machine.detect())
     precision = MODES[mode][0].get("precision", default)
@@ -268,7 +269,9 @@ def main() -> None:
         folder, max_tokens, mode, steps, batch = args.trl
         trl_child(Path(folder), int(max_tokens), mode, int(steps), int(batch))
         return
-    modes = [args.only] if args.only else list(MODES)
+    from tests.bench.products import worth_measuring
+
+    modes = [args.only] if args.only else worth_measuring(list(MODES), "--only")
     with tempfile.TemporaryDirectory() as scratch:
         found = {
             f"{name}/{mode}": compare(name, mode, args.pairs, args.steps, Path(scratch))
