@@ -99,8 +99,36 @@ def compared(groups_of, rows, stage):
     return advantages
 
 
-def reference_update(model, groups, stage, *, temperature, max_tokens, reference_model=None, critic=None):
-    """Loss of a step with a single update, as a graph over `model` (and `critic`) in float64."""
+def sequence_values(critic, samples):
+    """The critic's value before each completion token of each sample."""
+    hidden = padded_hidden(critic.base_model, samples)
+    return [
+        critic.score(hidden[i, len(s.prompt_ids) - 1 : len(s.prompt_ids) - 1 + len(s.token_ids)])[:, 0]
+        for i, s in enumerate(samples)
+    ]
+
+
+def plain_value_errors(values, old_values, targets, clip):
+    """(squared errors, smallest distance of one from where the clip begins to decide)."""
+    errors = (values - targets) ** 2
+    if clip is None:
+        return errors, 1.0
+    held = old_values + (values - old_values).clamp(-clip, clip)
+    others = (held - targets) ** 2
+    outside = held.detach() != values.detach()
+    near = ((values - old_values).abs() - clip).abs().detach()
+    tie = (errors - others).abs().detach()[outside]
+    return torch.maximum(errors, others), min(float(near.min()), float(tie.min()) if len(tie) else 1.0)
+
+
+def reference_update(
+    model, groups, stage, *, temperature, max_tokens, reference_model=None, critic=None, before=None, part=None
+):
+    """Loss of an update, as a graph over `model` (and `critic`) in float64.
+
+    `before`: policy and critic as the step began, where earlier updates have moved them; `part`: numbers of the groups
+    that this update learns from, by default all.
+    """
     dynamic = getattr(stage, "dynamic_sampling", False)
     kept = [
         (g, s, r)
@@ -111,7 +139,11 @@ def reference_update(model, groups, stage, *, temperature, max_tokens, reference
     groups_of, samples, rewards = [k[0] for k in kept], [k[1] for k in kept], [k[2] for k in kept]
     now = sequence_logprobs(model, samples, temperature)
     sampler = [torch.tensor(s.logprobs, dtype=torch.float64) for s in samples]
-    old = [n.detach() for n, _ in now] if stage.old_logprobs == "learner" else sampler
+    began_policy, began_critic = before or (model, critic)
+    with torch.no_grad():
+        old = sampler
+        if stage.old_logprobs == "learner":
+            old = [x for x, _ in sequence_logprobs(began_policy, samples, temperature)]
     reference = None
     if reference_model is not None:
         with torch.no_grad():
@@ -121,12 +153,10 @@ def reference_update(model, groups, stage, *, temperature, max_tokens, reference
     if critic is None:
         advantages = compared(groups_of, rows, stage)
     else:
-        hidden = padded_hidden(critic.base_model, samples)
-        critic_rows = [
-            critic.score(hidden[i, len(s.prompt_ids) - 1 : len(s.prompt_ids) - 1 + len(s.token_ids)])[:, 0]
-            for i, s in enumerate(samples)
-        ]
-        values = [row.detach().tolist() for row in critic_rows]
+        critic_rows = sequence_values(critic, samples)
+        with torch.no_grad():
+            old_rows = sequence_values(began_critic, samples)
+        values = [row.tolist() for row in old_rows]
         advantages = [plain_gae(r, v, stage.gamma, stage.gae_lambda) for r, v in zip(rows, values, strict=True)]
         returns = [[a + v for a, v in zip(x, y, strict=True)] for x, y in zip(advantages, values, strict=True)]
         if stage.normalize == "batch":
@@ -134,7 +164,11 @@ def reference_update(model, groups, stage, *, temperature, max_tokens, reference
             mean, scale = sum(flat) / len(flat), std(flat) + 1e-4
             advantages = [[(a - mean) / scale for a in row] for row in advantages]
 
-    in_loss = [i for i, s in enumerate(samples) if not (stage.mask_truncated and s.finish_reason == "length")]
+    in_loss = [
+        i
+        for i, s in enumerate(samples)
+        if not (stage.mask_truncated and s.finish_reason == "length") and (part is None or groups_of[i] in part)
+    ]
     num_tokens = sum(len(samples[i].token_ids) for i in in_loss)
     share = {
         "token": lambda n: 1 / num_tokens,
@@ -177,6 +211,7 @@ def reference_update(model, groups, stage, *, temperature, max_tokens, reference
         scale += float(losses.detach().abs().sum()) * share(len(losses))
         if critic_rows is not None:
             target = torch.tensor(returns[i], dtype=torch.float64)
-            # Before the first update the values are the old ones, so the clip holds nothing.
-            critic_total = critic_total + ((critic_rows[i] - target) ** 2 / 2 * share(len(losses))).sum()
+            errors, gap = plain_value_errors(critic_rows[i], old_rows[i], target, stage.critic.value_clip)
+            margin = min(margin, gap)
+            critic_total = critic_total + (errors / 2 * share(len(losses))).sum()
     return Reference(total, margin, scale, critic_total if critic is not None else None)
