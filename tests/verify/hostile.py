@@ -96,7 +96,13 @@ attempt("system", lambda: -1 if os.system("true") else 0)
     "exec": Hostile("a set-user-id program", "attempt('exec', lambda: os.execv('/bin/true', ['true']))"),
     "multiprocessing": Hostile(
         "processes through the library",
-        "import multiprocessing\nattempt('pool', lambda: multiprocessing.Pool(2).map(abs, [1]))",
+        # Not a Pool: as the documentation warns, one that is not closed may hang.
+        """
+import multiprocessing
+child = multiprocessing.Process(target=abs, args=(1,))
+attempt("child", child.start)
+if child.pid: child.join()
+""",
         bites=True,
     ),
     "threads": Hostile(
