@@ -161,10 +161,10 @@ class Tally:
         counted_C = row.weights_C > 0  # a row that only keeps ranks in step has no say
         sums = [x.detach()[counted_C].double().sum() for x in (entropy, kl, clipped, ratio, correction)]
         figures = [*sums, counted_C.double().sum(), loss.detach().double(), torch.zeros((), device=loss.device)]
-        self._sums += torch.stack([f.double().cpu() for f in figures])
+        self._sums += torch.stack([f.double() for f in figures]).cpu()
         if bool(counted_C.any()):
-            peaks = torch.stack([x.detach()[counted_C].double().max().cpu() for x in (ratio, gap)])
-            self._maxima = torch.maximum(self._maxima, peaks)
+            peaks = torch.stack([x.detach()[counted_C].double().max() for x in (ratio, gap)])
+            self._maxima = torch.maximum(self._maxima, peaks.cpu())
 
     def router_row(self, counts_LE: Tensor, loss: Tensor) -> None:
         """One row's use of the experts, and its part of the load-balancing loss."""

@@ -28,6 +28,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ from rlkit.recipe.plan import default_precision
 from rlkit.recipe.schema import GrpoStage, ModelInit
 from rlkit.recipe.schema import Learner as LearnerKeys
 from rlkit.records import Sample, ScoredGroup, Task
-from tests.bench.products import gemm_rates, worth_measuring
+from tests.bench.products import QWEN_05B, Shape, gemm_rates, worth_measuring
 from tests.bench.trl_update import TrlUpdate
 
 GROUP = 4
@@ -59,24 +60,16 @@ KINDS = {
 """Keys of the learner, and arguments of TRL's config (None: its own defaults throughout)."""
 
 
-def model_folder(out: Path, vocab_size: int, num_layers: int) -> Path:
-    """A model made of layers of Qwen2.5-0.5B's shape."""
+def model_folder(out: Path, vocab_size: int, num_layers: int, shape: Shape = QWEN_05B) -> Path:
+    """A Qwen2 with random weights."""
     texts = [f"What is {a} + {b}? {a + b}" for a in range(100) for b in range(20)]
-    init = ModelInit(
-        vocab_size=vocab_size,
-        hidden_size=896,
-        intermediate_size=4864,
-        num_layers=num_layers,
-        num_heads=14,
-        num_kv_heads=2,
-        max_position_embeddings=2048,
-    )
-    init_model(init, iter(texts), seed=0, out=out)
+    sizes = {"vocab_size": vocab_size, "num_layers": num_layers, "max_position_embeddings": 8192}
+    init_model(ModelInit(**sizes, **asdict(shape)), iter(texts), seed=0, out=out)
     return out
 
 
-def draw_groups(num_sequences: int, vocab_size: int) -> list[ScoredGroup]:
-    """Random samples: completions of log-normal length (median 110), prompts of 8 to 32 tokens, rewards in tenths."""
+def draw_groups(num_sequences: int, vocab_size: int, *, median: int = 110, longest: int = LONGEST) -> list[ScoredGroup]:
+    """Random samples: completions of log-normal length, prompts of 8 to 32 tokens, rewards in tenths."""
     g = torch.Generator().manual_seed(0)
 
     def draw(low: int, high: int, count: int) -> tuple[int, ...]:
@@ -84,8 +77,8 @@ def draw_groups(num_sequences: int, vocab_size: int) -> list[ScoredGroup]:
 
     def length() -> int:
         while True:
-            drawn = round(math.exp(math.log(110) + 0.8 * float(torch.randn((), generator=g))))
-            if 16 <= drawn <= LONGEST:
+            drawn = round(math.exp(math.log(median) + 0.8 * float(torch.randn((), generator=g))))
+            if 16 <= drawn <= longest:
                 return drawn
 
     groups = []

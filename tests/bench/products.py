@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from dataclasses import dataclass
 
 import torch
 from torch.nn import functional
@@ -11,21 +12,50 @@ from torch.nn import functional
 from rlkit.recipe.machine import Machine
 
 
-def gemm_rates(dtype: torch.dtype, tokens: int = 1024) -> dict[str, float]:
-    """GFLOP/s of a large square product and of the products of a layer of Qwen2.5-0.5B's shape."""
+@dataclass(frozen=True)
+class Shape:
+    """Of a dense model."""
+
+    hidden_size: int = 896
+    intermediate_size: int = 4864
+    num_heads: int = 14
+    num_kv_heads: int = 2
+
+
+QWEN_05B = Shape()
+"""Qwen2.5-0.5B's layers."""
+
+
+def now() -> float:
+    """Seconds of a clock, once the GPU has done what it was given."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def gemm_rates(
+    dtype: torch.dtype, shape: Shape = QWEN_05B, *, tokens: int = 1024, square: int = 2048, device: str = "cpu"
+) -> dict[str, float]:
+    """GFLOP/s of a large square product and of the products of a layer over so many tokens."""
 
     def rate(shapes: list[tuple[int, int, int]]) -> float:
-        operands = [(torch.randn(m, k).to(dtype), torch.randn(n, k).to(dtype)) for m, k, n in shapes]
+        operands = [
+            (torch.randn(m, k, device=device).to(dtype), torch.randn(n, k, device=device).to(dtype))
+            for m, k, n in shapes
+        ]
         taken = []
         for _ in range(9):
-            began = time.perf_counter()
+            began = now()
             for left, right in operands:
                 functional.linear(left, right)
-            taken.append(time.perf_counter() - began)
+            taken.append(now() - began)
         return 2 * sum(m * k * n for m, k, n in shapes) / statistics.median(taken) / 1e9
 
-    layer = [(tokens, 896, 896)] * 2 + [(tokens, 896, 128)] * 2 + [(tokens, 896, 4864)] * 2 + [(tokens, 4864, 896)]
-    return {"square": rate([(2048, 2048, 2048)]), "layer": rate(layer)}
+    hidden, wide = shape.hidden_size, shape.intermediate_size
+    narrow = hidden // shape.num_heads * shape.num_kv_heads
+    layer = [(tokens, hidden, hidden)] * 2 + [(tokens, hidden, narrow)] * 2
+    layer += [(tokens, hidden, wide)] * 2 + [(tokens, wide, hidden)]
+    return {"square": rate([(square, square, square)]), "layer": rate(layer)}
 
 
 def worth_measuring(kinds: list[str], option: str) -> list[str]:

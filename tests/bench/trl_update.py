@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from trl import GRPOConfig, GRPOTrainer
 from trl.trainer.utils import pad
 
 from rlkit.records import ScoredGroup
+from tests.bench.products import now
 
 AfterStep = Callable[[float, float], None]
 
@@ -32,20 +32,27 @@ class TrlUpdate:
         self._group_size = len(groups[0].samples)
 
     def fastest_batch(self, sizes: list[int], keys: dict[str, Any]) -> int:
-        """The micro-batch whose forward and backward pass costs least a sequence."""
+        """The micro-batch whose forward and backward pass costs least a sequence, of those that fit."""
         seconds = {}
         for size in sizes:
-            trainer = self._trainer(size, keys, steps=1)
-            part = {k: v[:size] if v.ndim else v for k, v in self._batch.items()}
-            trainer.model.train()
-            trainer.current_gradient_accumulation_steps = 1
-            taken = []
-            for _ in range(2):  # the first one warms up
-                began = time.perf_counter()
-                trainer.accelerator.backward(trainer.compute_loss(trainer.model, part))
-                taken.append(time.perf_counter() - began)
-            seconds[size] = min(taken) / size
+            try:
+                seconds[size] = self._seconds_of_a_pass(size, keys) / size
+            except torch.OutOfMemoryError:
+                print(f"TRL: micro-batch {size} does not fit the GPU", flush=True)
         return min(seconds, key=seconds.__getitem__)
+
+    def _seconds_of_a_pass(self, size: int, keys: dict[str, Any]) -> float:
+        trainer = self._trainer(size, keys, steps=1)
+        device = trainer.accelerator.device
+        part = {k: (v[:size] if v.ndim else v).to(device) for k, v in self._batch.items()}
+        trainer.model.train()
+        trainer.current_gradient_accumulation_steps = 1
+        taken = []
+        for _ in range(2):  # the first one warms up
+            began = now()
+            trainer.accelerator.backward(trainer.compute_loss(trainer.model, part))
+            taken.append(now() - began)
+        return min(taken)
 
     def train(self, per_device: int, keys: dict[str, Any] | None, *, steps: int, after_step: AfterStep) -> None:
         """Runs updates; after each, `after_step` gets its seconds and its gradient norm."""
@@ -95,10 +102,10 @@ class Watch(TrainerCallback):
         self._began = self._seconds = 0.0
 
     def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
-        self._began = time.perf_counter()
+        self._began = now()
 
     def on_step_end(self, *args: Any, **kwargs: Any) -> None:
-        self._seconds = time.perf_counter() - self._began
+        self._seconds = now() - self._began
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         if "grad_norm" in logs:

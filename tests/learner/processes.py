@@ -25,13 +25,22 @@ class RankProcesses:
             self._pipes.append(ours)
             self._children.append(child)
 
+    @property
+    def alive(self) -> bool:
+        return all(child.is_alive() for child in self._children)
+
     def call(self, function, *args):
         for pipe in self._pipes:
             pipe.send((function, args))
         results = []
         for rank, pipe in enumerate(self._pipes):
             assert pipe.poll(LIMIT_S), f"rank {rank} gave no answer"
-            results.append(pipe.recv())
+            try:
+                results.append(pipe.recv())
+            except EOFError as e:
+                child = self._children[rank]
+                child.join(LIMIT_S)
+                raise RuntimeError(f"rank {rank} is dead, exit code {child.exitcode}") from e
         failed = [text for text, _ in results if text]
         assert not failed, "\n".join(failed)
         return [value for _, value in results]
@@ -39,6 +48,7 @@ class RankProcesses:
     def close(self) -> None:
         for child in self._children:
             child.kill()
+        for child in self._children:
             child.join()
 
 

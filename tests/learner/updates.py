@@ -53,7 +53,7 @@ def groups_of(seed, num_groups=3, size=4, max_tokens=30, logprob=-5.0):
 
 def gradient(module):
     """All gradients in one row, each by its whole where ranks share it."""
-    return torch.cat([whole(p.grad).double().flatten() for p in module.parameters() if p.grad is not None])
+    return torch.cat([whole(p.grad).double().flatten().cpu() for p in module.parameters() if p.grad is not None])
 
 
 def taken_gradients(learner, groups):
@@ -71,7 +71,8 @@ def moved(model, seed, scale=0.02, only=""):
     with torch.no_grad():
         for p in (p for name, p in model.named_parameters() if only in name):
             noise = scale * torch.randn(p.shape, generator=g)
-            p.add_(distribute_tensor(noise, p.device_mesh, p.placements) if isinstance(p, DTensor) else noise)
+            is_shared = isinstance(p, DTensor)
+            p.add_(distribute_tensor(noise, p.device_mesh, p.placements) if is_shared else noise.to(p.device))
     return model
 
 
