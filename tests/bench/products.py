@@ -61,8 +61,8 @@ def gemm_rates(
 def worth_measuring(kinds: list[str], option: str) -> list[str]:
     """Of these kinds of run, those that a machine measures in minutes; prints which it leaves out, and why.
 
-    torch multiplies bfloat16 by a plain loop where the CPU has no instruction for it, some eighty times slower than
-    float32: an update of the peer's, whose default that precision is, then takes hours.
+    torch multiplies bfloat16 by plain loops where the CPU has no instruction for it, five to ninety times slower than
+    float32 (the input gradients at 1 GFLOP/s): a comparison with the peer, whose default that is, then takes hours.
     """
     if torch.cuda.is_available() or Machine.detect().bfloat16:
         return kinds
