@@ -69,7 +69,10 @@ def model_folder(out: Path, vocab_size: int, num_layers: int, shape: Shape = QWE
 
 
 def draw_groups(num_sequences: int, vocab_size: int, *, median: int = 110, longest: int = LONGEST) -> list[ScoredGroup]:
-    """Random samples: completions of log-normal length, prompts of 8 to 32 tokens, rewards in tenths."""
+    """Random samples: completions of log-normal length, prompts of 8 to 32 tokens, rewards in [0, 1).
+
+    Rewards of few values would often be a group's mean, and a sample without an advantage costs our learner no pass.
+    """
     g = torch.Generator().manual_seed(0)
 
     def draw(low: int, high: int, count: int) -> tuple[int, ...]:
@@ -89,7 +92,7 @@ def draw_groups(num_sequences: int, vocab_size: int, *, median: int = 110, longe
         samples = tuple(
             Sample("s", "", len(r), "stop", r, (-math.log(vocab_size),) * len(r), 0, 0, prompt) for r in replies
         )
-        groups.append(ScoredGroup(TASK, samples, {}, {}, tuple(x / 10 for x in draw(0, 11, GROUP))))
+        groups.append(ScoredGroup(TASK, samples, {}, {}, tuple(torch.rand(GROUP, generator=g).tolist())))
     return groups
 
 
@@ -120,6 +123,7 @@ def measure(folder: Path, groups: list[ScoredGroup], kind: str, args: argparse.N
         report = learner.train_step(groups)
         seconds["ours"].append(time.perf_counter() - began)
         norms.setdefault("ours", report.metrics["learner/grad_norm"])
+        assert report.metrics["learner/tokens_used"] == useful_tokens(groups)
 
     def after_step(taken: float, grad_norm: float) -> None:
         seconds["theirs"].append(taken)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -39,6 +40,7 @@ class TrlUpdate:
                 seconds[size] = self._seconds_of_a_pass(size, keys) / size
             except torch.OutOfMemoryError:
                 print(f"TRL: micro-batch {size} does not fit the GPU", flush=True)
+            gc.collect()  # a trainer holds on to itself, and its model would count as the next one's memory
         return min(seconds, key=seconds.__getitem__)
 
     def _seconds_of_a_pass(self, size: int, keys: dict[str, Any]) -> float:

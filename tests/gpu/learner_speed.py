@@ -57,8 +57,10 @@ def child(args: argparse.Namespace) -> None:
         learner = our_update(folder, 1, keys)
         for _ in range(args.updates + 1):
             began = now()
-            norms.append(learner.train_step(groups).metrics["learner/grad_norm"])
+            metrics = learner.train_step(groups).metrics
             taken.append(now() - began)
+            norms.append(metrics["learner/grad_norm"])
+            assert metrics["learner/tokens_used"] == useful_tokens(groups)
     else:
         trl_keys = {"bf16": True, "gradient_checkpointing": args.checkpointing}
         theirs = TrlUpdate(folder, groups, LEARNING_RATE)
