@@ -16,6 +16,7 @@ from rlkit.evaluate import Evaluated, evaluate
 from rlkit.learner.group import LearnerGroup
 from rlkit.learner.spec import UpdateReport
 from rlkit.metrics import PhaseTimer, reward_metrics, sandbox_tiers
+from rlkit.no_signal import describe_no_signal
 from rlkit.recipe.schema import Recipe, RlStage
 from rlkit.records import Group, ScoredGroup, Task
 from rlkit.report import Report
@@ -76,6 +77,8 @@ class OnlineStage:
     """The learner may hold an update of a step that is not whole: nothing is saved of it."""
     done_step: int = 0
     """The last step whose update, sync and metrics are done."""
+    warned_of_no_signal: bool = False
+    """Whether this start has said that a step taught nothing."""
     tiers: list[str] = field(default_factory=list)
     """How programs were isolated so far, as it was logged."""
     stream_state: dict[str, Any] | None = None
@@ -156,6 +159,16 @@ class OnlineStage:
             parts = ", ".join(f"{name} {scores[0].value}" for name, scores in group.parts.items())
             self.log.line(f"step {step} reward {group.rewards[0]} ({parts}): {group.samples[0].response!r}")
         self.report.step(self.name, step, self.keys.steps, metrics, list(scored[0].parts))
+        self.warn_of_no_signal(step, scored)
+
+    def warn_of_no_signal(self, step: int, scored: Sequence[ScoredGroup]) -> None:
+        """At the first step whose rewards teach nothing, says so, and why."""
+        if self.warned_of_no_signal:
+            return
+        if found := describe_no_signal(scored, whole_step=getattr(self.keys, "baseline", "") == "batch"):
+            self.warned_of_no_signal = True
+            self.log.event("no_signal", f"{self.name} step {step} {found}")
+            self.report.line(f"{self.name} step {step} {found}")
 
     def finish_step(self, step: int) -> None:
         """Notes that the step is whole, and saves a checkpoint where one is due."""
