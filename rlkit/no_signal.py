@@ -1,4 +1,4 @@
-"""What a user is told of a step whose rewards teach nothing: how many groups differ, why, one reply, and what to do."""
+"""What to say of a step whose rewards teach nothing: how many groups differ, why, one reply, and what to do."""
 
 from __future__ import annotations
 
