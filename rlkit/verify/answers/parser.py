@@ -6,6 +6,7 @@ from rlkit.verify.answers.commands import MAX_ITEMS, CommandParser
 from rlkit.verify.answers.lexer import Token, tokenize
 from rlkit.verify.answers.names import base_of
 from rlkit.verify.answers.nodes import EXPRESSIONS, Node, divide
+from rlkit.verify.answers.notation import Notation
 
 _RELATIONS = {
     "=": "=",
@@ -172,18 +173,17 @@ class AnswerParser(CommandParser):
         return Node("based", (token.text.lstrip("0") or "0", size))
 
 
-def parse(text: str, *, imaginary: bool = True, grouped: bool = True) -> Node:
+def parse(text: str, notation: Notation) -> Node:
     """The tree of a normalised answer without its unit.
 
     Args:
         text: What `normalize` gave.
-        imaginary: Whether i is the imaginary unit.
-        grouped: Whether 1,000 is one number.
+        notation: How signs with two readings are read.
 
     Raises:
         Unreadable: it is no mathematics that this grammar knows.
     """
-    parser = AnswerParser(tokenize(text, grouped=grouped), imaginary=imaginary)
+    parser = AnswerParser(tokenize(text, notation), imaginary=notation.imaginary)
     node = parser.answer()
     if parser._token.kind != "end":
         parser._fail(f"an unexpected {parser._token.text}")
