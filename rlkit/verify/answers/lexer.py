@@ -16,7 +16,6 @@ from rlkit.verify.answers.notation import PREFIXED, Notation, power_of_ten
 MAX_CHARS = 1000
 """Longest normalised answer that is read."""
 _MAX_TOKENS = 600
-_MAX_DIGITS = 400
 _MAX_NESTING = 24
 _MAX_POWER_OF_TEN = 5000
 _TEXT_NAMES = """
@@ -98,8 +97,6 @@ def _number(text: str, at: int, grouped: bool) -> tuple[Fraction, int]:
     if match is None:
         raise Unreadable("a misplaced point")
     digits = re.sub(r"[,\\_]", "", match[0])
-    if len(digits) > _MAX_DIGITS:
-        raise Unreadable("too many digits")
     if "." not in digits:
         return Fraction(int(digits)), match.end()
     whole, _, part = digits.partition(".")

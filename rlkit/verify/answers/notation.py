@@ -5,8 +5,8 @@ A number with `e` or `E` and digits behind it is read by its own form first:
 | form | example | reading |
 |---|---|---|
 | no sign, or an exponent that begins with 0 | 2e3, 6.02e23, 1E5, 5e-05 | a power of ten |
-| what a program or a person writes for a power of ten: a mantissa of 1 or with a point, `E`, an exponent of two digits, or one of -3 and below | 1e-5, 1.5e+3, 2E-1, 2e+10, 4e-3 | a power of ten, unless a text says otherwise |
-| any other sign and digit | 2e+1, 3e-1, 5e-2 | a product with Euler's e and a sum |
+| what a program or a person writes for a power of ten: a mantissa of 1 or with a point, `E`, an exponent of two or three digits, or one of -3 and below | 1e-5, 1.5e+3, 2E-1, 2e+10, 4e-3 | a power of ten, unless a text says otherwise |
+| any other sign and digits | 2e+1, 3e-1, 5e-2, 2e+2000 | a product with Euler's e and a sum |
 | a blank, braces or a command within it, a power or a factorial behind it | 2e + 1, 2{e}+1, 2\mathrm{e}+1, 2e-3^2 | a product with e |
 
 A text says otherwise where it, or the text that it is compared with, has the same letter by itself: an e that is no
@@ -21,7 +21,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-_POWER_OF_TEN = re.compile(r"(\d+(?:\.\d*)?|\.\d+)([eE])([+-]?\d{1,4})(?![\w.]| ?[\^!])")
+_POWER_OF_TEN = re.compile(r"(\d+(?:\.\d*)?|\.\d+)([eE])([+-]?\d+)(?![\w.]| ?[\^!])")
 PREFIXED = re.compile(r"0(?:x([0-9a-f]+)|o([0-7]+)|b([01]+))(?![A-Za-z0-9])", re.IGNORECASE)
 """A number as programs write it in base 16, 8 or 2: 0x1f is 1F in base 16, and no product with x."""
 _EULER = re.compile(r"(?<![A-Za-z\\])e(?![A-Za-z])|e ?\^|(?<![A-Za-z])(?:ln|exp)(?![A-Za-z])")
@@ -68,5 +68,7 @@ def _by_form(match: re.Match[str]) -> bool | None:
     digits = exponent.lstrip("+-")
     if digits == exponent or (len(digits) > 1 and digits[0] == "0"):
         return True
+    if len(digits) > 3:
+        return False
     usual = mantissa == "1" or "." in mantissa or letter == "E" or len(digits) > 1
     return None if usual or (exponent[0] == "-" and int(digits) >= 3) else False

@@ -148,7 +148,7 @@ def read(text: str, notation: Notation) -> Reading:
     """
     normal = normalize(text)
     if len(normal) > MAX_CHARS:
-        return Reading(normal[:MAX_CHARS], None, None, "", "", "too long")
+        return Reading(normal, None, None, "", "", "too long")
     normal = _APPROXIMATELY.sub("", normal, count=1) if _APPROXIMATELY.match(normal) else normal
     words = plain_words(normal)
     if words in _TREES:

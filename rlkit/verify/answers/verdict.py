@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from rlkit.verify.answers.compare import same_answer
-from rlkit.verify.answers.equality import infinite
+from rlkit.verify.answers.equality import has_value, infinite
 from rlkit.verify.answers.exact import NotExact, Undefined, rational
 from rlkit.verify.answers.nodes import EXPRESSIONS, Node, contains, subtract, symbols
 from rlkit.verify.answers.normal import normalize
@@ -19,6 +19,8 @@ from rlkit.verify.answers.words import choice_letter, several_letters, without_c
 
 _BIG = frozenset(("big",))
 _DIGITS = 30
+_UNDEFINED = "undefined"
+_NOT_SHOWN = ("wrong", "not shown equal")
 _COLLECTIONS = frozenset(("list", "set", "seq", "and", "or"))
 _SHORT_WORDS = frozenset(("no", "on", "up", "am", "pm", "in", "to", "so", "if", "or"))
 _INDEX_I = re.compile(r"(?<![A-Za-z\\])i ?(?:=|<|>|\\le|\\ge|\\in)|_\{? ?i ?=")
@@ -54,7 +56,7 @@ def judge_texts(gold: str, answer: str, options: Options, gold_is_read: Callable
     wanted = read(gold, notation)
     fault = _fault(wanted.tree) if wanted.tree is not None else ""
     gold_is_read()
-    if fault:
+    if fault == _UNDEFINED:
         return "unscored", f"the gold cannot be read: {fault}"
     given = read(answer, notation)
     if not wanted.text:
@@ -69,7 +71,9 @@ def judge_texts(gold: str, answer: str, options: Options, gold_is_read: Callable
         return "wrong", "unparsable"
     if not options.unevaluated and contains(given.tree, _BIG) and not contains(wanted.tree, _BIG):
         return "wrong", "unevaluated"
-    return _by_mathematics(wanted, given, answer, notation, options)
+    found = _by_mathematics(wanted, given, answer, notation, options)
+    # A huge gold is known by its form, or by its logarithm; what neither of them tells is the gold's doing.
+    return ("unscored", f"the gold cannot be worked out: {fault}") if fault and found == _NOT_SHOWN else found
 
 
 def _fault(tree: Node) -> str:
@@ -86,14 +90,14 @@ def _fault(tree: Node) -> str:
     except NotExact:
         pass
     except Undefined:
-        return "undefined"
+        return _UNDEFINED
     try:
         Evaluator(_DIGITS, {}).value(tree)
         return ""
     except NotExact:
-        return "too large, or of no known value"
+        return "too large, or of no known value" if has_value(tree) else _UNDEFINED
     except Undefined:
-        return "undefined"
+        return _UNDEFINED
 
 
 def _plain(node: Node) -> bool:
@@ -186,7 +190,7 @@ def _by_mathematics(
             if parted.tree is not None and same_answer(gold_tree, parted.tree):
                 return "correct", "equal"
     except (NotExact, RecursionError):
-        return "wrong", "not shown equal"
+        return _NOT_SHOWN
     except Undefined:
         return "wrong", "undefined"
     return "wrong", "not equal"
