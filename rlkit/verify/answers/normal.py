@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from rlkit.verify.answers.prose import without_prose
+
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿⁱˣ", "0123456789+-()nix")
 _SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉₊₋ₙₓ", "0123456789+-nx")
 _SUPER_RUN = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿⁱˣ]+")
@@ -111,11 +113,6 @@ _WRAPPERS = (
     ("`", "`"),
     ("__", "__"),
 )
-_LEAD = re.compile(
-    r"(?:so |thus,? |therefore,? |hence,? )?(?:the )?(?:final |correct )?(?:answer|result|value)(?: is|:|=)+ *"
-    r"(?:equal to )?",
-    re.IGNORECASE,
-)
 
 
 def _vulgar(text: str) -> str:
@@ -167,7 +164,7 @@ def strip_wrappers(text: str) -> str:
         if (match := _BOXED.fullmatch(text)) and _balanced(match[1]):
             text = match[1]
         text = re.sub(r"(?<![.\\])[.,;:]$|(?<!\\)\\$", "", text)
-        text = _LEAD.sub("", text, count=1) if _LEAD.match(text) else text
+        text = without_prose(text)
         if text == before:
             break
     return text

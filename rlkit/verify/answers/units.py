@@ -85,7 +85,8 @@ _CHANGING_TEXT = """
     seventh sevenths eighth eighths ninth ninths tenth tenths hundredth hundredths thousandth thousandths hundred
     thousand million billion trillion factorial score than less plus minus mod modulo not wrong remainder
     below zero negative over except but cannot never incorrect one two three four five six seven eight nine
-    ten sin cos tan log ln sqrt pi infinity squared cubed cis root"""
+    ten least most at maybe perhaps possibly either neither if unless
+    sin cos tan log ln sqrt pi infinity squared cubed cis root"""
 _MEASURES = ("of", "old", "tall", "long", "wide", "high", "deep", "thick", "away", "apart", "in", "each", "total")
 _CHANGING = frozenset(_CHANGING_TEXT.split())
 """Words behind a number that change it: 5 dozen is not 5."""
