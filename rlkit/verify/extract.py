@@ -84,7 +84,9 @@ def _last_box(text: str) -> str | None:
 def _joined(text: str, boxes: list[tuple[int, int, str]]) -> str:
     r"""The last box, with those before it that only a comma, "and" or "or" parts from it: \boxed{1} and \boxed{2}."""
     start, _, content = boxes[-1]
-    items, joins, names = [content.strip()], [], []
+    items = [content.strip()]
+    joins: list[str] = []
+    names: list[str] = []
     for before in reversed(boxes[:-1]):
         between = text[before[1] : start] if before[1] <= start <= before[1] + _BETWEEN_CHARS else ""
         plain = " ".join(_PLAIN_BETWEEN.sub(" ", between).split())
