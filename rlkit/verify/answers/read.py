@@ -163,6 +163,9 @@ def read(text: str, notation: Notation) -> Reading:
     ):
         return Reading(normal, words, None, "", "", "words")
     normal = _BRACKETED.sub(_part_items, normal)
+    if r"\ldots" in normal and ", " not in normal:
+        # 1,10,100,\ldots: the commas part terms.
+        notation = notation._replace(grouped=False)
     problem = "no mathematics"
     try:
         tree = _special(normal)
