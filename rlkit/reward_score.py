@@ -15,12 +15,12 @@ from rlkit.data.kinds import check_kind, check_task
 from rlkit.data.mappings import reference_of
 from rlkit.data.rows import RowError
 from rlkit.errors import DataError, RlkitError, ScoringError
+from rlkit.judged_rows import Row, check_files, read_rows
 from rlkit.recipe.load import LoadedRecipe
 from rlkit.recipe.schema import Reward
 from rlkit.records import Group, Sample, ScoredGroup, Task
 from rlkit.scoring.combine import PluginTraceback
 from rlkit.scoring.process import LocalPool
-from rlkit.verify_cli import Row, check_files, read_rows
 
 _OURS = frozenset(
     ("id", "group", "kind", "prompt", "response", "reference", "num_tokens", "token_ids", "finish_reason", "metadata")

@@ -236,19 +236,26 @@ def test_the_command_judges_each_row_in_order(tmp_path, capsys):
     assert judged[0]["tier"] in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("row", "said"),
-    [
+def test_bad_rows_are_unscored_in_their_place_and_stop_no_other(tmp_path, capsys):
+    good = {"id": "ok", "program": "def f(x): return 7", **function()}
+    bad = [
         ({"id": "a", **function()}, "program is missing"),
-        ({"id": "a", "program": "x", "mode": "nonsense"}, "mode is 'nonsense'"),
-        ({"id": "a", "program": "x", **function([{"args": [1]}])}, "a test has no expected"),
+        ({"id": "b", "program": "x", "mode": "nonsense"}, "mode is 'nonsense'"),
+        ({"id": "c", "program": "x", **function([{"args": [1]}])}, "a test has no expected"),
+        ({"program": "x", "reference": function()}, "mode is missing"),
         ([1], "not a JSON object"),
-    ],
-)
-def test_the_command_refuses_a_row_that_cannot_be_judged_by_its_line(tmp_path, capsys, row, said):
-    code, judged = rows(tmp_path, {"id": "ok", "program": "x = 1", **function()}, row)
-    assert (code, judged) == (2, None)
-    assert f"in.jsonl:2: {said}" in capsys.readouterr().err
+    ]
+    code, judged = rows(tmp_path, *(row for wrong, _ in bad for row in (good, wrong)))
+    assert code == 1
+    assert [row["verdict"] for row in judged] == ["pass", "unscored"] * len(bad)
+    assert [row["id"] for row in judged[1::2]] == ["a", "b", "c", None, None]
+    assert all(said in row["detail"] for row, (_, said) in zip(judged[1::2], bad, strict=True))
+    assert all({*judged[0], "detail"} == set(row) for row in judged[1::2])
+    err = capsys.readouterr().err
+    assert "5 of 10 rows cannot be judged (lines 2, 4, 6, 8, 10); the others are" in err
+    assert "5 of 10 programs pass" in err
+    assert "in.jsonl: 5 of 10 rows could not be judged and are unscored" in err
+    assert "the first, a: program is missing" in err
 
 
 def test_the_command_says_which_row_its_judge_could_not_run(tmp_path, capsys):
