@@ -16,6 +16,7 @@ from __future__ import annotations
 import builtins
 import contextlib
 import functools
+import json
 import os
 import random
 import sys
@@ -39,36 +40,10 @@ class Channel(Protocol):
         """The next frame, or None when there are no more."""
 
 
-class DescriptorChannel:
-    """Frames over a file descriptor: 4 bytes of length, big end first, then the frame."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-
-    def send(self, frame: bytes) -> None:
-        """Sends one frame."""
-        data = len(frame).to_bytes(4, "big") + frame
-        while data:
-            data = data[os.write(self._descriptor, data) :]
-
-    def receive(self) -> bytes | None:
-        """The next frame, or None when the judge has closed its end."""
-        head = self._read(4)
-        return None if head is None else self._read(int.from_bytes(head, "big"))
-
-    def _read(self, size: int) -> bytes | None:
-        data = bytearray()
-        while len(data) < size:
-            chunk = os.read(self._descriptor, min(size - len(data), 1 << 16))
-            if not chunk:
-                return None
-            data += chunk
-        return bytes(data)
-
-
-def main(request: dict[str, Any], channel: int) -> None:
-    """Runs one job over a descriptor and ends this process."""
-    os._exit(serve(request, DescriptorChannel(channel)))
+def main(channel: Channel) -> None:
+    """Runs the job that the first frame asks for and ends this process."""
+    request = json.loads(channel.receive() or b"{}")
+    os._exit(serve(request, channel))
 
 
 def serve(request: dict[str, Any], channel: Channel) -> int:

@@ -25,7 +25,7 @@ class Limits:
     memory_mb: float = 512.0
     """MiB of memory."""
     output_kb: float = 1024.0
-    """KiB on standard output and on the channel, each."""
+    """KiB on standard output and in frames, each."""
     disk_mb: float = 256.0
     """MiB of files."""
     processes: float = 64.0
@@ -37,7 +37,7 @@ class Job:
     """One run of untrusted code."""
 
     request: Mapping[str, Any]
-    """JSON; `harness.main(request, channel)` gets it inside the sandbox."""
+    """JSON; the harness gets it inside the sandbox as its first frame."""
     limits: Limits = field(default_factory=Limits)
     stdin: bytes = b""
     """All of the standard input; its end follows."""
