@@ -74,7 +74,7 @@ class Running(Protocol):
         """The next frame that the job wrote, or None where it ended or hit a limit first. Never trust its content."""
 
     def wait(self) -> None:
-        """Until the job ends by itself or hits a limit (a job without frames: a script that reads and prints)."""
+        """Until the job ends by itself or hits a limit: a script. A frame that it sends stays to be received."""
 
     def finish(self) -> Outcome:
         """Ends whatever is left of the job, processes, files and memory, and says how it went. Safe to call twice.

@@ -15,7 +15,6 @@ from rlkit.verify.sandbox.mailbox import JobChannel, Mailbox
 
 MAX_DESCRIPTORS = 64
 _MAX_ZYGOTE_DESCRIPTORS = 256
-_STACK = 64 << 20
 _FEW_SIGNALS = 64
 
 
@@ -82,7 +81,8 @@ def _limit(limits: Mapping[str, float], base: Mapping[str, int]) -> None:
     cpu = max(1, -(-limits["cpu_s"] // 1))
     disk = int(limits["disk_mb"] * 2**20)
     threads = int(limits["processes"]) + base["threads"]
-    memory = int(limits["memory_mb"] * 2**20) + base["memory"]
+    stack = int(limits["memory_mb"] * 2**20)
+    memory = stack + base["memory"]
     # The soft limit of CPU time sends SIGXCPU, which a program may ignore; the hard one cannot be ignored.
     for which, soft, hard in (
         (resource.RLIMIT_CPU, cpu, cpu + 1),
@@ -91,7 +91,7 @@ def _limit(limits: Mapping[str, float], base: Mapping[str, int]) -> None:
         # One byte: where cores go to a program, the kernel passes none on at exactly this limit, and at 0 it would.
         (resource.RLIMIT_CORE, 1, 1),
         (resource.RLIMIT_NPROC, threads, threads),
-        (resource.RLIMIT_STACK, _STACK, _STACK),
+        (resource.RLIMIT_STACK, stack, stack),
         (resource.RLIMIT_MEMLOCK, 0, 0),
         (resource.RLIMIT_MSGQUEUE, 0, 0),
         (resource.RLIMIT_SIGPENDING, _FEW_SIGNALS, _FEW_SIGNALS),
