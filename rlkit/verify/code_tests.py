@@ -154,9 +154,10 @@ def _script_test(test: Mapping[str, Any]) -> Test:
 
 
 def _function_test(test: Mapping[str, Any], entry: str) -> Test:
-    accepted = test["accepted"] if "accepted" in test else [_literal(test, "expected")]
-    if not {"accepted", "expected", "expected_py"} & set(test):
+    if not {"accepted", "accepted_py", "expected", "expected_py"} & set(test):
         raise Malformed("a test has no expected")
+    several = _literal(test, "accepted")
+    accepted = [_literal(test, "expected")] if several is None else several
     if not isinstance(accepted, list | tuple) or not accepted:
         raise Malformed("accepted must be a list of values any of which is right")
     args, kwargs = _literal(test, "args") or [], _literal(test, "kwargs") or {}
@@ -192,14 +193,16 @@ def _asserts(reference: Mapping[str, Any], entry: Any) -> Test:
     code = reference.get("test_code")
     if not isinstance(code, str) or not code.strip():
         raise Malformed("test_code is missing")
+    if not isinstance(entry, str | None):
+        raise Malformed(f"entry_point is {entry!r}, no function's name")
     try:
         top = ast.parse(code)
         free = _free_names(code)
+        # HumanEval's tests define check(candidate) and leave the call to others.
+        defines = any(isinstance(node, ast.FunctionDef) and node.name == "check" for node in top.body)
+        calls = any(isinstance(node, ast.Expr) and "check(" in ast.unparse(node) for node in top.body)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as e:
         raise Malformed(f"test_code does not parse ({e})") from e
-    # HumanEval's tests define check(candidate) and leave the call to others.
-    defines = any(isinstance(node, ast.FunctionDef) and node.name == "check" for node in top.body)
-    calls = any(isinstance(node, ast.Expr) and "check(" in ast.unparse(node) for node in top.body)
     if defines and not calls:
         _check_entry(entry)
     modules = sorted(free & _attribute_owners(top) & set(sys.stdlib_module_names) - {entry})
