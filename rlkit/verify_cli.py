@@ -75,24 +75,25 @@ def _open_tier(tier: Any) -> str:
 
 def _code_fault(row: Row) -> str:
     """What is wrong with a row of `verify code`; "" where it can be judged."""
+    from rlkit.data.code_shapes import reshape
+    from rlkit.data.rows import RowError
     from rlkit.verify.code_tests import Malformed, read_reference
 
     if not isinstance(row.get("program"), str):
         return "program is missing, or no text"
-    if isinstance(row.get("reference"), dict) and "mode" not in row:
-        return "mode is missing; the keys of a reference stand beside program, not inside reference"
     try:
-        read_reference(row, {}, {})
-    except Malformed as e:
+        read_reference(reshape(row), {}, {})
+    except (Malformed, RowError) as e:
         return str(e)
     return ""
 
 
 def _judge_code_row(row: Row, tier: Any, packages: list[str]) -> Row:
     from rlkit.data.cases import turn_asserts
+    from rlkit.data.code_shapes import reshape
     from rlkit.verify.code import judge_code
 
-    return _code_row(row, judge_code(turn_asserts(row), row["program"], tier=tier, packages=packages))
+    return _code_row(row, judge_code(turn_asserts(reshape(row)), row["program"], tier=tier, packages=packages))
 
 
 def _code_row(row: Row, verdict: Verdict) -> Row:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from rlkit.data.cases import check_code_reference, turn_asserts
-from rlkit.data.code_mappings import humaneval, mbpp
+from rlkit.data.code_mappings import apps, humaneval, livecodebench, mbpp
+from rlkit.data.code_shapes import code_reference, looks_like_code
 from rlkit.data.columns import Columns, Draft, column, gold_text, id_of, text_of
 from rlkit.data.rows import RowError
 from rlkit.recipe.schema import Fields, Source
@@ -45,6 +45,8 @@ def detect(columns: Columns) -> str | None:
     # Most telling first: HumanEval and MBPP rows have a prompt column too.
     signs = (
         ("humaneval", ({"prompt"}, {"entry_point"}, {"test"})),
+        ("livecodebench", ({"question_content"}, {"public_test_cases"})),
+        ("apps", ({"question"}, {"input_output"})),
         ("mbpp", ({"test_list"}, {"text", "prompt"})),
         ("gsm8k", ({"question"}, {"answer"})),
         ("math", ({"problem"}, {"solution", "answer"})),
@@ -128,6 +130,8 @@ READY: dict[str, Callable[[Columns], Draft]] = {
     "math": math_mapping,
     "humaneval": humaneval,
     "mbpp": mbpp,
+    "apps": apps,
+    "livecodebench": livecodebench,
     "plain": plain,
 }
 
@@ -182,22 +186,10 @@ def reference_of(value: Any, kind: str | None) -> Any:
         if value is None:
             raise RowError("no reference (the column is null)")
         return value  # what a judge of the recipe's own makes of it
-    reference = _math_or_code(value)
-    if kind is not None and reference is not None and isinstance(reference, dict) != (kind == "code"):
-        raise RowError(f"kind is {kind} and the reference is {'text' if kind == 'code' else 'an object'}")
-    return reference
-
-
-def _math_or_code(value: Any) -> Any:
-    """Text for math, a checked object for code; CSV and Parquet carry the object as JSON text."""
-    if isinstance(value, str) and value.lstrip().startswith("{") and '"mode"' in value:
-        try:
-            value = json.loads(value)
-        except ValueError as e:
-            raise RowError(f"the reference looks like a code reference and is broken JSON ({e})") from e
-    if not isinstance(value, dict):
-        return gold_text(value)
-    reason = check_code_reference(value)
-    if reason:
-        raise RowError(reason)
-    return dict(turn_asserts(value))
+    if kind == "math" and isinstance(value, Mapping):
+        raise RowError("kind is math and the reference is an object")
+    if kind == "code" or (kind is None and looks_like_code(value)):
+        if value is None:
+            raise RowError("no reference (the column is null)")
+        return code_reference(value)
+    return gold_text(value)
