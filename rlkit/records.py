@@ -28,11 +28,13 @@ class Task:
     prompt: str
     """The user's words, before the prompt template and the chat template."""
     reference: Any
-    """math, exact, choice, numeric: the gold answer as text; code: {"mode", "entry_point", "tests" | "test_code"} (see
-    rlkit.verify.code); a plugin's kind: what its judge takes."""
+    """math, exact, choice, numeric: the gold answer as text, or a list of texts of which each is right; code: {"mode",
+    "entry_point", "tests" | "test_code"} (see rlkit.verify.code); a plugin's kind: what its judge takes."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     """Free columns; "domain" and "difficulty" are understood by filters and mixtures, "choices", "tolerance" and
     "abs_tolerance" by the accuracy part."""
+    history: tuple[Mapping[str, Any], ...] = ()
+    """Messages before `prompt`, each with "role" and "content": the task's own system message and earlier turns."""
 
 
 @dataclass(frozen=True)

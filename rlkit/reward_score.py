@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rlkit.data.kinds import check_kind, check_task
-from rlkit.data.mappings import reference_of
+from rlkit.data.references import reference_of
 from rlkit.data.rows import RowError
 from rlkit.errors import DataError, RlkitError, ScoringError
 from rlkit.recipe.load import LoadedRecipe

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from rlkit.data.messages import wording
 from rlkit.data.stream import TaskStream, split_holdout
 from rlkit.data.tasks import LoadedDemonstrations, LoadedTasks, Mixture, load_demonstrations, load_sources, load_tasks
 from rlkit.errors import DataError
@@ -45,11 +46,11 @@ class RunData:
             rest, heldout = split_holdout(both, keys.num_held_out(len(both)), seed)
         if keys.max_rows is not None and keys.max_rows < len(heldout):
             _, heldout = split_holdout(heldout, keys.max_rows, seed)
-        prompts = {task.prompt for task in heldout}
-        train = [task for task in rest if task.prompt not in prompts]
+        asked = {wording(task) for task in heldout}
+        train = [task for task in rest if wording(task) not in asked]
         if rest and not train:
             raise DataError("every training task is held out by evaluation.sources too: give it tasks of its own")
-        demonstrations = {i: _without(found, prompts) for i, found in self.demonstrations.items()}
+        demonstrations = {i: _without(found, asked) for i, found in self.demonstrations.items()}
         return Split(train, heldout, demonstrations, len(rest) - len(train))
 
 
@@ -86,15 +87,27 @@ def read_data(recipe: Recipe) -> RunData:
     seed, kinds = recipe.run.seed, recipe.reward.kinds
     tasks = load_tasks(recipe.data, seed=seed, kinds=kinds) if recipe.rl_stages else None
     demonstrations = {
-        i: load_demonstrations(stage.data or recipe.data, seed=seed, kinds=kinds)
-        for i, stage in enumerate(recipe.stages)
-        if isinstance(stage, SftStage)
+        i: _demonstrations(recipe, i) for i, stage in enumerate(recipe.stages) if isinstance(stage, SftStage)
     }
     sources = recipe.evaluation.sources
     heldout = load_sources(sources, recipe.data.on_bad_row, seed=seed, kinds=kinds) if sources else None
     data = RunData(tasks, heldout, demonstrations)
     _check_streams(recipe, data)
     return data
+
+
+def _demonstrations(recipe: Recipe, index: int) -> LoadedDemonstrations:
+    rows, key = sft_rows(recipe, index)
+    return load_demonstrations(
+        rows, seed=recipe.run.seed, kinds=recipe.reward.kinds, key=key, must_think=recipe.data.prompt.force_think
+    )
+
+
+def sft_rows(recipe: Recipe, index: int) -> tuple[Rows, str]:
+    """What SFT stage `index` learns from, and the key of that section: its own data, or the recipe's."""
+    stage = recipe.stages[index]
+    assert isinstance(stage, SftStage)
+    return (recipe.data, "data") if stage.data is None else (stage.data, f"stages.{index}.data")
 
 
 def task_stream(recipe: Recipe, index: int, tasks: Sequence[Task], mixture: Mixture) -> TaskStream:
@@ -108,9 +121,7 @@ def task_stream(recipe: Recipe, index: int, tasks: Sequence[Task], mixture: Mixt
 
 def demonstration_stream(recipe: Recipe, index: int, found: LoadedDemonstrations) -> TaskStream:
     """A fresh stream of SFT stage `index`'s demonstrations, in an order of its own; as task_stream."""
-    stage = recipe.stages[index]
-    assert isinstance(stage, SftStage)
-    return _stream(found.as_tasks(), found.mixture, stage.data or recipe.data, recipe.run.seed + index)
+    return _stream(found.as_tasks(), found.mixture, sft_rows(recipe, index)[0], recipe.run.seed + index)
 
 
 def _stream(tasks: Sequence[Task], mixture: Mixture, rows: Rows, seed: int) -> TaskStream:
@@ -126,9 +137,9 @@ def _check_streams(recipe: Recipe, data: RunData) -> None:
         demonstration_stream(recipe, index, found)
 
 
-def _without(found: LoadedDemonstrations, prompts: Collection[str]) -> LoadedDemonstrations:
+def _without(found: LoadedDemonstrations, asked: Collection[str]) -> LoadedDemonstrations:
     """The demonstrations of no held-out task: SFT must not see them either."""
-    kept = tuple(d for d in found.demonstrations if d.prompt not in prompts)
+    kept = tuple(d for d in found.demonstrations if wording(d) not in asked)
     if not kept:
         raise DataError("every demonstration is of a held-out task: give evaluation.sources of their own")
     return replace(found, demonstrations=kept)

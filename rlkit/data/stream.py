@@ -16,6 +16,7 @@ from fractions import Fraction
 from math import lcm
 from typing import Any, Literal
 
+from rlkit.data.messages import wording
 from rlkit.data.rows import did_you_mean, some
 from rlkit.data.tasks import Mixture
 from rlkit.errors import DataError
@@ -159,7 +160,8 @@ def fingerprint(value: Any) -> str:
 
 def tasks_fingerprint(tasks: Sequence[Task]) -> str:
     """Tells tasks, in their order, from other tasks."""
-    return fingerprint([[t.id, t.kind, t.prompt, t.reference, dict(t.metadata)] for t in tasks])
+    rows = [[t.id, t.kind, t.prompt, t.reference, dict(t.metadata), *map(dict, t.history)] for t in tasks]
+    return fingerprint(rows)
 
 
 def _check_domains(tasks: Sequence[Task], shares: Mapping[str, float]) -> None:
@@ -255,7 +257,7 @@ def split_holdout(tasks: Sequence[Task], n: int, seed: int) -> tuple[tuple[Task,
         raise DataError(f"evaluation.holdout={n} leaves nothing to train on: there are {len(tasks)} tasks; lower it")
     groups: dict[str, list[str]] = {}
     for task in tasks:
-        groups.setdefault(hashlib.sha256(f"{seed}/{task.prompt}".encode()).hexdigest(), []).append(task.id)
+        groups.setdefault(hashlib.sha256(f"{seed}/{wording(task)}".encode()).hexdigest(), []).append(task.id)
     heldout: set[str] = set()
     # A group that no longer fits is passed over, so that one prompt is never on both sides.
     for _, ids in sorted(groups.items()):

@@ -101,7 +101,7 @@ def test_too_long_prompts_are_bad_rows(write, make_tokenizer):
     kept = check_prompt_lengths(loaded, renderer, 100, "skip")
     assert [t.prompt for t in kept.tasks] == ["short"]
     assert [b.where for b in kept.skipped] == [f"{path}:2"]
-    with pytest.raises(DataError, match=r"no row is left of 2; the first: .*rows.jsonl:1: the prompt has"):
+    with pytest.raises(DataError, match=r"none of its 2 rows can be used; the first: .*rows.jsonl:1: the prompt has"):
         check_prompt_lengths(loaded, renderer, 1, "skip")
 
 
