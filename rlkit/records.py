@@ -7,7 +7,7 @@ Every record is frozen: a stage makes new records, it never fills in another sta
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
@@ -35,6 +35,27 @@ class Task:
     "abs_tolerance" by the accuracy part."""
     history: tuple[Mapping[str, Any], ...] = ()
     """Messages before `prompt`, each with "role" and "content": the task's own system message and earlier turns."""
+
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        """The whole prompt as chat messages, `prompt` as the user's last one."""
+        return [*map(dict, self.history), _asked(self.prompt)]
+
+    @property
+    def wording(self) -> str:
+        """The whole prompt as one text: two tasks with equal wordings ask the same."""
+        return wording_of(self.history, self.prompt)
+
+
+def wording_of(history: Sequence[Mapping[str, Any]], prompt: str) -> str:
+    """`prompt` alone, or after the messages before it: "system: Be brief.\n\nuser: What is 1 + 1?"."""
+    if not history:
+        return prompt
+    return "\n\n".join(f"{message['role']}: {message['content']}" for message in (*history, _asked(prompt)))
+
+
+def _asked(prompt: str) -> dict[str, Any]:
+    return {"role": "user", "content": prompt}
 
 
 @dataclass(frozen=True)

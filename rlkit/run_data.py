@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from rlkit.data.messages import wording
 from rlkit.data.stream import TaskStream, split_holdout
 from rlkit.data.tasks import LoadedDemonstrations, LoadedTasks, Mixture, load_demonstrations, load_sources, load_tasks
 from rlkit.errors import DataError
@@ -46,8 +45,8 @@ class RunData:
             rest, heldout = split_holdout(both, keys.num_held_out(len(both)), seed)
         if keys.max_rows is not None and keys.max_rows < len(heldout):
             _, heldout = split_holdout(heldout, keys.max_rows, seed)
-        asked = {wording(task) for task in heldout}
-        train = [task for task in rest if wording(task) not in asked]
+        asked = {task.wording for task in heldout}
+        train = [task for task in rest if task.wording not in asked]
         if rest and not train:
             raise DataError("every training task is held out by evaluation.sources too: give it tasks of its own")
         demonstrations = {i: _without(found, asked) for i, found in self.demonstrations.items()}
@@ -139,7 +138,7 @@ def _check_streams(recipe: Recipe, data: RunData) -> None:
 
 def _without(found: LoadedDemonstrations, asked: Collection[str]) -> LoadedDemonstrations:
     """The demonstrations of no held-out task: SFT must not see them either."""
-    kept = tuple(d for d in found.demonstrations if wording(d) not in asked)
+    kept = tuple(d for d in found.demonstrations if d.wording not in asked)
     if not kept:
         raise DataError("every demonstration is of a held-out task: give evaluation.sources of their own")
     return replace(found, demonstrations=kept)

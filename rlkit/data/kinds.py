@@ -7,6 +7,7 @@ import math
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from rlkit.data.references import YES
 from rlkit.data.rows import RowError, did_you_mean
 
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -53,12 +54,24 @@ def _check_gold(kind: str, gold: Any) -> None:
         raise RowError(f"the reference {gold[:80]!r} of a task of kind numeric is no number")
 
 
-def told_choices(reference: Any, metadata: Mapping[str, Any]) -> bool:
-    """Whether a task that names no kind is a choice: its reference, where it has one, is one of its choices."""
-    if metadata.get("choices") is None or not isinstance(reference, str | None):
+def told_kind(reference: Any, metadata: Mapping[str, Any]) -> str:
+    """The kind of a task that names none: code for an object, exact for true or false, choice for one of its choices.
+
+    Everything else is math.
+    """
+    if isinstance(reference, Mapping):
+        return "code"
+    if reference in YES.values():
+        return "exact"
+    return "choice" if _is_choice(reference, metadata.get("choices")) else "math"
+
+
+def _is_choice(reference: Any, given: Any) -> bool:
+    """Whether there are choices, and the reference, where there is one, names one of them."""
+    if given is None or not isinstance(reference, str | None):
         return False
     try:
-        choices = choices_of(metadata["choices"])
+        choices = choices_of(given)
     except RowError:
         return False
     return reference is None or bool(_named(reference, choices))

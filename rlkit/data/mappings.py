@@ -9,8 +9,8 @@ from typing import Any
 
 from rlkit.data.code_mappings import humaneval, mbpp
 from rlkit.data.columns import Columns, Draft, RowColumns, id_of, text_of
-from rlkit.data.kinds import told_choices
-from rlkit.data.own_columns import NO_BOX, OwnColumns
+from rlkit.data.kinds import told_kind
+from rlkit.data.own_columns import OwnColumns
 from rlkit.data.recognise import Need, complete
 from rlkit.data.references import gold_text
 from rlkit.data.rows import RowError
@@ -44,8 +44,7 @@ def mapping_for(source: Source, columns: Columns, need: Need, place: str) -> Map
         noted = RowColumns(row)
         draft = reader(noted)
         metadata = {**noted.unread, **draft.metadata}
-        told = "choice" if told_choices(draft.reference, metadata) else "math"
-        return replace(draft, kind=draft.kind or told, metadata=metadata)
+        return replace(draft, kind=draft.kind or told_kind(draft.reference, metadata), metadata=metadata)
 
     return mapped
 
@@ -54,7 +53,10 @@ def _of_kind(mapping: Mapper, kind: str | None, place: str) -> Mapper:
     """A ready mapping whose tasks are of the source's kind, where it names one."""
 
     def mapped(row: Columns) -> Draft:
-        draft = mapping(row)
+        try:
+            draft = mapping(row)
+        except RowError as e:
+            raise RowError(str(e), f"name the columns of your own with {place}.fields") from e
         if draft.kind == "code" and kind not in (None, "code"):
             raise RowError(f"{place}.kind is {kind} and the row is a task of kind code")
         return replace(draft, kind=draft.kind or kind)
@@ -107,7 +109,7 @@ def math_mapping(row: Columns) -> Draft:
     # MATH-500 has both; the answer column is then the cleaned one.
     given = gold_text(row["answer"], "answer") if row.get("answer") is not None else last_boxed(solution)
     if given is None:
-        raise RowError("the solution has no finished \\boxed{} and there is no answer column", NO_BOX)
+        raise RowError("the solution has no finished \\boxed{} and there is no answer column")
     metadata: dict[str, Any] = {}
     if row.get("subject", row.get("type")) is not None:
         metadata["domain"] = row.get("subject", row.get("type"))

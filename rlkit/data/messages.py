@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from rlkit.data.read import type_name
 from rlkit.data.rows import RowError
@@ -33,25 +33,6 @@ class Conversation:
     """The user's last text."""
     response: str | None
     """The assistant's text after it, if there is one."""
-
-
-class Shown(Protocol):
-    """A task or a demonstration."""
-
-    @property
-    def prompt(self) -> str:
-        """The user's last text."""
-
-    @property
-    def history(self) -> Sequence[Message]:
-        """What comes before it."""
-
-
-def wording(item: Shown) -> str:
-    """All the words of a prompt as one text: two items with equal wordings ask the same."""
-    if not item.history:
-        return item.prompt
-    return json.dumps([*map(dict, item.history), {"role": "user", "content": item.prompt}], sort_keys=True, default=str)
 
 
 def messages_of(value: Any) -> list[Any] | None:

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from rlkit.data.columns import Columns, Draft, RowColumns, column, filled, id_of, text_of
 from rlkit.data.messages import Conversation, conversation_of, messages_of, reply_of
 from rlkit.data.recognise import Need
-from rlkit.data.references import gold_text, reference_of, told_kind
+from rlkit.data.references import gold_text, reference_of
 from rlkit.data.rows import RowError
 from rlkit.data.worked import last_boxed, marked, thought_reply, without_calculator
 from rlkit.recipe.schema import Fields
 
 SOLUTION = "solution"
 """Column of worked solutions: its gold answer stands in its last box."""
-NO_BOX = "where the column is the answer itself, name it with fields.reference"
-"""What to do about a solution that marks no answer."""
 
 
 @dataclass(frozen=True)
@@ -44,13 +43,18 @@ class OwnColumns:
             RowError: something that the stage reads is missing, or is not what it must be.
         """
         assert isinstance(row, RowColumns)
-        kind, reference = self._reference(row, self._kind(row))
-        talk = self._conversation(row)
+        kind = self._kind(row)
+        with self._remedy("reference"):
+            kind, reference = self._reference(row, kind)
+        with self._remedy("prompt"):
+            talk = self._conversation(row)
+        with self._remedy("response"):
+            response = self._response(row, talk) if self.need == "response" else None
         return Draft(
             prompt=talk.prompt,
             kind=kind,
             reference=reference,
-            response=self._response(row, talk) if self.need == "response" else None,
+            response=response,
             id=self._id(row),
             metadata=self._strata(row),
             history=talk.history,
@@ -58,7 +62,8 @@ class OwnColumns:
 
     def _id(self, row: RowColumns) -> str | None:
         name = self._optional(row, "id")
-        return None if name is None else id_of(column(row, name), required=True)
+        with self._remedy("id"):
+            return None if name is None else id_of(column(row, name), required=True)
 
     def _optional(self, row: RowColumns, key: str) -> str | None:
         """Column of a part that a row may lack."""
@@ -67,20 +72,20 @@ class OwnColumns:
             return name
         return key if key in row else None
 
-    def _column(self, row: RowColumns, key: str) -> Any:
-        """Value of a part that a row must have."""
+    @contextmanager
+    def _remedy(self, key: str) -> Iterator[None]:
+        """Says what mends a file whose rows fail here."""
         try:
-            return column(row, getattr(self.fields, key))
+            yield
         except RowError as e:
-            if key not in (self.named or ()):
-                raise
-            raise RowError(str(e), f"set {self.place}.fields.{key} to the column that holds it") from e
+            raise RowError(str(e), f"name the column that holds it with {self.place}.fields.{key}") from e
 
     def _kind(self, row: RowColumns) -> str | None:
         name = self._optional(row, "kind")
-        kind = self.kind if name is None else column(row, name)
-        if kind is not None and not (isinstance(kind, str) and kind.strip()):
-            raise RowError(f"kind is {json.dumps(kind, default=str)}, not a kind of task")
+        with self._remedy("kind"):
+            kind = self.kind if name is None else column(row, name)
+            if kind is not None and not (isinstance(kind, str) and kind.strip()):
+                raise RowError(f"kind is {json.dumps(kind, default=str)}, not a kind of task")
         return kind
 
     def _reference(self, row: RowColumns, kind: str | None) -> tuple[str | None, Any]:
@@ -92,17 +97,16 @@ class OwnColumns:
             return ("code" if code else kind), None
         if name is None:
             return kind, None  # the user says that there is none
-        value = self._column(row, "reference")
+        value = column(row, name)
         if name == SOLUTION and "reference" not in (self.named or ()):
             value = _gold_of_solution(value)
-        reference = reference_of(value, kind)
-        return kind or told_kind(value, reference), reference
+        return kind, reference_of(value, kind)
 
     def _conversation(self, row: RowColumns) -> Conversation:
         pattern = self.fields.prompt
         if "{" in pattern:
             return Conversation((), re.sub(r"\{([^{}]+)\}", lambda m: text_of(row, m[1]), pattern), None)
-        value = self._column(row, "prompt")
+        value = column(row, pattern)
         messages = messages_of(value)
         if messages is not None:
             return conversation_of(messages, pattern)
@@ -118,7 +122,7 @@ class OwnColumns:
             return talk.response
         if talk.response is not None:
             raise RowError(f"two replies: the last message of {self.fields.prompt}, and column {name}")
-        value = self._column(row, "response")
+        value = column(row, name)
         messages = messages_of(value)
         if messages is not None:
             return reply_of(messages, name)
@@ -138,7 +142,8 @@ class OwnColumns:
             name = getattr(self.fields, key)
             if self.named is None and key in row:
                 name = key
-            value = None if name is None else column(row.all, name, required=key in (self.named or ()))
+            with self._remedy(key):
+                value = None if name is None else column(row.all, name, required=key in (self.named or ()))
             if value is not None:
                 found[key] = value
         return found
@@ -149,5 +154,5 @@ def _gold_of_solution(value: Any) -> Any:
         return value
     gold = last_boxed(value) or marked(value)
     if gold is None:
-        raise RowError("the solution has no finished \\boxed{} and there is no answer column", NO_BOX)
+        raise RowError("the solution has no finished \\boxed{} and there is no answer column")
     return gold

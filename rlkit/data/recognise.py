@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Literal
 
 from rlkit.data.columns import Columns, column
 from rlkit.data.messages import conversation_of, messages_of
 from rlkit.data.rows import RowError, some
+from rlkit.errors import nearest
 from rlkit.recipe.schema import Fields
 
 Need = Literal["reference", "response"]
@@ -52,19 +53,21 @@ def complete(fields: Fields | None, row: Columns, need: Need, place: str) -> Fie
     if "prompt" not in found:
         found["prompt"] = _first(row, NAMES["prompt"], found.values())
     if found["prompt"] is None:
-        keys = f"{place}.fields.prompt" + ("" if need in named else f" and .{need}")
-        raise RowError(f"cannot tell what the columns {some(sorted(row))} hold", f"name them with {keys}")
+        keys = _keys(row, ["prompt", *([] if need in found else [need])], place)
+        alone = "; a prompt and what belongs to it must stand in columns of their own" if "text" in row else ""
+        raise RowError(f"cannot tell what the columns {some(sorted(row))} hold{alone}", f"name them with {keys}")
     if need not in found:
         found[need] = _first(row, NAMES[need], found.values())
     if need == "response" and found[need] is None and not _has_reply(row, found["prompt"]):
         talk = None if "prompt" in named else next((name for name in CONVERSATIONS if _has_reply(row, name)), None)
         found["prompt"] = talk or found["prompt"]
         if talk is None:
-            raise RowError(_nothing("no response to learn from", row), f"name its column with {place}.fields.response")
+            raise RowError(
+                _nothing("no response to learn from", row), f"name its column with {_keys(row, [need], place)}"
+            )
     if need == "reference" and found[need] is None:
-        raise RowError(
-            _nothing("no reference to check an answer against", row), f"name its column with {place}.fields.reference"
-        )
+        what = _nothing("no reference to check an answer against", row)
+        raise RowError(what, f"name its column with {_keys(row, [need], place)}")
     other = "response" if need == "reference" else "reference"
     if other not in named:
         found[other] = other if other in row else None
@@ -85,6 +88,14 @@ def _has_reply(row: Columns, name: str | None) -> bool:
         return messages is not None and conversation_of(messages, str(name)).response is not None
     except RowError:
         return False
+
+
+def _keys(row: Columns, keys: Sequence[str], place: str) -> str:
+    """The keys that name columns, with columns whose names are nearly the usual ones."""
+    found = {key: near for key in keys for name in NAMES[key] if (near := nearest(name, row, cutoff=0.75))}
+    if not found:
+        return " and ".join(f"{place}.fields.{key}" for key in keys)
+    return f"{place}.fields, such as {{{', '.join(f'{key}: {near}' for key, near in found.items())}}}"
 
 
 def _nothing(what: str, row: Columns) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from rlkit.data.cases import check_code_reference, turn_asserts
 from rlkit.data.read import type_name
-from rlkit.data.rows import RowError
+from rlkit.data.rows import RowError, some
 from rlkit.data.worked import marked
 
 YES = {True: ["true", "yes"], False: ["false", "no"]}
@@ -31,14 +31,6 @@ def reference_of(value: Any, kind: str | None) -> Any:
     if kind is not None and isinstance(reference, dict) != (kind == "code"):
         raise RowError(f"kind is {kind} and the reference is {'text' if kind == 'code' else 'an object'}")
     return reference
-
-
-def told_kind(value: Any, reference: Any) -> str:
-    """The kind of a task whose row and source name none, from what the row holds and what was made of it."""
-    if isinstance(reference, dict):
-        return "code"
-    values = value if isinstance(value, list) else [value]
-    return "exact" if all(isinstance(item, bool) for item in values) else "math"
 
 
 def golds_of(value: Any, name: str = "reference") -> Any:
@@ -100,6 +92,11 @@ def _math_or_code(value: Any, kind: str | None) -> Any:
         value = _object(value, kind)
     if not isinstance(value, dict):
         return golds_of(value)
+    if kind is None and not {"mode", "tests", "test_code"} & value.keys():
+        raise RowError(
+            f"the reference is an object ({some(value)}) and no code reference, which has a mode and tests "
+            "(a kind of your own takes any)"
+        )
     reason = check_code_reference(value)
     if reason:
         raise RowError(reason)
@@ -114,9 +111,4 @@ def _object(text: str, kind: str | None) -> Any:
         if '"mode"' in text:
             raise RowError(f"the reference looks like a code reference and is broken JSON ({e})") from e
         return text
-    if kind is None and "mode" not in value:
-        raise RowError(
-            "the reference is a JSON object, and without a mode it is no code reference: name the kind that judges it "
-            "with data.kind"
-        )
     return text if kind == "math" else value

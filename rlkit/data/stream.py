@@ -16,7 +16,6 @@ from fractions import Fraction
 from math import lcm
 from typing import Any, Literal
 
-from rlkit.data.messages import wording
 from rlkit.data.rows import did_you_mean, some
 from rlkit.data.tasks import Mixture
 from rlkit.errors import DataError
@@ -257,7 +256,7 @@ def split_holdout(tasks: Sequence[Task], n: int, seed: int) -> tuple[tuple[Task,
         raise DataError(f"evaluation.holdout={n} leaves nothing to train on: there are {len(tasks)} tasks; lower it")
     groups: dict[str, list[str]] = {}
     for task in tasks:
-        groups.setdefault(hashlib.sha256(f"{seed}/{wording(task)}".encode()).hexdigest(), []).append(task.id)
+        groups.setdefault(hashlib.sha256(f"{seed}/{task.wording}".encode()).hexdigest(), []).append(task.id)
     heldout: set[str] = set()
     # A group that no longer fits is passed over, so that one prompt is never on both sides.
     for _, ids in sorted(groups.items()):

@@ -20,7 +20,7 @@ from rlkit.data.rows import BadRow, BadRows, OnBadRow, Row, RowError
 from rlkit.data.sources import filtered, labels_of, open_source, places_of
 from rlkit.recipe.schema import Rows, Source, WeightedSource
 from rlkit.recipe.schema.data import TASK_KINDS
-from rlkit.records import Task
+from rlkit.records import Task, wording_of
 
 THINK = "<think>"
 NO_THOUGHT = f"the response does not begin with {THINK}, which data.prompt.force_think asks for"
@@ -42,6 +42,11 @@ class Demonstration:
     """As in a task."""
     history: tuple[Message, ...] = ()
     """As in a task."""
+
+    @property
+    def wording(self) -> str:
+        """As of a task."""
+        return wording_of(self.history, self.prompt)
 
 
 @dataclass(frozen=True)

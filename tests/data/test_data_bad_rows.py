@@ -42,7 +42,7 @@ BAD_JSONL = {
     "reference is an object without a mode": (
         GOOD,
         row(reference='{"value": 3}'),
-        "the reference is a JSON object, and without a mode it is no code reference: name the kind",
+        "the reference is an object (value) and no code reference, which has a mode and tests",
     ),
     "reference is NaN": (GOOD, '{"prompt": "p", "reference": NaN}', "the reference is nan, not an answer"),
     "unknown mode": (GOOD, code(mode="run"), 'the code reference\'s mode is "run", not function, asserts or stdin'),
