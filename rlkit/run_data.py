@@ -115,16 +115,17 @@ def task_stream(recipe: Recipe, index: int, tasks: Sequence[Task], mixture: Mixt
     Raises:
         DataError: the tasks do not fit data.domain_shares or data.stratify_by.
     """
-    return _stream(tasks, mixture, recipe.data, derive_seed(recipe.run.seed, "stream", index))
+    return _stream(tasks, mixture, recipe.data, "data", derive_seed(recipe.run.seed, "stream", index))
 
 
 def demonstration_stream(recipe: Recipe, index: int, found: LoadedDemonstrations) -> TaskStream:
     """A fresh stream of SFT stage `index`'s demonstrations, in an order of its own; as task_stream."""
-    return _stream(found.as_tasks(), found.mixture, sft_rows(recipe, index)[0], recipe.run.seed + index)
+    return _stream(found.as_tasks(), found.mixture, *sft_rows(recipe, index), recipe.run.seed + index)
 
 
-def _stream(tasks: Sequence[Task], mixture: Mixture, rows: Rows, seed: int) -> TaskStream:
-    return TaskStream(tasks, seed=seed, mixture=mixture, domain_shares=rows.domain_shares, stratify_by=rows.stratify_by)
+def _stream(tasks: Sequence[Task], mixture: Mixture, rows: Rows, key: str, seed: int) -> TaskStream:
+    shares, column = rows.domain_shares, rows.stratify_by
+    return TaskStream(tasks, seed=seed, mixture=mixture, domain_shares=shares, stratify_by=column, key=key)
 
 
 def _check_streams(recipe: Recipe, data: RunData) -> None:
