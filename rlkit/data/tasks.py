@@ -5,6 +5,7 @@ Source -> Row -> Draft -> Task | Demonstration | BadRow
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,6 +24,7 @@ from rlkit.recipe.schema.data import TASK_KINDS
 from rlkit.records import Task, wording_of
 
 THINK = "<think>"
+_SURROGATES = re.compile("[\ud800-\udfff]")
 NO_THOUGHT = f"the response does not begin with {THINK}, which data.prompt.force_think asks for"
 
 
@@ -217,7 +219,7 @@ def _check_text(draft: Draft) -> None:
     for name, text in (("prompt", draft.prompt), ("response", draft.response or ""), *said):
         if "\0" in text:
             raise RowError(f"the {name} holds a NUL byte")
-        if any("\ud800" <= c <= "\udfff" for c in text):
+        if _SURROGATES.search(text):
             raise RowError(f"the {name} holds half of a surrogate pair, which is not text")
 
 
