@@ -18,7 +18,7 @@ class Fields(Section):
     """
 
     prompt: str = "prompt"
-    """Column of the problem's text or of chat messages, or a text with columns in braces such as "{Body} {Question}"."""
+    """Column of the problem's text, or of chat messages; or a text with columns in braces, "{Body} {Question}"."""
     reference: str | None = "reference"
     """Column of the gold answer, of a list of accepted ones, or of the code tests."""
     response: str | None = None
@@ -27,8 +27,8 @@ class Fields(Section):
     """Column of a stable id; by default the row's number."""
     kind: str | None = None
     """Column that says "math", "code", "exact", "choice", "numeric" or a kind of your own (`reward.accuracy.judges`);
-    by default the source's `kind`, else told: code for an object, exact for true or false, choice where the reference is
-    one of the row's `choices`, math for anything else."""
+    by default the source's `kind`, else told: code for an object, exact for true or false, choice where the reference
+    is one of the row's `choices`, math for anything else."""
     domain: str | None = "metadata.domain"
     """Column of the domain, for filters and mixtures."""
     difficulty: str | None = "metadata.difficulty"
