@@ -166,18 +166,19 @@ class Accuracy:
         return self._judge.judge(gold, answer, choices=_choices(task), tolerance=_number(task, "tolerance"))
 
     def _answered(self, task: Task, answer: str | None, judge: Callable[[str, str], Verdict]) -> Score:
-        """The score of a bare answer."""
-        gold = str(task.reference)
+        """The score of a bare answer: right if it is one of the golds, and unscored if none of them can be used."""
+        golds = list(map(str, task.reference)) if isinstance(task.reference, list | tuple) else [str(task.reference)]
         if answer is None:
             return Score(0.0, "unparsable", "there is no finished answer after the thought")
-        verdict = judge(gold, answer)
+        gold, verdict = _best(golds, answer, judge)
         evidence = {"gold": gold, "answer": answer[:_MAX_EVIDENCE], "detail": verdict.detail}
         if verdict.verdict == "correct":
             return Score(1.0, "correct", f"the answer is {gold}", evidence)
         if verdict.verdict == "unscored":
             return Score(None, "unscored", verdict.detail, evidence)
         name = verdict.detail if verdict.detail in _FAULTS else "wrong"
-        return Score(0.0, name, f"answered {answer[:100]!r}, the gold answer is {gold!r}", evidence)
+        said = f"the gold answer is {gold!r}" if len(golds) == 1 else f"the gold answers are {golds}"
+        return Score(0.0, name, f"answered {answer[:100]!r}, {said}", evidence)
 
     def _code(self, task: Task, sample: Sample) -> Score:
         program = extract_code(sample.response)
@@ -198,6 +199,18 @@ class Accuracy:
         reason = f"{verdict.passed} of {verdict.total} tests passed"
         reason += f"; first failure: {verdict.detail}" if verdict.detail else ""
         return Score(value, verdict.verdict, reason, _evidence(verdict))
+
+
+def _best(golds: list[str], answer: str, judge: Callable[[str, str], Verdict]) -> tuple[str, Verdict]:
+    """The first gold that the answer equals, else the first that it differs from, with the judge's verdict."""
+    wrong: tuple[str, Verdict] | None = None
+    for gold in golds:
+        verdict = judge(gold, answer)
+        if verdict.verdict == "correct":
+            return gold, verdict
+        if verdict.verdict == "wrong" or len(golds) == 1:
+            wrong = wrong or (gold, verdict)
+    return wrong or (golds[0], verdict)
 
 
 def _in_range(kind: str, judge: Judge) -> Judge:

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rlkit.data.kinds import check_kind, check_task
-from rlkit.data.mappings import reference_of
+from rlkit.data.kinds import check_kind, check_task, told_kind
+from rlkit.data.messages import Message, conversation_of, messages_of
+from rlkit.data.references import reference_of
 from rlkit.data.rows import RowError
 from rlkit.errors import DataError, RlkitError, ScoringError
 from rlkit.judged_rows import Row, check_files, read_rows
@@ -23,7 +24,10 @@ from rlkit.scoring.combine import PluginTraceback
 from rlkit.scoring.process import LocalPool
 
 _OURS = frozenset(
-    ("id", "group", "kind", "prompt", "response", "reference", "num_tokens", "token_ids", "finish_reason", "metadata")
+    (
+        *("id", "group", "kind", "prompt", "history", "response", "reference"),
+        *("num_tokens", "token_ids", "finish_reason", "metadata"),
+    )
 )
 """Columns that are no part of the task's metadata."""
 _BYTES_PER_TOKEN = 4
@@ -190,9 +194,12 @@ def _check(source: Path, kinds: Collection[str] | None, default: str | None) -> 
 
 
 def _check_row(row: Row, where: str) -> None:
-    for name in ("prompt", "response"):
-        if not isinstance(row.get(name), str):
-            raise DataError(f"{where}: {name} is missing, or no text")
+    if not isinstance(row.get("prompt"), str) and messages_of(row.get("prompt")) is None:
+        raise DataError(f"{where}: prompt is missing, or neither a text nor a list of chat messages")
+    if row.get("history") and messages_of(row["history"]) is None:
+        raise DataError(f"{where}: history must be a list of chat messages")
+    if not isinstance(row.get("response"), str):
+        raise DataError(f"{where}: response is missing, or no text")
     if "reference" not in row:
         raise DataError(f"{where}: reference is missing")
     if not isinstance(row.get("kind"), str | None):
@@ -224,11 +231,22 @@ def _group(rows: list[Row], default: str | None) -> Group:
     name = first.get("group") if first.get("group") is not None else first.get("id")
     kind = first.get("kind") or default
     reference = reference_of(first["reference"], kind)
-    kind = kind or ("code" if isinstance(reference, Mapping) else "math")
     own = {name: value for name, value in first.items() if name not in _OURS}
-    reference, metadata = check_task(kind, reference, {**first.get("metadata", {}), **own})
-    task = Task(str(name), kind, first["prompt"], reference, metadata)
+    metadata: Mapping[str, Any] = {**first.get("metadata", {}), **own}
+    kind = kind or told_kind(reference, metadata)
+    reference, metadata = check_task(kind, reference, metadata)
+    prompt, history = _asked(first)
+    task = Task(str(name), kind, prompt, reference, metadata, history)
     return Group(task, tuple(_sample(row) for row in rows))
+
+
+def _asked(row: Row) -> tuple[str, tuple[Message, ...]]:
+    """(prompt, history) of a row whose prompt is a text, or chat messages."""
+    earlier, messages = messages_of(row.get("history")) or [], messages_of(row["prompt"])
+    if not earlier and messages is None:
+        return row["prompt"], ()
+    talk = conversation_of([*earlier, *(messages or [{"role": "user", "content": row["prompt"]}])], "prompt")
+    return talk.prompt, talk.history
 
 
 def _sample(row: Row) -> Sample:

@@ -129,6 +129,22 @@ def test_every_kind_of_task_is_judged_also_a_plugins_own(folder):
     assert "ms a sample: " in done.stderr
 
 
+def test_prompts_may_be_chat_messages_and_references_lists_as_in_a_recipes_data(folder):
+    talk = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "1 + 1?"}]
+    reply = {"response": "<think>\n1 + 1 = 2\n</think>\n\\boxed{2}"}
+    rows = [
+        {"id": 0, "prompt": talk, "reference": ["two", 2], **reply},
+        {"id": 1, "prompt": "1 + 1?", "history": json.dumps(talk[:1]), "reference": "1 + 1 =\n#### 2", **reply},
+        {"id": 2, "prompt": "Is 1 + 1 = 2?", "reference": True, "response": "<think>\nhm\n</think>\n\\boxed{Yes}"},
+    ]
+    done, out = score(folder, rows)
+    assert done.returncode == 0, done.stderr
+    assert [row["parts"]["accuracy"]["value"] for row in out] == [1, 1, 1]
+    done, _ = score(folder, [{"id": 0, "prompt": talk[:1], "reference": "2", **reply}])
+    assert done.returncode == 2
+    assert "in.jsonl:1: prompt must hold a message of the user last" in done.stderr
+
+
 def test_the_last_traceback_of_a_plugin_is_shown_on_demand(folder):
     only = dict.fromkeys(("accuracy", "reasoning", "format", "efficiency"))
     (folder / "fragile.yaml").write_text(

@@ -12,6 +12,7 @@ compare printed numbers by value and take a tuple for a list, as JSON has no tup
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,7 +20,7 @@ from typing import Any
 from rlkit.data.cases import check_code_reference, turn_asserts
 from rlkit.data.code_rules import rules_of, usual_rules
 from rlkit.data.code_values import arguments, decompressed, int_keys, parse, put, text_of_lines
-from rlkit.data.rows import RowError
+from rlkit.data.rows import RowError, some
 
 _NESTED = (
     "input_output",
@@ -49,12 +50,20 @@ _TEXT_SIGNS = re.compile(r'"(?:mode|inputs|testtype|test_code|fn_name|stdin|inpu
 def looks_like_code(value: Any) -> bool:
     """Whether a reference without a kind holds the tests of a program."""
     if isinstance(value, str):
-        return value.lstrip()[:1] in ("{", "[") and _TEXT_SIGNS.search(value) is not None
+        return value.lstrip()[:1] in ("{", "[") and (_TEXT_SIGNS.search(value) is not None or _is_object(value))
     if isinstance(value, Mapping):
         return True
     if not isinstance(value, list) or not value:
         return False
     return all(isinstance(test, Mapping) for test in value) or _are_asserts(value)
+
+
+def _is_object(text: str) -> bool:
+    """Whether a text is a JSON object: a set in braces is none."""
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def code_reference(given: Any) -> dict[str, Any]:
@@ -173,8 +182,8 @@ def _mode(reference: Mapping[str, Any], tests: Any, entry: Any) -> str:
         return "asserts"
     if not isinstance(tests, list) or not tests:
         raise RowError(
-            "the code reference's mode is null and nothing else tells what to run: mode with tests or test_code, "
-            f"inputs and outputs, or one of {', '.join(_NESTED)}"
+            f"the reference is an object ({some(reference)}) and no code reference, which has a mode and tests, "
+            f"test_code, inputs and outputs, or one of {', '.join(_NESTED)} (a kind of your own takes any object)"
         )
     if _are_asserts(tests):
         return "asserts"

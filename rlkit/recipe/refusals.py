@@ -40,7 +40,7 @@ def refusals(
     if tasks is not None and tasks <= 0:
         yield (
             f"evaluation.holdout={recipe.evaluation.holdout} leaves no training task: the data holds "
-            f"{tasks + recipe.evaluation.holdout}; lower it or give evaluation.sources"
+            f"{tasks + (recipe.evaluation.holdout or 0)}; lower it or give evaluation.sources"
         )
     if disk_gib > machine.disk_gib:
         yield (

@@ -50,11 +50,12 @@ class ForeignReward:
         return by_style.get(self.style, self._trl)(group)
 
     def _trl(self, group: Group) -> list[Score]:
+        task = group.task
         extra: dict[str, list[Any]] = {}
         metrics: dict[str, Any] = {}
         given: dict[str, Any] = {
             **_columns(group),
-            "prompts": [self._message("user", group.task.prompt) for _ in group.samples],
+            "prompts": [task.prompt if self.style == "trl_text" else task.messages for _ in group.samples],
             "completions": [self._message("assistant", sample.response) for sample in group.samples],
             "log_extra": lambda name, values: extra.update({name: list(values)}),
             "log_metric": lambda name, value: metrics.update({name: value}),

@@ -65,6 +65,21 @@ def test_numbers_lie_within_the_tasks_tolerance_else_the_recipes(accuracy):
     assert values(accuracy, "numeric", "5", "\\boxed{5 million}") == [0]
 
 
+@pytest.mark.parametrize(
+    ("kind", "golds", "answers", "expected"),
+    [
+        ("math", ["1/2", "2/3"], ["\\boxed{0.5}", "\\boxed{\\frac{2}{3}}", "\\boxed{3}"], [1, 1, 0]),
+        ("exact", ["true", "yes"], ["\\boxed{Yes}", "\\boxed{True}", "\\boxed{no}"], [1, 1, 0]),
+        ("math", ["false", "no"], ["\\boxed{No}", "\\boxed{\\text{False}}", "\\boxed{Yes}"], [1, 1, 0]),
+        ("numeric", ["5 km", "5000 m"], ["\\boxed{5000 m}", "\\boxed{7 km}"], [1, 0]),
+        # A gold that nothing can read does not cost the others their say.
+        ("math", ["\\frac{1}{", "7"], ["\\boxed{7}", "\\boxed{8}"], [1, 0]),
+    ],
+)
+def test_an_answer_is_right_where_it_is_one_of_the_golds(accuracy, kind, golds, answers, expected):
+    assert values(accuracy, kind, golds, *answers) == expected
+
+
 def test_a_kind_that_nothing_judges_is_unscored_and_says_what_there_is(accuracy):
     (score,) = accuracy.score(Group(Task("t", "sql", "?", "1"), (Sample("a", "x", 1),)))
     assert (score.value, score.verdict) == (None, "unscored")
