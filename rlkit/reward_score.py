@@ -18,7 +18,7 @@ from rlkit.errors import DataError, RlkitError, ScoringError
 from rlkit.recipe.load import LoadedRecipe
 from rlkit.recipe.schema import Reward
 from rlkit.records import Group, Sample, ScoredGroup, Task
-from rlkit.scoring.combine import PluginTraceback
+from rlkit.scoring.combine import PluginTraceback, unscored_causes
 from rlkit.scoring.process import LocalPool
 from rlkit.verify_cli import Row, check_files, read_rows
 
@@ -56,12 +56,10 @@ class _Tally:
         self.rewards += [reward for reward in group.rewards if reward is not None]
         for name, seconds in group.seconds.items():
             self.seconds[name] += seconds
-        for i, reward in enumerate(group.rewards):
-            if reward is None:
-                self.unscored += 1
-                missing = {name: scores[i] for name, scores in group.parts.items() if scores[i].value is None}
-                self.reasons.update(f"{name}: {score.verdict}" for name, score in missing.items())
-                self.why = next((score.reason for score in missing.values()), "")
+        self.unscored += sum(reward is None for reward in group.rewards)
+        for name, score in unscored_causes(group):
+            self.reasons[f"{name}: {score.verdict}"] += 1
+            self.why = score.reason
 
     def progress(self) -> None:
         now = time.monotonic()
