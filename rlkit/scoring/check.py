@@ -41,10 +41,11 @@ def check_columns(parts: Sequence[LoadedPart], columns: Mapping[str, int], num_r
         for name in part.columns:
             found = columns.get(name, 0)
             if not found:
-                hint = did_you_mean(name, columns) or f"; the rows have {', '.join(sorted(columns)) or 'no columns'}"
+                there = ", ".join(sorted(columns)) or "no column beside prompt and reference"
+                hint = did_you_mean(name, columns) or f"; there is {there}"
                 raise PluginError(
                     f"reward.{part.name}: its function needs the column {name!r}, which no row of the data has{hint}: "
-                    f"rename the column, set reward.{part.name}.{name}, or give the argument a default value"
+                    f"add or rename the column, set reward.{part.name}.{name}, or give the argument a default value"
                 )
             if found < num_rows:
                 notes.append(

@@ -17,7 +17,7 @@ import asyncio
 import inspect
 import math
 import numbers
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from decimal import Decimal
 from itertools import islice
@@ -177,8 +177,9 @@ def _listed(values: Any, count: int) -> list[Any]:
         raise BadReturn(f"the function returned {type(values).__name__}, not a list with one reward a sample")
     listed = list(islice(values, count + 1))
     if len(listed) != count:
-        many = f"more than {count}" if len(listed) > count else len(listed)
-        many = len(values) if hasattr(values, "__len__") else many
+        # A generator may have no end.
+        endless = f"more than {count}" if len(listed) > count else len(listed)
+        many = len(values) if isinstance(values, Sized) else endless
         raise BadReturn(f"the function returned {many} rewards for {count} samples")
     return [_only_one(value) for value in listed]
 

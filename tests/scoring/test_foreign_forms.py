@@ -192,7 +192,7 @@ def test_the_columns_that_a_function_needs_are_looked_for_in_the_data():
     assert "'difficulty', which 2 of 3 rows lack: it gets None there" in note
     with pytest.raises(PluginError, match=r"'difficulty', which no row .* \(did you mean 'dificulty'\?\)"):
         check_columns([part], {"dificulty": 3}, 3)
-    with pytest.raises(PluginError, match="no row of the data has; the rows have source"):
+    with pytest.raises(PluginError, match="no row of the data has; there is source: add or rename"):
         check_columns([part], {"source": 3}, 3)
 
 
