@@ -94,4 +94,6 @@ def _example(task: Task, others: Sequence[Task]) -> Example:
 
 
 def _text(reference: object) -> str:
+    if isinstance(reference, list | tuple) and reference and isinstance(reference[0], str):
+        return reference[0]  # the first of several right answers
     return reference if isinstance(reference, str) else json.dumps(reference, default=str)

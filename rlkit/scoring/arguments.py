@@ -40,7 +40,12 @@ def check_arguments(
             )
     missing = [key for key in known if parameters[key].default is inspect.Parameter.empty and key not in given]
     if missing and given_later is None:
-        raise PluginError(f"reward.{name}.{missing[0]}: {cls.__name__} needs this argument; set it in the recipe")
+        what = f"reward.{name}.{missing[0]}: {cls.__name__} needs this argument; set it in the recipe"
+        if not inspect.isclass(cls):
+            what += ". A function is called once, to make the plugin: a plugin is a class with score(group) or "
+            what += "score_one(task, sample), a function of another toolkit is named as {trl: ...}, {verl: ...} or "
+            what += "{openrlhf: ...}"
+        raise PluginError(what)
     hints = _hints(cls)
     checked: dict[str, Any] = {}
     for key, value in given.items():

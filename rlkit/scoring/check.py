@@ -8,7 +8,7 @@ from pathlib import Path
 from rlkit.errors import PluginError
 from rlkit.recipe.schema.reward import Reward
 from rlkit.scoring.find import check_present, did_you_mean
-from rlkit.scoring.plugin import LoadedPart, load_parts
+from rlkit.scoring.plugin import LoadedPart, check_function_name, load_parts
 
 
 def check_plugins(reward: Reward, base_dir: Path) -> list[LoadedPart]:
@@ -20,9 +20,12 @@ def check_plugins(reward: Reward, base_dir: Path) -> list[LoadedPart]:
         PluginError: one sentence that begins with the recipe key.
     """
     for name, part in reward.parts.items():
-        specs = [part.plugin or name] if not isinstance(part.plugin, dict) else part.plugin.values()
-        for spec in specs:
-            check_present(spec, base_dir, f"reward.{name}.plugin")
+        if isinstance(part.plugin, dict):
+            ((style, spec),) = part.plugin.items()
+            check_function_name(name, style, spec)
+        else:
+            spec = part.plugin or name
+        check_present(spec, base_dir, f"reward.{name}.plugin")
     return load_parts(reward, base_dir)
 
 

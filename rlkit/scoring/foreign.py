@@ -4,7 +4,8 @@ Each toolkit calls its functions with arguments of its own; an adapter makes the
 into scores, by the toolkit's own rules (versions: see `toolkits`):
 
     TRL       any iterable with one reward a sample; None and NaN: the function does not apply to that sample
-    verl      a number, or a mapping whose "score" counts and whose other keys are logged; None is no number there
+    verl      a number, or a mapping whose "score" counts and whose other keys are logged; None is no number there (its
+              manager prime alone takes None for 0 and the first of a tuple)
     OpenRLHF  a list or tensor with one reward a sample, or a mapping whose "rewards" is one ("extra_logs" is logged)
 
 What no toolkit would take (text, a mapping without its key, another count) is a `BadReturn` that says so. What a
@@ -93,7 +94,14 @@ class ForeignReward:
         by_position = [] if given.keys() >= set(taken) else list(given.values())[: len(taken)]
         (result,) = self._call([{} if by_position else given], by_position)
         logs = result.get("extra_logs") if isinstance(result, Mapping) else None
-        values = _listed(_of_key(result, "rewards") if isinstance(result, Mapping) else result, count)
+        rewards = _of_key(result, "rewards") if isinstance(result, Mapping) else result
+        if isinstance(_plain(rewards), numbers.Real):
+            # OpenRLHF asks for one query at a time: a function may give one number.
+            if count > 1:
+                alone = [Group(group.task, (sample,)) for sample in group.samples]
+                return [score for one in alone for score in self._openrlhf(one)]
+            rewards = [rewards]
+        values = _listed(rewards, count)
         return [_number_score(value, _logged(logs, i, count)) for i, value in enumerate(values)]
 
     def _call(self, calls: list[dict[str, Any]], positional: Sequence[Any] = ()) -> list[Any]:

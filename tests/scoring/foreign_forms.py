@@ -193,6 +193,10 @@ def openrlhf_logs(queries, prompts, labels, **kwargs):
     return {"rewards": rewards, "scores": rewards, "extra_logs": {"place": rewards, "all": 7}}
 
 
+def openrlhf_one(queries, prompts, labels):
+    return {"rewards": torch.tensor(float(len(queries[0]) - len(prompts[0]))), "extra_logs": {"n": 1}}
+
+
 def openrlhf_without_rewards(queries, prompts, labels):
     return {"scores": [1.0] * len(queries)}
 
@@ -214,6 +218,10 @@ def makes_one(size: int):
 
 def makes_nothing(size: int = 1):
     return size
+
+
+def plain_function(response, reference):
+    return 1.0
 
 
 class NotCallable:

@@ -137,6 +137,7 @@ def test_verl_functions_in_their_forms():
 def test_openrlhf_functions_are_called_by_position_as_there():
     assert [s.value for s in scores("openrlhf", "openrlhf_other_names")] == [len(text) + 2.0 for text in REPLIES]
     assert [s.value for s in scores("openrlhf", "openrlhf_old")] == [len(text) for text in REPLIES]
+    assert [s.value for s in scores("openrlhf", "openrlhf_one")] == [len(text) for text in REPLIES]
     found = scores("openrlhf", "openrlhf_logs")
     assert [s.value for s in found] == [float(i) for i in range(len(REPLIES))]
     assert found[2].evidence == {"place": 2.0, "all": 7}
@@ -152,6 +153,7 @@ def test_openrlhf_functions_are_called_by_position_as_there():
         ),
         (None, "instance", "--style trl, or trl_text where it takes the completions as plain text"),
         (None, "makes_one", "reward.x.size"),
+        (None, "plain_function", "a plugin is a class with score(group) or score_one(task, sample)"),
         (None, "Callable", "plugin: {trl: ./foreign_forms.py:Callable}"),
         (None, "verl_none", "rlkit reward test ./foreign_forms.py:verl_none --style verl"),
         (None, "verl_batch", "{verl: ./foreign_forms.py:verl_batch}"),
