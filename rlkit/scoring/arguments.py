@@ -64,8 +64,23 @@ def _with_functions(where: str, hint: Any, value: Any, base_dir: Path) -> Any:
         if typing.get_origin(option) is Callable and isinstance(value, str):
             if ":" not in value:
                 raise PluginError(f"{where}: {value!r} must be module:function or ./file.py:function")
-            return find_plugin(value, base_dir, where)
+            function = find_plugin(value, base_dir, where)
+            _check_takes(where, value, function, (*typing.get_args(option), None)[0])
+            return function
     return value
+
+
+def _check_takes(where: str, spec: str, function: Any, wanted: Any) -> None:
+    """Whether a function can be called with as many arguments as the plugin's annotation says."""
+    if not isinstance(wanted, list):
+        return  # Callable[..., X]: any arguments
+    names = ", ".join(getattr(kind, "__name__", str(kind)).lower() for kind in wanted)
+    try:
+        inspect.signature(function).bind(*wanted)
+    except TypeError as e:
+        raise PluginError(f"{where}: {spec} must take ({names}): {e}") from e
+    except ValueError:
+        return  # no signature to look at
 
 
 def _hints(cls: Any) -> dict[str, Any]:
