@@ -34,7 +34,7 @@ def check_columns(parts: Sequence[LoadedPart], columns: Mapping[str, int], num_r
 
     Args:
         columns: by name, the rows that have the column.
-        num_rows: all of them.
+        num_rows: all of them; 0: there are none for the reward to score, and nothing is asked of them.
 
     Raises:
         PluginError: a function needs a column that no row has.
@@ -43,7 +43,7 @@ def check_columns(parts: Sequence[LoadedPart], columns: Mapping[str, int], num_r
     for part in parts:
         for name in part.columns:
             found = columns.get(name, 0)
-            if not found:
+            if num_rows and not found:
                 there = ", ".join(sorted(columns)) or "no column beside prompt and reference"
                 hint = did_you_mean(name, columns) or f"; there is {there}"
                 raise PluginError(

@@ -190,6 +190,7 @@ def test_the_columns_that_a_function_needs_are_looked_for_in_the_data():
     assert loaded("trl", "needs_difficulty", difficulty=[1]).columns == ()
     assert loaded("trl", "decorated").columns == ()  # the reference goes under solution
     assert check_columns([part], {"difficulty": 3, "domain": 1}, 3) == []
+    assert check_columns([part], {}, 0) == []  # a recipe of SFT stages alone
     (note,) = check_columns([part], {"difficulty": 1}, 3)
     assert "'difficulty', which 2 of 3 rows lack: it gets None there" in note
     with pytest.raises(PluginError, match=r"'difficulty', which no row .* \(did you mean 'dificulty'\?\)"):
