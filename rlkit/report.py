@@ -82,12 +82,12 @@ class Report:
 
     def step(self, stage: str, step: int, steps: int, metrics: Mapping[str, float], parts: Sequence[str]) -> None:
         """The line of an RL step."""
-        scores = " ".join(f"{name} {metrics[f'reward/{name}']:.2f}" for name in parts)
+        scores = " ".join(f"{name} {_mean(metrics[f'reward/{name}'])}" for name in parts)
         times = " ".join(f"{p} {metrics[f'time/{p}']:.1f}" for p in ("sample", "score", "update", "sync"))
         rate = metrics["samples/tokens"] / metrics["time/step"] if metrics["time/step"] else math.nan
         self.line(
             f"{stage} {step:>{len(str(steps))}}/{steps}  reward {metrics['reward/total']:.3f}  "
-            f"acc {metrics['accuracy']:.2f} | {scores} | {rate:,.0f} tokens/s | {times} s | "
+            f"acc {_mean(metrics['accuracy'])} | {scores} | {rate:,.0f} tokens/s | {times} s | "
             f"ETA {self._eta(stage, step, steps)}"
         )
 
@@ -130,6 +130,11 @@ class Report:
             return "?"
         left = (now - began) / (step - first) * (steps - step)
         return f"{int(left) // 60}:{int(left) % 60:02d}"
+
+
+def _mean(value: float) -> str:
+    """A mean, or a dash where there was nothing to take it of: a part that applies to no sample of the step."""
+    return "-" if math.isnan(value) else f"{value:.2f}"
 
 
 def _share(share: Share) -> str:

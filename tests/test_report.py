@@ -1,8 +1,14 @@
 """A run's lines: where nobody reads them the run goes on."""
 
+import io
+import math
 import os
 import subprocess
 import sys
+
+from rich.console import Console
+
+from rlkit.report import Report
 
 PROGRAM = """
 import sys
@@ -37,3 +43,11 @@ def test_a_log_without_room_does_not_end_the_run():
             program = run(full, env=environ | setting)
             _, err = program.communicate("\n", timeout=60)
             assert (program.returncode, err) == (0, "went on\n")
+
+
+def test_a_part_that_applies_to_no_sample_of_a_step_has_a_dash():
+    out = io.StringIO()
+    metrics = {"reward/total": 0.5, "accuracy": 0.5, "reward/a": 0.25, "reward/b": math.nan, "samples/tokens": 10.0}
+    metrics |= {f"time/{name}": 1.0 for name in ("sample", "score", "update", "sync", "step")}
+    Report(Console(file=out, width=200)).step("grpo", 1, 2, metrics, ["a", "b"])
+    assert "acc 0.50 | a 0.25 b - |" in out.getvalue()

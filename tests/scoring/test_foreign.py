@@ -88,7 +88,7 @@ def test_an_argument_of_a_trl_function_is_handed_over_with_each_call():
     assert values("trl", spec, group(cut), reasoning_delimiters=["###"]) == direct == [1.0, 0.0]
 
 
-def test_a_trl_none_is_unscored_and_text_style_hands_over_text():
+def test_a_trl_none_does_not_apply_and_text_style_hands_over_text():
     assert values("trl", "./foreign_rewards.py:trl_short", group(solution="?")) == [None] * len(REPLIES)
     part = loaded("trl_text", "./foreign_rewards.py:trl_async")
     scores = part.plugin.score(group(difficulty=3))
