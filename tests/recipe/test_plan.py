@@ -249,7 +249,10 @@ REFUSED: dict[str, tuple[Machine, dict[str, Any], str]] = {
     ),
     "prompt and reply": (
         MACHINE,
-        {"data": {"path": "builtin:quickstart", "max_prompt_tokens": 300}},
+        {
+            "data": {"path": "builtin:quickstart", "max_prompt_tokens": 300},
+            "model": {"init": {"max_position_embeddings": 512}},
+        },
         "data.max_prompt_tokens=300 and rollout.max_tokens=256 need 556 tokens, above the model's context of 512",
     ),
     "disk": (replace(MACHINE, disk_gib=0.01), {}, "and 10 MiB of disk are free: choose another --run-dir"),
