@@ -191,9 +191,12 @@ def _train(args: argparse.Namespace) -> int:
     plan = _plan_of(loaded, run_dir, address)
     if plan.refusals:
         raise UsageError("\n".join(plan.refusals))
+    from rlkit.run_data import read_data
+
+    data = read_data(loaded.recipe)  # before torch, ray and vllm are imported
     from rlkit.run import run_recipe
 
-    return run_recipe(loaded, run_dir=run_dir, resume=args.resume, address=address, allow=args.allow)
+    return run_recipe(loaded, data=data, run_dir=run_dir, resume=args.resume, address=address, allow=args.allow)
 
 
 def _configure_plan(parser: argparse.ArgumentParser) -> None:

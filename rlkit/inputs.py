@@ -1,24 +1,24 @@
-"""What a run reads before any actor starts: model, tokenizer, tasks, held-out tasks and demonstrations, all checked."""
+"""What a run starts from: its data, checked against the model and its tokenizer before any actor starts."""
 
 from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rlkit.data.prompts import PromptRenderer, RenderedDemonstration, check_demonstrations, check_prompt_lengths
 from rlkit.data.rows import BadRow
-from rlkit.data.stream import TaskStream, split_holdout
-from rlkit.data.tasks import LoadedDemonstrations, LoadedTasks, Mixture, load_demonstrations, load_sources, load_tasks
+from rlkit.data.stream import TaskStream
+from rlkit.data.tasks import LoadedDemonstrations, LoadedTasks
 from rlkit.disk import written_beside
-from rlkit.errors import DataError, RecipeError
+from rlkit.errors import RecipeError
 from rlkit.learner.model import context_length, init_model, load_tokenizer
-from rlkit.recipe.schema import Recipe, Rows, SftStage
+from rlkit.recipe.schema import Recipe, SftStage
 from rlkit.records import Task
-from rlkit.rollout.request import derive_seed
+from rlkit.run_data import RunData, demonstration_stream, task_stream
 
 TOKENIZER_TEXTS = 4000
 """Texts the tokenizer of a model made from nothing learns its merges from."""
@@ -37,7 +37,7 @@ class Inputs:
     train: Sequence[Task]
     """Training tasks without the held-out ones, their prompts' whole wording compared."""
     heldout: Sequence[Task]
-    demonstrations: dict[int, LoadedDemonstrations]
+    demonstrations: Mapping[int, LoadedDemonstrations]
     """By stage number."""
     skipped: Sequence[BadRow]
     """Rows that were refused and skipped, of all sources."""
@@ -67,8 +67,7 @@ class Inputs:
     def stream(self, recipe: Recipe, index: int) -> TaskStream:
         """A fresh stream of the training tasks for stage `index`; each stage has an order of its own."""
         assert self.loaded is not None
-        seed = derive_seed(recipe.run.seed, "stream", index)
-        return _stream(self.train, self.loaded.mixture, recipe.data, seed)
+        return task_stream(recipe, index, self.train, self.loaded.mixture)
 
     def demonstrations_in_order(self, recipe: Recipe, index: int) -> list[RenderedDemonstration]:
         """What an SFT stage learns from, rendered, in an order of its own, mixed as its data asks."""
@@ -76,7 +75,7 @@ class Inputs:
         assert isinstance(stage, SftStage)
         found = self.demonstrations[index]
         rendered = {d.id: self.renderer.render_demonstration(d) for d in found.demonstrations}
-        stream = _stream(found.as_tasks(), found.mixture, stage.data or recipe.data, recipe.run.seed + index)
+        stream = demonstration_stream(recipe, index, found)
         if stage.steps is not None:
             count = stage.steps * stage.batch_size
         else:
@@ -84,47 +83,46 @@ class Inputs:
         return [rendered[task.id] for task in stream.next(count)]
 
 
-def _stream(tasks: Sequence[Task], mixture: Mixture, rows: Rows, seed: int) -> TaskStream:
-    return TaskStream(tasks, seed=seed, mixture=mixture, domain_shares=rows.domain_shares, stratify_by=rows.stratify_by)
-
-
-def read_inputs(recipe: Recipe, run_dir: Path, say: Callable[[str], None]) -> Inputs:
-    """Reads and checks it all.
+def read_inputs(recipe: Recipe, data: RunData, run_dir: Path, say: Callable[[str], None]) -> Inputs:
+    """Opens the model's tokenizer, makes the model of `model.init`, and checks how long prompts and replies become.
 
     Raises:
-        DataError: a source or a row.
+        DataError: a row that the model cannot take.
         RecipeError: a model that cannot be used.
     """
-    seed, kinds = recipe.run.seed, recipe.reward.kinds
-    loaded = load_tasks(recipe.data, seed=seed, kinds=kinds) if recipe.rl_stages else None
-    demonstrations = {
-        i: load_demonstrations(stage.data or recipe.data, seed=seed, kinds=kinds)
-        for i, stage in enumerate(recipe.stages)
-        if isinstance(stage, SftStage)
-    }
-    model_path = recipe.model.path or _make_model(recipe, loaded, demonstrations, run_dir, say)
+    model_path = recipe.model.path or _make_model(recipe, data, run_dir, say)
     if Path(model_path).is_dir():
         model_path = str(Path(model_path).resolve())
     tokenizer = _open(load_tokenizer, model_path)
     renderer = PromptRenderer(tokenizer, recipe.data.prompt)
     context = int(recipe.rollout.engine.get("max_model_len") or _open(context_length, model_path))
+    fitting = _that_fit(recipe, data, renderer, context)
+    split = fitting.split(recipe)
+    loaded = [*fitting.demonstrations.values(), fitting.tasks, fitting.heldout]
+    return Inputs(
+        model_path=model_path,
+        tokenizer=tokenizer,
+        renderer=renderer,
+        loaded=fitting.tasks,
+        train=split.train,
+        heldout=split.heldout,
+        demonstrations=split.demonstrations,
+        skipped=[row for found in loaded if found is not None for row in found.skipped],
+        num_shared=split.num_shared,
+    )
+
+
+def _that_fit(recipe: Recipe, data: RunData, renderer: PromptRenderer, context: int) -> RunData:
+    """The data without the rows that are too long for the model, or that it cannot be shown."""
     demonstrations = {
-        i: _check_demonstrations(recipe, i, found, renderer, context) for i, found in demonstrations.items()
+        i: _check_demonstrations(recipe, i, found, renderer, context) for i, found in data.demonstrations.items()
     }
-    skipped = [row for found in demonstrations.values() for row in found.skipped]
     room = _room(recipe, context)
-    if loaded is not None:
-        loaded = check_prompt_lengths(loaded, renderer, room, recipe.data.on_bad_row)
-        skipped += loaded.skipped
-    both, heldout, bad = _split(recipe, loaded, renderer, room)
-    skipped += bad
-    prompts = {task.prompt for task in heldout}
-    train = [task for task in both if task.prompt not in prompts]
-    if both and not train:
-        raise DataError("every training task is held out by evaluation.sources too: give it tasks of its own")
-    demonstrations = {i: _without(found, prompts) for i, found in demonstrations.items()}
-    shared = len(both) - len(train)
-    return Inputs(model_path, tokenizer, renderer, loaded, train, heldout, demonstrations, skipped, shared)
+
+    def fit(found: LoadedTasks | None) -> LoadedTasks | None:
+        return None if found is None else check_prompt_lengths(found, renderer, room, recipe.data.on_bad_row)
+
+    return RunData(fit(data.tasks), fit(data.heldout), demonstrations)
 
 
 def _room(recipe: Recipe, context: int) -> int:
@@ -138,33 +136,6 @@ def _room(recipe: Recipe, context: int) -> int:
     return room
 
 
-def _split(
-    recipe: Recipe, loaded: LoadedTasks | None, renderer: PromptRenderer, room: int
-) -> tuple[Sequence[Task], Sequence[Task], Sequence[BadRow]]:
-    """(training tasks, held-out tasks, skipped rows of the held-out sources)."""
-    keys, seed = recipe.evaluation, recipe.run.seed
-    bad: Sequence[BadRow] = ()
-    train: Sequence[Task] = () if loaded is None else loaded.tasks
-    heldout: Sequence[Task] = ()
-    if keys.sources:
-        found = load_sources(keys.sources, recipe.data.on_bad_row, seed=seed, kinds=recipe.reward.kinds)
-        found = check_prompt_lengths(found, renderer, room, recipe.data.on_bad_row)
-        heldout, bad = found.tasks, found.skipped
-    elif keys.sources is None and keys.holdout and train:  # an empty list: nothing is evaluated
-        train, heldout = split_holdout(train, keys.holdout, seed)
-    if keys.max_rows is not None and keys.max_rows < len(heldout):
-        _, heldout = split_holdout(heldout, keys.max_rows, seed)
-    return train, heldout, bad
-
-
-def _without(found: LoadedDemonstrations, prompts: Collection[str]) -> LoadedDemonstrations:
-    """The demonstrations of no held-out task: SFT must not see them either."""
-    kept = tuple(d for d in found.demonstrations if d.prompt not in prompts)
-    if not kept:
-        raise DataError("every demonstration is of a held-out task: give evaluation.sources of their own")
-    return replace(found, demonstrations=kept)
-
-
 def _check_demonstrations(
     recipe: Recipe, index: int, found: LoadedDemonstrations, renderer: PromptRenderer, context: int
 ) -> LoadedDemonstrations:
@@ -174,35 +145,29 @@ def _check_demonstrations(
     return check_demonstrations(found, renderer, stage.max_length or context, rows.on_bad_row)
 
 
-def _make_model(
-    recipe: Recipe,
-    loaded: LoadedTasks | None,
-    demonstrations: dict[int, LoadedDemonstrations],
-    run_dir: Path,
-    say: Callable[[str], None],
-) -> str:
+def _make_model(recipe: Recipe, data: RunData, run_dir: Path, say: Callable[[str], None]) -> str:
     """Makes the model of `model.init` in the run's folder; a resumed run finds it there."""
     assert recipe.model.init is not None
     out = run_dir / "start"
     if not out.exists():
         with written_beside(out) as folder:
-            init_model(recipe.model.init, _texts(recipe, loaded, demonstrations), seed=recipe.run.seed, out=folder)
+            init_model(recipe.model.init, _texts(recipe, data), seed=recipe.run.seed, out=folder)
         say(f"made a {recipe.model.init.architecture} model from nothing in {out}")
     return str(out)
 
 
-def _texts(
-    recipe: Recipe, loaded: LoadedTasks | None, demonstrations: dict[int, LoadedDemonstrations]
-) -> Iterator[str]:
+def _texts(recipe: Recipe, data: RunData) -> Iterator[str]:
     """Texts like those the model will read and write, chat markers' words included."""
     prompt = recipe.data.prompt
 
     def shown(text: str, kind: str, reply: str) -> str:
         return f"user\n{prompt.template_for(kind).format(prompt=text)}\nassistant\n{reply}"
 
-    texts = [shown(d.prompt, d.kind, d.response) for found in demonstrations.values() for d in found.demonstrations]
-    if not texts and loaded is not None:
-        texts = [shown(t.prompt, t.kind, t.reference if isinstance(t.reference, str) else "") for t in loaded.tasks]
+    found = data.demonstrations.values()
+    texts = [shown(d.prompt, d.kind, d.response) for loaded in found for d in loaded.demonstrations]
+    if not texts and data.tasks is not None:
+        tasks = data.tasks.tasks
+        texts = [shown(t.prompt, t.kind, t.reference if isinstance(t.reference, str) else "") for t in tasks]
     # Drawn, not every n-th: rows often alternate between kinds.
     yield from random.Random(recipe.run.seed).sample(texts, min(TOKENIZER_TEXTS, len(texts)))
 

@@ -20,6 +20,7 @@ from rlkit.recipe.schema import Recipe, RlStage, SftStage, Stage
 from rlkit.report import Report
 from rlkit.rollout.engine import EngineSpec
 from rlkit.rollout.pool import RolloutPool
+from rlkit.run_data import RunData
 from rlkit.runlog import RunLog
 from rlkit.runstate import RunState, unwritable
 from rlkit.scoring.pool import ScoringPool
@@ -32,9 +33,18 @@ class Pipeline:
     """One start of a run."""
 
     def __init__(
-        self, recipe: Recipe, base_dir: Path, state: RunState, report: Report, stop: StopSignal, *, threads: int
+        self,
+        recipe: Recipe,
+        data: RunData,
+        base_dir: Path,
+        state: RunState,
+        report: Report,
+        stop: StopSignal,
+        *,
+        threads: int,
     ) -> None:
         self.recipe = recipe
+        self.data = data
         self.base_dir = base_dir
         self.threads = threads
         self.state = state
@@ -53,7 +63,7 @@ class Pipeline:
         status = "failed"
         try:
             with self.timer("setup"):
-                inputs = read_inputs(self.recipe, self.run_dir, self.report.line)
+                inputs = read_inputs(self.recipe, self.data, self.run_dir, self.report.line)
                 inputs.tell(self.run_dir, self.report.line, self.log.line)
                 self.state.check_heldout(tasks_fingerprint(inputs.heldout))
                 with self.report.waiting("starting Ray"):

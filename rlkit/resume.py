@@ -112,7 +112,7 @@ def _fixed(recipe: Recipe, num_done: int) -> set[str]:
     Where that one is added, tasks are held out of the data, which the SFT stages before it may have learned from.
     """
     keys = {f"stages.{i}.steps" for i in range(num_done)}
-    if recipe.rl_stages and recipe.evaluation.holdout and recipe.evaluation.sources is None:
+    if recipe.rl_stages and recipe.evaluation.holdout != 0 and recipe.evaluation.sources is None:
         keys.add(f"stages.{min(recipe.rl_stages)}")
     return keys
 

@@ -14,14 +14,15 @@ from rlkit.recipe.plan import learner_threads, settle
 from rlkit.report import Report
 from rlkit.resume import begin, locked
 from rlkit.rollout.engine import check_engine_arguments
+from rlkit.run_data import RunData
 from rlkit.scoring.plugin import load_parts
 from rlkit.stop import StopSignal
 
 
 def run_recipe(
-    loaded: LoadedRecipe, *, run_dir: Path, resume: str, address: str | None, allow: Sequence[str] = ()
+    loaded: LoadedRecipe, *, data: RunData, run_dir: Path, resume: str, address: str | None, allow: Sequence[str] = ()
 ) -> int:
-    """Runs a recipe to its end; returns the exit code.
+    """Runs a recipe on its data to its end; returns the exit code.
 
     Raises:
         RlkitError: the run failed, was stopped or cannot start; what it had done is kept.
@@ -49,4 +50,4 @@ def run_recipe(
                 report.line(f"the run in {run_dir} is done, its model is {model}; for another give a run.name")
                 return 0
             threads = learner_threads(recipe, machine)
-            return Pipeline(recipe, loaded.base_dir, state, report, stop, threads=threads).execute(address)
+            return Pipeline(recipe, data, loaded.base_dir, state, report, stop, threads=threads).execute(address)

@@ -50,12 +50,14 @@ def test_train_hands_the_checked_recipe_to_the_pipeline(recipe: str, pipeline: l
     words = ["run.name=a", "--resume", "never", "stages.0.steps=9", "--address", "auto", "--allow", "run.seed"]
     assert main(["train", recipe, *words]) == 0
     loaded, keys = pipeline[0]
+    assert keys.pop("data").tasks is not None
     assert loaded.recipe.stages[0].steps == 9
     assert keys == {"run_dir": Path("runs/a"), "resume": "never", "address": "auto", "allow": ["run.seed"]}
 
 
 def test_train_defaults(recipe: str, pipeline: list[Any]) -> None:
     assert main(["train", recipe, "--run-dir", "here"]) == 0
+    assert pipeline[0][1].pop("data").tasks is not None
     assert pipeline[0][1] == {"run_dir": Path("here"), "resume": "auto", "address": None, "allow": []}
 
 

@@ -1,13 +1,15 @@
 """Which tasks are learned from and which are held out."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
-from rlkit.data.tasks import load_tasks
 from rlkit.errors import DataError
-from rlkit.inputs import _split, read_inputs
+from rlkit.inputs import read_inputs
 from rlkit.recipe.schema import Recipe
+from rlkit.run_data import read_data
 
 
 @pytest.mark.parametrize(("evaluation", "held_out"), [({"sources": []}, 0), ({"holdout": 6}, 6), ({"holdout": 0}, 0)])
@@ -20,9 +22,8 @@ def test_an_empty_list_of_sources_holds_nothing_out(evaluation, held_out):
             "stages": [{"kind": "grpo", "steps": 1, "prompts_per_step": 2}],
         }
     )
-    loaded = load_tasks(recipe.data, seed=0, kinds=recipe.reward.kinds)
-    train, heldout, bad = _split(recipe, loaded, None, 100)
-    assert (len(train), len(heldout), len(bad)) == (20 - held_out, held_out, 0)
+    split = read_data(recipe).split(recipe)
+    assert (len(split.train), len(split.heldout)) == (20 - held_out, held_out)
 
 
 def rows(path, numbers):
@@ -43,9 +44,9 @@ def test_what_other_sources_hold_out_is_not_trained_on(tiny_model, tmp_path, hel
     )
     if left is None:
         with pytest.raises(DataError, match=r"every training task is held out by evaluation\.sources too"):
-            read_inputs(recipe, tmp_path, print)
+            read_data(recipe)
         return
-    inputs = read_inputs(recipe, tmp_path, print)
+    inputs = read_inputs(recipe, read_data(recipe), tmp_path, print)
     assert (len(inputs.train), len(inputs.heldout)) == (left, len(held_out))
     assert not {task.prompt for task in inputs.train} & {task.prompt for task in inputs.heldout}
     said = []
@@ -59,7 +60,7 @@ def test_stages_learn_from_the_same_demonstrations_in_other_orders(tiny_model, t
     recipe = Recipe.model_validate(
         {"model": {"path": str(tiny_model)}, "data": stage["data"], "stages": [stage, stage]}
     )
-    inputs = read_inputs(recipe, tmp_path, print)
+    inputs = read_inputs(recipe, read_data(recipe), tmp_path, print)
     first, again, second = (inputs.demonstrations_in_order(recipe, i) for i in (0, 0, 1))
     assert first == again != second
 
@@ -76,7 +77,37 @@ def test_a_model_made_from_nothing_is_on_the_disk_before_it_has_its_name(tmp_pat
     )
     (tmp_path / ".start.tmp").mkdir()
     (tmp_path / ".start.tmp" / "left by a kill").touch()
-    read_inputs(recipe, tmp_path, print)
+    read_inputs(recipe, read_data(recipe), tmp_path, print)
     made = {path.name for path in (tmp_path / "start").iterdir()}
     assert {"model.safetensors", "config.json", "tokenizer.json"} <= made <= {path.name for path in synced}
     assert "left by a kill" not in made
+
+
+def test_the_tasks_columns_are_counted_and_those_that_are_always_null_are_left_out(tmp_path):
+    lines = [{"prompt": "a", "reference": "1", "topic": "t", "hint": None}, {"prompt": "b", "reference": "2"}]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    recipe = Recipe.model_validate(
+        {
+            "model": {"init": {}},
+            "data": {"path": str(tmp_path / "rows.jsonl")},
+            "stages": [{"kind": "grpo", "steps": 1, "prompts_per_step": 2}],
+        }
+    )
+    columns = read_data(recipe).columns
+    assert (columns.num_tasks, columns.num_with) == (2, {"topic": 1})
+
+
+def test_rows_are_read_and_refused_without_a_heavy_import(tmp_path):
+    """So that a wrong column is reported in a second: torch, ray and vllm alone take ten."""
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "a"}')
+    (tmp_path / "recipe.yaml").write_text(
+        f"model: {{init: {{}}}}\ndata: {{path: {tmp_path}/rows.jsonl}}\nstages: [{{kind: grpo, steps: 1}}]\n"
+    )
+    program = (
+        "import sys; from rlkit.cli import main; "
+        f"code = main(['train', '{tmp_path}/recipe.yaml', 'run.dir={tmp_path}']); "
+        "print(code, *(m for m in ('torch', 'transformers', 'ray', 'vllm', 'datasets') if m in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100)
+    assert (done.stdout.split(), done.stderr.count("\n")) == (["2"], 1), done.stderr
+    assert "rows.jsonl:1" in done.stderr

@@ -200,7 +200,7 @@ def learner_threads(recipe: Recipe, machine: Machine) -> int:
 def _training_tasks(recipe: Recipe, num_tasks: int | None) -> int | None:
     if num_tasks is None:
         return None
-    return num_tasks - (recipe.evaluation.holdout if recipe.evaluation.sources is None else 0)
+    return num_tasks - recipe.evaluation.num_held_out(num_tasks)
 
 
 def _stage(index: int, stage: Stage, recipe: Recipe, tasks: int | None) -> StagePlan:

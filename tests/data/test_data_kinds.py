@@ -96,6 +96,7 @@ def test_a_kind_without_a_template_takes_the_plain_one():
 def test_a_run_reads_tasks_and_held_out_tasks_of_kinds_that_its_reward_judges(write, tiny_model, tmp_path):
     from rlkit.inputs import read_inputs
     from rlkit.recipe.load import load_recipe
+    from rlkit.run_data import read_data
 
     write("train.jsonl", [{**CITY, "reference": "Paris"}, {"prompt": "?", "reference": {"n": 3}, "kind": "length"}])
     write("heldout.jsonl", [{"prompt": "??", "reference": {"n": 4}, "kind": "length"}])
@@ -108,7 +109,7 @@ rollout: {{max_tokens: 16}}
 """
     judged = "reward: {accuracy: {judges: {length: my_lab:length}}}\n"
     loaded = load_recipe(write("good.yaml", recipe + judged))
-    inputs = read_inputs(loaded.recipe, tmp_path, print)
+    inputs = read_inputs(loaded.recipe, read_data(loaded.recipe), tmp_path, print)
     assert [task.kind for task in inputs.train] == ["choice", "length"]
     assert [task.reference for task in inputs.heldout] == [{"n": 4}]
     shown = [inputs.renderer.render(task).text for task in inputs.train]
@@ -116,4 +117,4 @@ rollout: {{max_tokens: 16}}
     assert "Put the final answer in \\boxed{}." in shown[1]
     unjudged = load_recipe(write("bad.yaml", recipe))
     with pytest.raises(DataError, match=r'train.jsonl:2: nothing judges tasks of kind "length"'):
-        read_inputs(unjudged.recipe, tmp_path, print)
+        read_data(unjudged.recipe)

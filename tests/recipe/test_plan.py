@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rlkit.recipe.counts import count_tasks
 from rlkit.recipe.load import load_recipe
@@ -16,7 +18,7 @@ from rlkit.recipe.machine import Machine
 from rlkit.recipe.memory import LOGITS_ROWS
 from rlkit.recipe.model_size import count_parameters, shape_of_config, shape_of_init, size_of
 from rlkit.recipe.plan import Plan, make_plan, settle
-from rlkit.recipe.schema import Model, ModelInit, Recipe
+from rlkit.recipe.schema import Evaluation, Model, ModelInit, Recipe
 
 MACHINE = Machine(cpus=4, memory_gib=16, shm_gib=8, disk_gib=100)
 GIB = 2**30
@@ -273,9 +275,19 @@ def test_a_holdout_that_leaves_nothing_is_refused() -> None:
     assert refusal.startswith("reward.rm.actors.groups_per_call=8 lets time decide")
     alone = {"rm": {**OWN, "actors": {"groups_per_call": 1}}}
     assert plan_of(run={"deterministic": True}, reward=alone).refusals == ()
-    (refusal,) = plan_of(num_tasks=200).refusals
+    (refusal,) = plan_of(num_tasks=200, evaluation={"holdout": 256}).refusals
     assert refusal.startswith("evaluation.holdout=256 leaves no training task: the data holds 200")
-    assert plan_of(num_tasks=257).refusals == ()
+    assert plan_of(num_tasks=257, evaluation={"holdout": 256}).refusals == ()
+
+
+@given(st.integers(0, 10**6))
+def test_a_holdout_that_is_left_out_is_a_share_with_a_least_and_a_most(num_tasks: int) -> None:
+    held_out = Evaluation().num_held_out(num_tasks)
+    assert 0 <= held_out <= min(256, num_tasks // 4)
+    assert held_out >= min(256, num_tasks // 10)
+    assert held_out >= min(16, num_tasks // 4)
+    assert Evaluation(holdout=7).num_held_out(num_tasks) == 7
+    assert Evaluation(sources=[]).num_held_out(num_tasks) == 0
 
 
 def test_a_clusters_machines_are_not_judged_by_this_one() -> None:

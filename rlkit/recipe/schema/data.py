@@ -185,8 +185,9 @@ class Evaluation(Section):
     sources: list[Source] | None = None
     """Where held-out tasks come from (training tasks of the same prompt are left out); by default `holdout` rows are
     taken out of the training data."""
-    holdout: int = Field(256, ge=0)
-    """Without sources: how many training tasks to set apart, drawn with the run's seed; 0: no evaluation."""
+    holdout: int | None = Field(None, ge=0)
+    """Without sources: how many training tasks to set apart, drawn with the run's seed; 0: no evaluation; by default a
+    tenth of them, at least 16 and at most 256, but never more than a quarter."""
     max_rows: int | None = Field(None, ge=1)
     """Use at most this many held-out tasks, drawn with the run's seed."""
     every: int = Field(0, ge=0)
@@ -195,3 +196,11 @@ class Evaluation(Section):
     """Sampled replies a task, at the rollout's temperature."""
     greedy: bool = True
     """Also judge one greedy reply a task."""
+
+    def num_held_out(self, num_tasks: int) -> int:
+        """How many of `num_tasks` tasks the training data sets apart; `holdout` says so where it is given."""
+        if self.sources is not None:
+            return 0
+        if self.holdout is not None:
+            return self.holdout
+        return min(max(num_tasks // 10, 16), 256, num_tasks // 4)
