@@ -143,8 +143,10 @@ def _plan_of(loaded: LoadedRecipe, run_dir: Path, address: str | None) -> Plan:
     from rlkit.recipe.counts import count_tasks
     from rlkit.recipe.machine import Machine
     from rlkit.recipe.plan import make_plan
+    from rlkit.scoring.check import check_plugins
 
     recipe = loaded.recipe
+    check_plugins(recipe.reward, loaded.base_dir)
     if recipe.run.mirror is not None:
         check_url(recipe.run.mirror)
     for source in builtin_sources(recipe):

@@ -59,18 +59,33 @@ class Sample:
     """[P] tokens the model was shown, the forced start of the reply included."""
 
 
+NOT_APPLICABLE = "not_applicable"
+"""The verdict of a part that does not apply to a sample."""
+
+
 @dataclass(frozen=True)
 class Score:
     """One reward part's opinion of one sample."""
 
     value: float | None
-    """Finite number, or None: could not be graded, so the sample leaves the baseline and the loss."""
+    """Finite number, or None: could not be graded, so the sample leaves the baseline and the loss; with the verdict
+    "not_applicable", the part says nothing of this sample, and the other parts' sum counts."""
     verdict: str = ""
     """A short name: "correct", "wrong", "timeout", ..."""
     reason: str = ""
     """One sentence for a person."""
     evidence: Any = None
     """What the value rests on, JSON-serialisable."""
+
+    @classmethod
+    def not_applicable(cls, reason: str, evidence: Any = None) -> Score:
+        """This part does not apply to this sample: its weight leaves the sample's sum (see `scoring.combine`)."""
+        return cls(None, NOT_APPLICABLE, reason, evidence)
+
+    @property
+    def applies(self) -> bool:
+        """False where the part does not apply to the sample; True where it graded it, or could not."""
+        return self.value is not None or self.verdict != NOT_APPLICABLE
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,32 @@ from typing import Any
 
 from rlkit.errors import PluginError, nearest
 
+_MAX_MESSAGE = 400
 ENTRY_POINTS = "rlkit.rewards"
 """Entry-point group under which plugins are found by name; the built-in parts are found the same way."""
+
+
+def check_present(spec: str, base_dir: Path, where: str) -> None:
+    """Whether what a plugin spec names can be there, without importing it.
+
+    Raises:
+        PluginError: with `where`, the recipe key that named it.
+    """
+    if ":" not in spec:
+        _entry_point(spec, where)
+        return
+    source = spec.rpartition(":")[0]
+    if source.endswith(".py"):
+        if not (base_dir / source).is_file():
+            raise PluginError(f"{where}: {_missing(source, base_dir)}")
+        return
+    # Modules beside the recipe are found as well as installed ones.
+    top = source.partition(".")[0]
+    beside = (base_dir / top).is_dir() or (base_dir / f"{top}.py").is_file()
+    if not beside and not (top.isidentifier() and importlib.util.find_spec(top)):
+        known = [*sys.stdlib_module_names, *sys.modules, *importlib.metadata.packages_distributions()]
+        hint = did_you_mean(top, [name for name in known if "." not in name])
+        raise PluginError(f"{where}: cannot import {source}: there is no module {top!r}{hint}")
 
 
 def find_plugin(spec: str, base_dir: Path, where: str) -> Any:
@@ -23,6 +47,7 @@ def find_plugin(spec: str, base_dir: Path, where: str) -> Any:
     Raises:
         PluginError: with `where`, the recipe key that named it.
     """
+    check_present(spec, base_dir, where)
     if ":" not in spec:
         return _from_entry_point(spec, where)
     source, _, attribute = spec.rpartition(":")
@@ -34,11 +59,9 @@ def find_plugin(spec: str, base_dir: Path, where: str) -> Any:
             if str(base_dir) not in sys.path:
                 sys.path.append(str(base_dir))
             module = importlib.import_module(source)
-    except FileNotFoundError as e:
-        raise PluginError(f"{where}: {_missing(source, base_dir)}") from e
     # Importing a stranger's module may raise anything.
     except (Exception, SystemExit) as e:
-        raise PluginError(f"{where}: cannot import {source}: {type(e).__name__}: {e}") from e
+        raise PluginError(f"{where}: cannot import {source}: {type(e).__name__}: {_line(e)}") from e
     found = getattr(module, attribute, None)
     if found is not None and not callable(found):
         what = f"{attribute} in {source} is of type {type(found).__name__}"
@@ -50,24 +73,27 @@ def find_plugin(spec: str, base_dir: Path, where: str) -> Any:
     return found
 
 
-def _from_entry_point(name: str, where: str) -> Any:
+def _entry_point(name: str, where: str) -> importlib.metadata.EntryPoint:
     points = {point.name: point for point in importlib.metadata.entry_points(group=ENTRY_POINTS)}
     if name not in points:
         raise PluginError(
             f"{where}: no installed plugin is called {name!r}{did_you_mean(name, points)}; write "
             f"module:Class, ./file.py:Class, or one of {', '.join(sorted(points))}"
         )
+    return points[name]
+
+
+def _from_entry_point(name: str, where: str) -> Any:
+    point = _entry_point(name, where)
     try:
-        return points[name].load()
+        return point.load()
     # As above: a stranger's module.
     except (Exception, SystemExit) as e:
-        raise PluginError(f"{where}: cannot import {points[name].value}: {type(e).__name__}: {e}") from e
+        raise PluginError(f"{where}: cannot import {point.value}: {type(e).__name__}: {_line(e)}") from e
 
 
 def _import_file(path: Path) -> Any:
     path = path.resolve()
-    if not path.is_file():
-        raise FileNotFoundError(path)
     # The name is unique to the path: two files of one name stay two modules, and their classes can be pickled.
     name = "rlkit_plugin_" + re.sub(r"\W", "_", str(path))
     if name in sys.modules:
@@ -83,6 +109,10 @@ def _import_file(path: Path) -> Any:
         del sys.modules[name]
         raise
     return module
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:_MAX_MESSAGE]
 
 
 def _missing(source: str, base_dir: Path) -> str:

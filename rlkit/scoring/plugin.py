@@ -14,7 +14,8 @@ from rlkit.recipe.schema.reward import Reward, RewardPart
 from rlkit.records import Group, Sample, Score, Task
 from rlkit.scoring.arguments import check_arguments
 from rlkit.scoring.find import find_plugin
-from rlkit.scoring.foreign import SUPPLIED, ForeignReward, is_factory
+from rlkit.scoring.foreign import ForeignReward
+from rlkit.scoring.toolkits import NAMES, SUPPLIED, TRAINER_ONLY, is_factory, needed_arguments, toolkit_of
 
 _MAX_MESSAGE = 400
 
@@ -71,6 +72,8 @@ class LoadedPart:
     """Parts that run before it."""
     start: Callable[[], object] | None = None
     """What the plugin wants done once in the process that scores."""
+    columns: tuple[str, ...] = ()
+    """Columns of the data without which the plugin cannot be called."""
 
 
 def load_parts(reward: Reward, base_dir: Path, names: Sequence[str] | None = None) -> list[LoadedPart]:
@@ -139,9 +142,12 @@ def load_part(name: str, part: RewardPart, base_dir: Path) -> LoadedPart:
         PluginError: not found, not importable, wrong arguments, or without a method that scores.
     """
     if isinstance(part.plugin, dict):
-        return LoadedPart(name, part.weight, _load_foreign(name, part, base_dir))
+        return _load_foreign(name, part, base_dir)
     cls = find_plugin(part.plugin or name, base_dir, f"reward.{name}.plugin")
+    _refuse_foreign(name, part.plugin or name, cls)
     plugin = _build(name, cls, part.arguments, base_dir)
+    if not hasattr(plugin, "score"):
+        _refuse_foreign(name, part.plugin or name, plugin)
     needs = getattr(plugin, "needs", ())
     if isinstance(needs, str) or not all(isinstance(need, str) for need in needs):
         raise PluginError(f"reward.{name}: {cls.__name__}.needs must be a tuple of part names, got {needs!r}")
@@ -151,16 +157,61 @@ def load_part(name: str, part: RewardPart, base_dir: Path) -> LoadedPart:
     return LoadedPart(name, part.weight, _callable_as_plugin(name, plugin), tuple(needs), start)
 
 
-def _load_foreign(name: str, part: RewardPart, base_dir: Path) -> Plugin:
+def _refuse_foreign(name: str, spec: str, function: Any) -> None:
+    """Says how a function of another toolkit is named, where one is given without its style."""
+    style = toolkit_of(function)
+    if style is None:
+        return
+    text = ", or trl_text where it takes the completions as plain text" if style == "trl" else ""
+    raise PluginError(
+        f"reward.{name}.plugin: {spec} has the signature of a reward function for {NAMES[style]}: write "
+        f"plugin: {{{style}: {spec}}} in the recipe, or rlkit reward test {spec} --style {style}{text}"
+    )
+
+
+def _load_foreign(name: str, part: RewardPart, base_dir: Path) -> LoadedPart:
     assert isinstance(part.plugin, dict)
     ((style, spec),) = part.plugin.items()
     if ":" not in spec:
         raise PluginError(f"reward.{name}.plugin.{style}: {spec!r} must be module:function or ./file.py:function")
-    function = find_plugin(spec, base_dir, f"reward.{name}.plugin")
-    if is_factory(function, style):
-        return ForeignReward(style, _build(name, function, part.arguments, base_dir))
-    arguments = check_arguments(name, function, part.arguments, base_dir, given_later=SUPPLIED[style])
-    return ForeignReward(style, function, arguments)
+    function, arguments = find_plugin(spec, base_dir, f"reward.{name}.plugin"), part.arguments
+    _refuse_other_toolkit(name, style, spec, function)
+    if is_factory(function, style, arguments):
+        function, arguments = _build(name, function, arguments, base_dir), {}
+        _refuse_other_toolkit(name, style, spec, function)
+        if not callable(function) or is_factory(function, style, ()):
+            what = f"{spec} gives {type(function).__name__}, which cannot be called as a reward function of"
+            raise PluginError(f"reward.{name}.plugin: {what} {NAMES[style]}, with {', '.join(sorted(SUPPLIED[style]))}")
+    else:
+        arguments = check_arguments(name, function, arguments, base_dir, given_later=SUPPLIED[style])
+    needed = needed_arguments(function, style, arguments)
+    _refuse_unknown_arguments(name, style, spec, needed)
+    return LoadedPart(
+        name, part.weight, ForeignReward(style, function, arguments, tuple(needed)), columns=tuple(needed)
+    )
+
+
+def _refuse_other_toolkit(name: str, style: str, spec: str, function: Any) -> None:
+    """A function that has the signature of one toolkit and is named as another's."""
+    found = toolkit_of(function)
+    if found is not None and NAMES[found] != NAMES[style]:
+        raise PluginError(
+            f"reward.{name}.plugin.{style}: {spec} has the signature of a reward function for {NAMES[found]}, not for "
+            f"{NAMES[style]}: write {{{found}: {spec}}} in the recipe, or --style {found}"
+        )
+
+
+def _refuse_unknown_arguments(name: str, style: str, spec: str, needed: Sequence[str]) -> None:
+    """Arguments that nothing gives: of a TRL function the others are columns of the data."""
+    trl = style.startswith("trl")
+    unknown = [argument for argument in needed if not trl or argument in TRAINER_ONLY]
+    if not unknown:
+        return
+    why = f"only {NAMES[style]}'s trainer has" if trl else f"{NAMES[style]} does not pass"
+    raise PluginError(
+        f"reward.{name}.{unknown[0]}: {spec} needs the argument {unknown[0]!r}, which {why}: set it here, or give it a "
+        "default value in the function"
+    )
 
 
 def _build(name: str, cls: Any, given: dict[str, Any], base_dir: Path) -> Any:
