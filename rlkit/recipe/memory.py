@@ -14,6 +14,11 @@ NF4_BYTES = 0.5 + 4 / 64
 LOGITS_ROWS = 512
 """Tokens whose logits the learner holds at once (`rlkit.algorithm.logprobs.CHUNK_TOKENS`; a test compares the two)."""
 
+WEIGHTS_IN_STORE = 3
+"""How many copies of the weights Ray's object store holds in a sync, at most."""
+PROMPT_TOKENS = 512
+"""Tokens of a prompt that estimates reckon with, where data.max_prompt_tokens gives no bound."""
+
 
 def amount(gib: float | None) -> str:
     """An amount of memory or disk in the unit that fits it: "1.5 GiB", "20 MiB"; "?" where it is not known."""
@@ -58,9 +63,21 @@ class Memory:
     """One scorer, with sympy and its child processes."""
 
 
+def context_of(recipe: Recipe, shape: ModelShape) -> int:
+    """Longest sequence that the engines take, in tokens."""
+    own = recipe.rollout.engine.get("max_model_len")
+    return own if isinstance(own, int) and not isinstance(own, bool) and own > 0 else shape.context
+
+
+def longest_sequence(recipe: Recipe, shape: ModelShape) -> int:
+    """Tokens of prompt and reply that are reckoned with."""
+    prompt = recipe.data.max_prompt_tokens or PROMPT_TOKENS
+    return min(context_of(recipe, shape), prompt + recipe.rollout.max_tokens)
+
+
 def estimate_memory(recipe: Recipe, size: ModelSize) -> Memory:
     """Memory of one learner rank and one engine of a recipe."""
-    kv_cache = recipe.rollout.kv_cache_gb
+    kv_cache = recipe.rollout.cache_gib
     if size.parameters is None:
         return Memory(None, None, None, None, None, None, None, None, None, kv_cache, None)
     keys = recipe.learner
@@ -167,7 +184,8 @@ def _gathered(size: ModelSize, width: int) -> float:
 
 def _activations(recipe: Recipe, shape: ModelShape, width: int) -> float:
     """Bytes of one micro-batch: what each layer keeps for its backward pass, the mask, a chunk of logits."""
-    tokens = recipe.learner.tokens_per_microbatch
+    # A sequence longer than a micro-batch has a row of its own.
+    tokens = max(recipe.learner.microbatch_tokens, longest_sequence(recipe, shape))
     # Per token and layer: inputs and outputs of two norms, q, k, v (repeated over the heads) and the attention's
     # output, and four tensors of the MLP.
     per_token = 12 * shape.hidden_size + 4 * shape.intermediate_size

@@ -46,7 +46,7 @@ class Recipe(Section):
     @classmethod
     def _choose_context(cls, raw: Any) -> Any:
         """Fills in model.init.max_position_embeddings where it is left out: it follows from other sections."""
-        model = raw.get("model") if isinstance(raw, dict) else None
+        model: Any = raw.get("model") if isinstance(raw, dict) else None
         init = model.get("init") if isinstance(model, dict) else None
         if not isinstance(init, dict) or "max_position_embeddings" in init:
             return raw
