@@ -10,22 +10,16 @@ import traceback
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from rlkit import __version__, reward_cli, verify_cli
 from rlkit.command import Command, Family
 from rlkit.errors import RlkitError, UsageError, did_you_mean
 from rlkit.jobs import job_address
+from rlkit.usage import RECIPE_WORDS, Parser, check_recipe_words
 
 if TYPE_CHECKING:
     from rlkit.recipe.load import LoadedRecipe
-
-
-class _Parser(argparse.ArgumentParser):
-    """argparse whose complaints are `UsageError`s."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message} (see {self.prog} --help)")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -88,7 +82,7 @@ def _dispatch(prog: str, family: Family, words: list[str]) -> int:
 
 
 def _run_command(prog: str, command: Command, words: list[str]) -> int:
-    parser = _Parser(prog=prog, description=command.summary, allow_abbrev=False)
+    parser = Parser(prog=prog, description=command.summary, allow_abbrev=False)
     command.configure(parser)
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     args, unknown = parser.parse_known_intermixed_args(words)
@@ -126,13 +120,19 @@ def _overview(prog: str, family: Family) -> str:
 def _add_recipe(parser: argparse.ArgumentParser, required: bool = True) -> None:
     parser.add_argument("recipe", metavar="RECIPE", nargs=None if required else "?", help="a YAML file")
     parser.add_argument(
-        "overrides", metavar="KEY=VALUE", nargs="*", help="overrides by dotted path, such as stages.1.steps=5"
+        "overrides",
+        metavar="KEY=VALUE",
+        nargs="*",
+        default=[],
+        help="overrides by dotted path, such as stages.1.steps=5",
     )
+    parser.set_defaults(prog=parser.prog)
 
 
 def _load(args: argparse.Namespace) -> LoadedRecipe:
     from rlkit.recipe.load import load_recipe
 
+    check_recipe_words(args.prog, args.recipe, args.overrides)
     return load_recipe(Path(args.recipe), args.overrides)
 
 
@@ -206,7 +206,7 @@ def _plan(args: argparse.Namespace) -> int:
         print(json.dumps(Recipe.model_json_schema(), indent=2))
         return 0
     if args.recipe is None:
-        raise UsageError("rlkit plan needs a RECIPE (see rlkit plan --help)")
+        raise UsageError(f"{args.prog} needs RECIPE, a YAML file: {args.prog} {RECIPE_WORDS} (see {args.prog} --help)")
     loaded = _load(args)
     from rlkit.checks import check_run
 

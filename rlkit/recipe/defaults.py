@@ -12,7 +12,7 @@ from typing import Any
 
 from rlkit.recipe.actors import actors_of, total_memory_gib
 from rlkit.recipe.machine import Machine
-from rlkit.recipe.memory import BYTES, GIB, WEIGHTS_IN_STORE, estimate_memory, longest_sequence
+from rlkit.recipe.memory import BYTES, ENGINE_SEQUENCES, GIB, WEIGHTS_IN_STORE, estimate_memory, longest_sequence
 from rlkit.recipe.model_size import ModelSize, size_of
 from rlkit.recipe.schema import Recipe, SftStage
 from rlkit.recipe.schema.rollout import GROUP_TIMEOUT_S, MICROBATCH_TOKENS, UPDATE_TIMEOUT_S
@@ -24,8 +24,6 @@ SMALL_MODEL = 20_000_000
 """Weights below which two engines of one thread sample more than one of two."""
 MOST_THREADS = 8
 """Threads of an actor: sampling and updates gain little by more."""
-ENGINE_SEQUENCES = 256
-"""Samples that an engine on a CPU draws at once, at most."""
 MOST_CACHE_GIB, LEAST_CACHE_GIB = 4.0, 0.25
 """Key-value cache of a CPU engine. Below it, an engine draws fewer samples at once, which on a CPU costs little."""
 GPU_MICROBATCH_TOKENS, LEAST_MICROBATCH_TOKENS = 16_384, 512
@@ -164,11 +162,12 @@ def store_needed_mb(recipe: Recipe, size: ModelSize) -> int:
 
 
 def _with_memory(recipe: Recipe, size: ModelSize, machine: Machine) -> Recipe:
-    """The largest cache and micro-batch that fit together, the micro-batch cut first."""
+    """The largest cache and micro-batch that fit together; for each size of the cache the micro-batch is cut first."""
     deterministic = recipe.run.deterministic
+    most_gib = MOST_CACHE_GIB if deterministic else min(MOST_CACHE_GIB, machine.memory_gib / 4)
     candidates = [
-        _with_microbatch(_with_cache(recipe, size, most_gib), tokens)
-        for most_gib in (MOST_CACHE_GIB if deterministic else min(MOST_CACHE_GIB, machine.memory_gib / 4), 0.0)
+        _with_microbatch(_with_cache(recipe, size, share * most_gib), tokens)
+        for share in (1, 1 / 2, 1 / 4, 0)
         for tokens in _microbatches(recipe)
     ]
     if deterministic or recipe.cluster.address is not None:

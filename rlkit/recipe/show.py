@@ -69,7 +69,7 @@ def _memory(plan: Plan) -> Table:
     table.add_row("AdamW moments", amount(m.optimizer_gib), "")
     if m.gathered_gib:
         table.add_row("gathered weights", amount(m.gathered_gib), "")
-    table.add_row("activations", amount(m.activations_gib), "")
+    table.add_row("activations", amount(m.activations_gib), amount(m.engine_scratch_gib))
     table.add_row("copy being saved", amount(m.copy_gib), "")
     table.add_row("key-value cache", "", amount(m.kv_cache_gib))
     table.add_row("runtime", amount(m.learner_runtime_gib), amount(m.engine_runtime_gib))
