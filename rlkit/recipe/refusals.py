@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rlkit.recipe.defaults import learner_gpu_gib, store_needed_mb
+from rlkit.recipe.defaults import LEAST_CACHE_GIB, LEAST_MICROBATCH_TOKENS, learner_gpu_gib, store_needed_mb
 from rlkit.recipe.layout import bundles
 from rlkit.recipe.machine import Machine
 from rlkit.recipe.memory import BYTES, GIB, WEIGHTS_IN_STORE, Memory, amount, context_of
@@ -252,9 +252,23 @@ def _main_memory(recipe: Recipe, memory: Memory, machine: Machine, total_gib: fl
             parts.append(f"{recipe.rollout.num_engines} x {amount(memory.engine_gib)} for the engines")
         yield (
             f"the run needs about {amount(total_gib)} of memory ({', '.join(parts)}) and "
-            f"{amount(machine.memory_gib)} are free here: lower learner.tokens_per_microbatch, rollout.num_workers or "
-            "rollout.kv_cache_gb, set learner.activation_checkpointing, or take a smaller model"
+            f"{amount(machine.memory_gib)} are free here: {', '.join(_savings(recipe))} or take a smaller model"
         )
+
+
+def _savings(recipe: Recipe) -> Iterator[str]:
+    """What would take less memory, of what is not at its least already."""
+    if recipe.learner.microbatch_tokens > LEAST_MICROBATCH_TOKENS:
+        yield f"lower learner.tokens_per_microbatch={recipe.learner.microbatch_tokens}"
+    if recipe.rl_stages and not recipe.rollout.gpus:
+        if recipe.rollout.num_engines > 1:
+            yield f"lower rollout.num_workers={recipe.rollout.num_engines}"
+        if recipe.rollout.cache_gib > LEAST_CACHE_GIB:
+            yield f"lower rollout.kv_cache_gb={recipe.rollout.cache_gib:g}"
+    if not recipe.learner.activation_checkpointing:
+        yield "set learner.activation_checkpointing"
+    if recipe.learner.lora is None:
+        yield "learn adapters (learner.lora)"
 
 
 def _object_store(recipe: Recipe, size: ModelSize, machine: Machine) -> Iterator[str]:

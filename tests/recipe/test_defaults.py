@@ -145,9 +145,9 @@ def test_the_micro_batch_and_then_the_cache_give_way_to_the_memory() -> None:
     assert roomy.learner.microbatch_tokens == 4096
     assert LEAST_MICROBATCH_TOKENS <= tight.learner.microbatch_tokens < 4096
     assert 0.25 < tight.rollout.cache_gib < 3
-    tighter = settled(replace(TWO_CORES, memory_gib=9.5), init=MIDDLING)
-    assert tighter.rollout.cache_gib < 1
-    assert plan_of(replace(TWO_CORES, memory_gib=9.5), init=MIDDLING).refusals == ()
+    tighter = plan_of(replace(TWO_CORES, memory_gib=11), init=MIDDLING)
+    assert tighter.recipe.rollout.cache_gib < tight.rollout.cache_gib
+    assert tighter.refusals == ()
     (refusal,) = plan_of(replace(TWO_CORES, memory_gib=4), init=MIDDLING).refusals
     assert "for the learner" in refusal
     assert "for the engines" in refusal

@@ -227,7 +227,11 @@ REFUSED: dict[str, tuple[Machine, dict[str, Any], str]] = {
         {"learner": {"gpus_per_worker": 1}},
         "the largest GPU has 512 MiB: lower learner.tokens_per_microbatch",
     ),
-    "memory": (replace(MACHINE, memory_gib=2), {}, "the engines) and 2.0 GiB are free here: lower learner.tokens_per"),
+    "memory": (
+        replace(MACHINE, memory_gib=2),
+        {},
+        "and 2.0 GiB are free here: set learner.activation_checkpointing, learn adapters (learner.lora) or take a",
+    ),
     "shared memory": (
         replace(MACHINE, shm_gib=0.0625),
         {},
