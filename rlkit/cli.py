@@ -8,25 +8,18 @@ import os
 import sys
 import traceback
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from rlkit import __version__, reward_cli, verify_cli
 from rlkit.command import Command, Family
 from rlkit.errors import RlkitError, UsageError, did_you_mean
-from rlkit.jobs import check_address, check_run_dir, job_address
-from rlkit.remote import check_url
+from rlkit.jobs import job_address
+from rlkit.usage import RECIPE_WORDS, Parser, check_recipe_words
 
 if TYPE_CHECKING:
     from rlkit.recipe.load import LoadedRecipe
-    from rlkit.recipe.plan import Plan
-
-
-class _Parser(argparse.ArgumentParser):
-    """argparse whose complaints are `UsageError`s."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message} (see {self.prog} --help)")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -89,7 +82,7 @@ def _dispatch(prog: str, family: Family, words: list[str]) -> int:
 
 
 def _run_command(prog: str, command: Command, words: list[str]) -> int:
-    parser = _Parser(prog=prog, description=command.summary, allow_abbrev=False)
+    parser = Parser(prog=prog, description=command.summary, allow_abbrev=False)
     command.configure(parser)
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     args, unknown = parser.parse_known_intermixed_args(words)
@@ -127,34 +120,20 @@ def _overview(prog: str, family: Family) -> str:
 def _add_recipe(parser: argparse.ArgumentParser, required: bool = True) -> None:
     parser.add_argument("recipe", metavar="RECIPE", nargs=None if required else "?", help="a YAML file")
     parser.add_argument(
-        "overrides", metavar="KEY=VALUE", nargs="*", help="overrides by dotted path, such as stages.1.steps=5"
+        "overrides",
+        metavar="KEY=VALUE",
+        nargs="*",
+        default=[],
+        help="overrides by dotted path, such as stages.1.steps=5",
     )
+    parser.set_defaults(prog=parser.prog)
 
 
 def _load(args: argparse.Namespace) -> LoadedRecipe:
     from rlkit.recipe.load import load_recipe
 
+    check_recipe_words(args.prog, args.recipe, args.overrides)
     return load_recipe(Path(args.recipe), args.overrides)
-
-
-def _plan_of(loaded: LoadedRecipe, run_dir: Path, address: str | None) -> Plan:
-    from rlkit.data.builtin import ROWS, check_builtin
-    from rlkit.recipe.check import builtin_sources
-    from rlkit.recipe.counts import count_tasks
-    from rlkit.recipe.machine import Machine
-    from rlkit.recipe.plan import make_plan
-    from rlkit.scoring.check import check_plugins
-
-    recipe = loaded.recipe
-    check_plugins(recipe.reward, loaded.base_dir)
-    if recipe.run.mirror is not None:
-        check_url(recipe.run.mirror)
-    for source in builtin_sources(recipe):
-        check_builtin(source.path, source.split)
-    if address is not None:
-        check_address(address)
-        recipe = recipe.model_copy(update={"cluster": recipe.cluster.model_copy(update={"address": address})})
-    return make_plan(recipe, machine=Machine.detect(run_dir), num_tasks=count_tasks(recipe.data, ROWS), run_dir=run_dir)
 
 
 def _run_dir(args: argparse.Namespace, loaded: LoadedRecipe) -> Path:
@@ -189,21 +168,32 @@ def _configure_train(parser: argparse.ArgumentParser) -> None:
 def _train(args: argparse.Namespace) -> int:
     loaded = _load(args)
     run_dir, address = _run_dir(args, loaded), _address(args, loaded)
-    check_run_dir(run_dir, mirrored=loaded.recipe.run.mirror is not None)
-    plan = _plan_of(loaded, run_dir, address)
-    if plan.refusals:
-        raise UsageError("\n".join(plan.refusals))
-    from rlkit.run_data import read_data
+    from rlkit.checks import check_run
 
-    data = read_data(loaded.recipe)  # before torch, ray and vllm are imported
+    checked = check_run(loaded, run_dir=run_dir, address=address, read_all=True)
+    if checked.data is None:
+        raise UsageError("\n".join(checked.plan.refusals))
+    for note in checked.notes:
+        print(f"note: {note}")
     from rlkit.run import run_recipe
 
-    return run_recipe(loaded, data=data, run_dir=run_dir, resume=args.resume, address=address, allow=args.allow)
+    return run_recipe(
+        loaded,
+        recipe=checked.plan.recipe,
+        data=checked.data,
+        run_dir=run_dir,
+        resume=args.resume,
+        address=address,
+        allow=args.allow,
+    )
 
 
 def _configure_plan(parser: argparse.ArgumentParser) -> None:
     _add_recipe(parser, required=False)
     parser.add_argument("--json", action="store_true", help="print the plan as JSON")
+    parser.add_argument(
+        "--deep", action="store_true", help="also open the tokenizer and ask vLLM, as train does (about 20 seconds)"
+    )
     parser.add_argument("--schema", action="store_true", help="print the recipe's JSON Schema, for editors")
 
 
@@ -216,9 +206,18 @@ def _plan(args: argparse.Namespace) -> int:
         print(json.dumps(Recipe.model_json_schema(), indent=2))
         return 0
     if args.recipe is None:
-        raise UsageError("rlkit plan needs a RECIPE (see rlkit plan --help)")
+        raise UsageError(f"{args.prog} needs RECIPE, a YAML file: {args.prog} {RECIPE_WORDS} (see {args.prog} --help)")
     loaded = _load(args)
-    plan = _plan_of(loaded, _run_dir(args, loaded), _address(args, loaded))
+    from rlkit.checks import check_run
+
+    address = _address(args, loaded)
+    checked = check_run(loaded, run_dir=_run_dir(args, loaded), address=address, read_all=args.deep)
+    plan, notes = checked.plan, checked.notes
+    if args.deep and checked.data is not None:
+        from rlkit.deep_checks import check_deeply
+
+        notes = (*notes, *check_deeply(plan.recipe, checked.data))
+    plan = replace(plan, notes=(*plan.notes, *notes))
     if args.json:
         print(plan.to_json())
     else:

@@ -81,7 +81,7 @@ def _start_local_ray(keys: Cluster, common: dict[str, Any]) -> None:
             address="local",
             include_dashboard=False,
             num_cpus=os.cpu_count(),
-            object_store_memory=keys.object_store_mb * 2**20,
+            object_store_memory=keys.store_mb * 2**20,
             _temp_dir=str(folder),
             **common,
         )

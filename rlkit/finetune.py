@@ -80,7 +80,7 @@ class OfflineStage:
                     self,
                     self.run_dir / "progress.json",
                     start_timeout_s=self.recipe.cluster.start_timeout_s,
-                    answer_s=self.recipe.learner.timeout_s,
+                    answer_s=self.recipe.learner.deadline_s,
                     on_stop=self.on_stop,
                 )
                 return

@@ -5,32 +5,50 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import yaml
+
+from rlkit.disk import write_whole
 from rlkit.mirror import Mirror
 from rlkit.pipeline import Pipeline
 from rlkit.provenance import code_hashes, library_versions, model_hashes
-from rlkit.recipe.load import LoadedRecipe
-from rlkit.recipe.machine import Machine
-from rlkit.recipe.plan import learner_threads, settle
+from rlkit.recipe.load import LoadedRecipe, resolve
+from rlkit.recipe.schema import Recipe
 from rlkit.report import Report
 from rlkit.resume import begin, locked
-from rlkit.rollout.engine import check_engine_arguments
+from rlkit.rollout.arguments import check_engine_values
+from rlkit.rollout.engine import EngineSpec
 from rlkit.run_data import RunData
 from rlkit.scoring.plugin import load_parts
 from rlkit.stop import StopSignal
 
 
 def run_recipe(
-    loaded: LoadedRecipe, *, data: RunData, run_dir: Path, resume: str, address: str | None, allow: Sequence[str] = ()
+    loaded: LoadedRecipe,
+    *,
+    recipe: Recipe,
+    data: RunData,
+    run_dir: Path,
+    resume: str,
+    address: str | None,
+    allow: Sequence[str] = (),
 ) -> int:
     """Runs a recipe on its data to its end; returns the exit code.
+
+    Args:
+        loaded: The recipe as it was written: what a resume is compared by.
+        recipe: The same with its defaults filled in for this model and machine.
+        data: Its rows.
+        run_dir: The run's folder.
+        resume: "auto", "must" or "never".
+        address: A Ray cluster's, or None.
+        allow: Keys that may differ from the run's start.
 
     Raises:
         RlkitError: the run failed, was stopped or cannot start; what it had done is kept.
     """
-    report, machine = Report(), Machine.detect(run_dir)
+    report = Report()
     report.hear()
     stop = StopSignal(lambda: report.line("stopping after this step; Ctrl-C again leaves at once"))
-    recipe = settle(loaded.recipe, machine)
     codes = code_hashes((part.name, part.plugin) for part in load_parts(recipe.reward, loaded.base_dir))
     made_with = {
         "code": codes,
@@ -38,7 +56,9 @@ def run_recipe(
         "versions": library_versions(),
         "machine": {"precision": str(recipe.learner.precision)},
     }
-    check_engine_arguments(recipe.rollout, timeout_s=recipe.cluster.start_timeout_s)
+    if loaded.recipe.rollout.engine and recipe.model.path is not None and address is None and recipe.rl_stages:
+        spec = EngineSpec(recipe.model.path, recipe.rollout, recipe.learner.dtype, recipe.run.seed)
+        check_engine_values(spec, timeout_s=recipe.cluster.start_timeout_s)
     run_dir = run_dir.resolve()  # actors may run in another working directory
     mirror = Mirror(recipe.run, run_dir, report)
     with stop.installed(), locked(run_dir):
@@ -49,5 +69,6 @@ def run_recipe(
                 model = run_dir / "model"
                 report.line(f"the run in {run_dir} is done, its model is {model}; for another give a run.name")
                 return 0
-            threads = learner_threads(recipe, machine)
+            write_whole(run_dir / "recipe.yaml", yaml.safe_dump(resolve(recipe), sort_keys=False, allow_unicode=True))
+            threads = recipe.learner.num_threads
             return Pipeline(recipe, data, loaded.base_dir, state, report, stop, threads=threads).execute(address)

@@ -51,6 +51,8 @@ def test_train_hands_the_checked_recipe_to_the_pipeline(recipe: str, pipeline: l
     assert main(["train", recipe, *words]) == 0
     loaded, keys = pipeline[0]
     assert keys.pop("data").tasks is not None
+    assert keys.pop("recipe").rollout.threads is not None
+    assert loaded.recipe.rollout.threads is None
     assert loaded.recipe.stages[0].steps == 9
     assert keys == {"run_dir": Path("runs/a"), "resume": "never", "address": "auto", "allow": ["run.seed"]}
 
@@ -58,6 +60,7 @@ def test_train_hands_the_checked_recipe_to_the_pipeline(recipe: str, pipeline: l
 def test_train_defaults(recipe: str, pipeline: list[Any]) -> None:
     assert main(["train", recipe, "--run-dir", "here"]) == 0
     assert pipeline[0][1].pop("data").tasks is not None
+    assert pipeline[0][1].pop("recipe").run.name == "run"
     assert pipeline[0][1] == {"run_dir": Path("here"), "resume": "auto", "address": None, "allow": []}
 
 
@@ -130,9 +133,15 @@ def test_the_schema_documents_every_key(capsys: pytest.CaptureFixture[str]) -> N
         (["--versoin"], "unknown option '--versoin'; did you mean '--version'?"),
         (["train", "r.yaml", "--resum", "auto"], "unknown option '--resum'; did you mean '--resume'?"),
         (["train", "r.yaml", "--stages.0.steps=3"], "an override takes no dashes: stages.0.steps=3"),
-        (["train", "r.yaml", "--resume", "maybe"], "argument --resume: invalid choice: 'maybe'"),
-        (["train"], "the following arguments are required: RECIPE"),
-        (["plan"], "rlkit plan needs a RECIPE"),
+        (["train", "r.yaml", "--resume", "maybe"], "--resume 'maybe': must be one of auto, must, never (see"),
+        (
+            ["train"],
+            "rlkit train needs RECIPE, a YAML file: rlkit train RECIPE [KEY=VALUE ...] (see rlkit train --help)",
+        ),
+        (["plan"], "rlkit plan needs RECIPE, a YAML file: rlkit plan RECIPE [KEY=VALUE ...] (see rlkit plan --help)"),
+        (["train", "r.yaml", "--resume"], "--resume needs a value: auto or must or never (see"),
+        (["train", "r.yaml", "--run-dir"], "--run-dir needs a value: DIR (see"),
+        (["verify", "math", "--workers", "many"], "--workers 'many': must be a whole number (see"),
     ],
 )
 def test_wrong_use_ends_with_2_and_names_the_nearest(
@@ -143,6 +152,30 @@ def test_wrong_use_ends_with_2_and_names_the_nearest(
     assert sentence in err
     assert "--help" in err
     assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["run.seed=1", "RECIPE"], "the recipe comes first: rlkit plan RECIPE run.seed=1"),
+        (["run.seed=1"], "'run.seed=1' is an override and no recipe: rlkit plan RECIPE [KEY=VALUE ...]"),
+        (["RECIPE", "RECIPE"], "rlkit plan takes one recipe, and 'RECIPE' is a second file"),
+        (["RECIPE", "run.seed", "=", "3"], "an override has no blanks round its equals sign: run.seed=3"),
+        (["RECIPE", "run.seed"], "override 'run.seed' is not KEY=VALUE"),
+    ],
+)
+def test_words_in_another_order_are_answered_with_the_right_one(
+    words: list[str], sentence: str, recipe: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", *(recipe if word == "RECIPE" else word for word in words)]) == 2
+    assert sentence.replace("RECIPE run", f"{recipe} run").replace("'RECIPE'", f"'{recipe}'") in errors(capsys)
+
+
+def test_a_folder_in_place_of_a_recipe_is_answered_with_one_inside(
+    recipe: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", str(Path(recipe).parent)]) == 2
+    assert "is a folder; a recipe is a YAML file such as" in errors(capsys)
 
 
 def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -221,7 +254,7 @@ def test_an_output_without_room_is_one_sentence(recipe: str) -> None:
         (["verify", "math", "--tier", "wasm"], "unknown option '--tier'"),
         (["verify", "maths"], "unknown command 'maths'; did you mean 'math'? (see rlkit verify --help)"),
         (["verify", "--input", "i"], "unknown option '--input'; there is math, code, --help (see rlkit verify"),
-        (["verify", "code"], "required: --input, --output (see rlkit verify code --help)"),
+        (["verify", "code"], "rlkit verify code needs --input and --output (see rlkit verify code --help)"),
         (["reward", "--version"], "unknown option '--version'; there is score, test, new, --help"),
         (["doctor", "all"], "unexpected argument 'all'"),
     ],

@@ -320,8 +320,11 @@ def test_a_bad_row_is_named_before_anything_is_scored(folder, change, message):
 
 def test_wrong_use_is_one_sentence(folder):
     for words, message in [
-        (["score", "--recipe", "default.yaml"], "are required: --input, --output (see rlkit reward score"),
-        (["test"], "are required: PLUGIN"),
+        (
+            ["score", "--recipe", "default.yaml"],
+            "rlkit reward score needs --input and --output (see",
+        ),
+        (["test"], "rlkit reward test needs PLUGIN"),
         (["new", "a", "b"], "unexpected argument 'b'"),
         (["new", "a", "--recipe", "default.yaml"], "unknown option '--recipe'"),
         (["test", "./plugin.py:Rnak"], "did you mean 'Rank'"),

@@ -41,7 +41,7 @@ class LearnerGroup:
         """`options`: Ray's, of each rank, beside its GPUs."""
         self._spec = spec
         self._options = options
-        self._timeout_s = spec.keys.timeout_s
+        self._timeout_s = spec.keys.deadline_s
         self._start_timeout_s = start_timeout_s
         self._restarts = Restarts(max_restarts, "cluster.max_learner_restarts")
         self._on_event = on_event

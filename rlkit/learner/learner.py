@@ -196,7 +196,7 @@ class Learner:
     def _rows(self, batch: TrainBatch, sequences: list[int], weights_S: Tensor) -> list[MicroBatch]:
         rows = pack(
             batch,
-            tokens_per_microbatch=self.spec.keys.tokens_per_microbatch,
+            tokens_per_microbatch=self.spec.keys.microbatch_tokens,
             sequences=sequences,
             weights_S=weights_S,
             rank=self.ranks.rank,

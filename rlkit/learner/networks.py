@@ -115,5 +115,5 @@ def _spread(network: Network, spec: LearnerSpec, ranks: Ranks, *, trained: bool 
         in_bfloat16 = keys.computes_in == "bfloat16"
         shard(network, ranks, device=spec.device, cpu_offload=keys.cpu_offload, in_bfloat16=in_bfloat16)
     if trained:
-        try_rows(network, passes(network, keys), packed=keys.tokens_per_microbatch > 1)
+        try_rows(network, passes(network, keys), packed=keys.microbatch_tokens > 1)
     return network

@@ -28,7 +28,7 @@ class LearnerWorker:
     def open_meeting(self, spec: LearnerSpec) -> tuple[str, int]:
         """On rank 0: where the ranks find each other, as (host, port)."""
         host = node_address()
-        self._meeting = open_meeting(host, spec.keys.num_workers, timeout_s=spec.keys.timeout_s)
+        self._meeting = open_meeting(host, spec.keys.num_workers, timeout_s=spec.keys.deadline_s)
         return host, self._meeting.port
 
     def start(self, spec: LearnerSpec, rank: int, meeting: tuple[str, int] | None) -> None:
@@ -36,7 +36,7 @@ class LearnerWorker:
         let_children_hear()
         ranks = Ranks()
         if meeting is not None:
-            limit, size = spec.keys.timeout_s, spec.keys.num_workers
+            limit, size = spec.keys.deadline_s, spec.keys.num_workers
             store = self._meeting if rank == 0 else join_meeting(*meeting, size, timeout_s=limit)
             ranks = connect(rank, size, store, device=spec.device, timeout_s=limit)
         self.learner = Learner(spec, ranks)

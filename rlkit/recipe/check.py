@@ -73,11 +73,15 @@ def _check_keys(path: KeyPath, part: RewardPart, positions: Positions) -> None:
             raise RecipeError(f"{positions.place((*path, key))}: unknown key {key!r}{hint}")
 
 
+def sources_of(recipe: Recipe) -> list[Source]:
+    """Every source that the recipe names."""
+    sections = [rows for _, rows in _sections(recipe) if rows.path or rows.sources]
+    return [*(source for rows in sections for source in rows.all_sources()), *(recipe.evaluation.sources or ())]
+
+
 def builtin_sources(recipe: Recipe) -> Iterator[Source]:
     """Those that are made and not read."""
-    sections = [rows for _, rows in _sections(recipe) if rows.path or rows.sources]
-    named = [source for rows in sections for source in rows.all_sources()]
-    yield from (s for s in (*named, *(recipe.evaluation.sources or ())) if s.path.startswith("builtin:"))
+    yield from (source for source in sources_of(recipe) if source.path.startswith("builtin:"))
 
 
 def model_paths(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:

@@ -14,6 +14,15 @@ NF4_BYTES = 0.5 + 4 / 64
 LOGITS_ROWS = 512
 """Tokens whose logits the learner holds at once (`rlkit.algorithm.logprobs.CHUNK_TOKENS`; a test compares the two)."""
 
+WEIGHTS_IN_STORE = 3
+"""How many copies of the weights Ray's object store holds in a sync, at most."""
+ENGINE_SEQUENCES = 256
+"""Samples that an engine on a CPU draws at once, at most."""
+ENGINE_STEP_TOKENS = 2048
+"""Tokens of prompts that an engine takes into one step, at least."""
+PROMPT_TOKENS = 512
+"""Tokens of a prompt that estimates reckon with, where data.max_prompt_tokens gives no bound."""
+
 
 def amount(gib: float | None) -> str:
     """An amount of memory or disk in the unit that fits it: "1.5 GiB", "20 MiB"; "?" where it is not known."""
@@ -44,13 +53,15 @@ class Memory:
     """Main memory of a learner rank that runs on a GPU."""
     engine_weights_gib: float | None
     """Engine: weights, and a packed copy of a tied output layer."""
+    engine_scratch_gib: float | None
+    """Engine: activations of a step's prompts, and the logits of all samples."""
     kv_cache_gib: float
     """Engine on a CPU: key-value cache."""
     engine_gib: float | None
     """One engine, its runtime included."""
     learner_runtime_gib: float = 0.7
     """Python, torch and transformers, rounded up."""
-    engine_runtime_gib: float = 1.0
+    engine_runtime_gib: float = 1.2
     """Python, torch and vLLM, rounded up."""
     driver_gib: float = 0.7
     """The driver, and Ray's own processes."""
@@ -58,11 +69,23 @@ class Memory:
     """One scorer, with sympy and its child processes."""
 
 
+def context_of(recipe: Recipe, shape: ModelShape) -> int:
+    """Longest sequence that the engines take, in tokens."""
+    own = recipe.rollout.engine.get("max_model_len")
+    return own if isinstance(own, int) and not isinstance(own, bool) and own > 0 else shape.context
+
+
+def longest_sequence(recipe: Recipe, shape: ModelShape) -> int:
+    """Tokens of prompt and reply that are reckoned with."""
+    prompt = recipe.data.max_prompt_tokens or PROMPT_TOKENS
+    return min(context_of(recipe, shape), prompt + recipe.rollout.max_tokens)
+
+
 def estimate_memory(recipe: Recipe, size: ModelSize) -> Memory:
     """Memory of one learner rank and one engine of a recipe."""
-    kv_cache = recipe.rollout.kv_cache_gb
+    kv_cache = recipe.rollout.cache_gib
     if size.parameters is None:
-        return Memory(None, None, None, None, None, None, None, None, None, kv_cache, None)
+        return Memory(None, None, None, None, None, None, None, None, None, None, kv_cache, None)
     keys = recipe.learner
     width = BYTES[keys.dtype]
     weights, learned = _weights(recipe, size)
@@ -81,6 +104,7 @@ def estimate_memory(recipe: Recipe, size: ModelSize) -> Memory:
     engine = width * size.parameters
     if size.shape and size.shape.tied:
         engine += width * size.shape.vocab_size * size.shape.hidden_size
+    scratch = _engine_scratch(recipe, size.shape, width) if size.shape else 0.0
     return Memory(
         weights_gib=weights * share / GIB,
         gradients_gib=gradients * share / GIB,
@@ -91,9 +115,18 @@ def estimate_memory(recipe: Recipe, size: ModelSize) -> Memory:
         learner_gib=(running if keys.gpus else max(running, loading)) / GIB + Memory.learner_runtime_gib,
         learner_host_gib=host / GIB + Memory.learner_runtime_gib,
         engine_weights_gib=engine / GIB,
+        engine_scratch_gib=scratch / GIB,
         kv_cache_gib=kv_cache,
-        engine_gib=engine / GIB + kv_cache + Memory.engine_runtime_gib,
+        engine_gib=(engine + scratch) / GIB + kv_cache + Memory.engine_runtime_gib,
     )
+
+
+def _engine_scratch(recipe: Recipe, shape: ModelShape, width: int) -> float:
+    """Bytes that a step of a CPU engine works on: prompts that are not cut, so as many tokens as a whole sequence may
+    have, and four float32 tensors of [samples, vocabulary]."""
+    tokens = max(ENGINE_STEP_TOKENS, context_of(recipe, shape))
+    layer = 6 * shape.hidden_size + 3 * shape.intermediate_size
+    return float(width * tokens * layer + 4 * 4 * ENGINE_SEQUENCES * shape.vocab_size)
 
 
 def _weights(recipe: Recipe, size: ModelSize) -> tuple[float, float]:
@@ -167,7 +200,8 @@ def _gathered(size: ModelSize, width: int) -> float:
 
 def _activations(recipe: Recipe, shape: ModelShape, width: int) -> float:
     """Bytes of one micro-batch: what each layer keeps for its backward pass, the mask, a chunk of logits."""
-    tokens = recipe.learner.tokens_per_microbatch
+    # A sequence longer than a micro-batch has a row of its own.
+    tokens = max(recipe.learner.microbatch_tokens, longest_sequence(recipe, shape))
     # Per token and layer: inputs and outputs of two norms, q, k, v (repeated over the heads) and the attention's
     # output, and four tensors of the MLP.
     per_token = 12 * shape.hidden_size + 4 * shape.intermediate_size

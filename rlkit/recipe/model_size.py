@@ -139,17 +139,18 @@ def _count_safetensors(folder: Path) -> int | None:
     """Sum of the tensor sizes in the headers of the folder's safetensors files."""
     files = sorted(folder.glob("*.safetensors"))
     try:
-        headers = [_header(file) for file in files]
+        headers = [read_header(file)[0] for file in files]
         sizes = [math.prod(t["shape"]) for header in headers for name, t in header.items() if name != "__metadata__"]
     except (OSError, ValueError, KeyError, TypeError, struct.error):
         return None
     return sum(sizes) if files else None
 
 
-def _header(file: Path) -> dict[str, Any]:
+def read_header(file: Path) -> tuple[dict[str, Any], int]:
+    """(header of a safetensors file, where its data begins)."""
     with file.open("rb") as f:
         (size,) = struct.unpack("<Q", f.read(8))
         header = json.loads(f.read(min(size, 100_000_000)))
     if not isinstance(header, dict):
         raise ValueError(f"{file} is no safetensors file")
-    return header
+    return header, 8 + size

@@ -123,7 +123,8 @@ def kind_of(value: Any) -> str:
 
 def _read_text(path: Path) -> str:
     if path.is_dir():
-        raise RecipeError(f"{path} is a folder; a recipe is a YAML file")
+        inside = sorted(file for file in path.iterdir() if file.suffix in (".yaml", ".yml"))
+        raise RecipeError(f"{path} is a folder; a recipe is a YAML file" + (f" such as {inside[0]}" if inside else ""))
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:

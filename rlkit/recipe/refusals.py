@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from rlkit.recipe.defaults import LEAST_CACHE_GIB, LEAST_MICROBATCH_TOKENS, learner_gpu_gib, store_needed_mb
 from rlkit.recipe.layout import bundles
 from rlkit.recipe.machine import Machine
-from rlkit.recipe.memory import BYTES, GIB, Memory, amount
+from rlkit.recipe.memory import BYTES, GIB, WEIGHTS_IN_STORE, Memory, amount, context_of
 from rlkit.recipe.model_size import ModelSize
-from rlkit.recipe.schema import Recipe
-
-WEIGHTS_IN_STORE = 3
-"""How many copies of the weights Ray's object store holds in a sync, at most."""
+from rlkit.recipe.schema import Recipe, RlStage
 
 
 def refusals(
@@ -22,7 +20,6 @@ def refusals(
     *,
     total_memory_gib: float | None,
     disk_gib: float,
-    tasks: int | None,
 ) -> Iterator[str]:
     """One sentence for each thing that cannot work.
 
@@ -33,15 +30,9 @@ def refusals(
         machine: What there is; a Ray cluster's nodes (`cluster.address`) are not checked.
         total_memory_gib: Of all actors, where known.
         disk_gib: What the run writes, as far as known.
-        tasks: Training tasks left after the held-out ones, where known.
     """
     yield from _sequences(recipe, size)
     yield from _timed_rewards(recipe)
-    if tasks is not None and tasks <= 0:
-        yield (
-            f"evaluation.holdout={recipe.evaluation.holdout} leaves no training task: the data holds "
-            f"{tasks + (recipe.evaluation.holdout or 0)}; lower it or give evaluation.sources"
-        )
     if disk_gib > machine.disk_gib:
         yield (
             f"the run writes up to {amount(disk_gib)} and {amount(machine.disk_gib)} of disk are free: "
@@ -61,18 +52,25 @@ def refusals(
         if recipe.learner.compile and not recipe.learner.gpus and not machine.compiler:
             yield "learner.compile needs a C++ compiler on a CPU (g++ or clang++), and none is found: leave it out"
         yield from _gpus(recipe, memory, machine)
-        yield from _main_memory(recipe, machine, total_memory_gib)
+        yield from _main_memory(recipe, memory, machine, total_memory_gib)
         yield from _object_store(recipe, size, machine)
 
 
-def notes(recipe: Recipe, size: ModelSize, machine: Machine, *, threads: int) -> Iterator[str]:
-    """What will run, and slower or blinder than one may think."""
-    sampling = recipe.rollout.threads * recipe.rollout.num_engines
+def notes(recipe: Recipe, size: ModelSize, machine: Machine, *, tasks: int | None) -> Iterator[str]:
+    """What will run, and slower or blinder than one may think.
+
+    Args:
+        recipe: A valid recipe.
+        size: Its model.
+        machine: What there is.
+        tasks: Training tasks without the held-out ones, where known.
+    """
+    sampling = recipe.rollout.num_threads * recipe.rollout.num_engines
     if recipe.cluster.address is not None:
         yield f"placement is Ray's on {recipe.cluster.address}; only this recipe's own numbers were checked"
     elif not recipe.rollout.gpus and sampling > machine.cpus:
         yield f"the engines' {sampling} threads share {machine.cpus} cores: lower rollout.threads or num_workers"
-    threads *= recipe.learner.num_workers
+    threads = recipe.learner.num_threads * recipe.learner.num_workers
     if recipe.cluster.address is None and not recipe.learner.gpus and threads > machine.cpus:
         yield f"the learner's {threads} threads share {machine.cpus} cores: lower learner.threads"
     if recipe.cluster.address is None and recipe.learner.dtype == "bfloat16" and not machine.bfloat16:
@@ -84,30 +82,7 @@ def notes(recipe: Recipe, size: ModelSize, machine: Machine, *, threads: int) ->
                 f"AMX), so the {' and the '.join(slow)} may take ten times as long as in float32"
             )
     for i, stage in recipe.rl_stages.items():
-        if stage.sampling_rounds > 1:
-            yield (
-                f"stages.{i} fills its steps by dynamic sampling: up to {stage.sampling_rounds} times as many prompts "
-                "and samples as counted here"
-            )
-        if stage.needs_reference and (stage.kl, stage.kl_in) == ("k1", "loss") and not stage.kl_weighted:
-            yield f"stages.{i}.kl=k1 in the loss has a gradient that does not depend on the reference: k2 or k3 has"
-        if not stage.needs_reference and (stage.kl, stage.kl_in) != ("k3", "loss"):
-            yield f"stages.{i}.kl={stage.kl} and kl_in={stage.kl_in} change nothing: there is no KL with kl_coef=0"
-        if recipe.evaluation.every >= stage.steps:
-            yield (
-                f"evaluation.every={recipe.evaluation.every} evaluates nothing inside stages.{i}, which has "
-                f"{stage.steps} steps"
-            )
-        if stage.warmup_steps > stage.policy_updates:
-            yield (
-                f"stages.{i}.warmup_steps={stage.warmup_steps} is above the policy's {stage.policy_updates} updates: "
-                "the learning rate never reaches its peak"
-            )
-        if stage.old_logprobs == "learner" and stage.updates_per_step * stage.passes_per_step == 1:
-            yield (
-                f"stages.{i}.old_logprobs=learner with one update a step compares the policy with itself: the ratio is "
-                "1, and clip_low, clip_high, dual_clip and ratio_level change nothing"
-            )
+        yield from _stage_notes(recipe, i, stage, tasks)
     if recipe.checkpoint.keep_best and recipe.rl_stages and not recipe.evaluation.every:
         yield (
             f"checkpoint.keep_best={recipe.checkpoint.keep_best} keeps nothing: nothing is evaluated inside a stage "
@@ -115,6 +90,39 @@ def notes(recipe: Recipe, size: ModelSize, machine: Machine, *, threads: int) ->
         )
     if size.parameters is None:
         yield f"memory and disk were not checked: {size.reason}"
+
+
+def _stage_notes(recipe: Recipe, i: int, stage: RlStage, tasks: int | None) -> Iterator[str]:
+    if stage.sampling_rounds > 1:
+        yield (
+            f"stages.{i} fills its steps by dynamic sampling: up to {stage.sampling_rounds} times as many prompts "
+            "and samples as counted here"
+        )
+    if tasks is not None and stage.prompts_per_step > tasks:
+        yield (
+            f"stages.{i}.prompts_per_step={stage.prompts_per_step} is more than the {tasks} training tasks: every "
+            f"step draws each of them {stage.prompts_per_step // tasks} times or more, as groups of their own; "
+            f"lower it to {tasks} or less, or give more data"
+        )
+    if stage.needs_reference and (stage.kl, stage.kl_in) == ("k1", "loss") and not stage.kl_weighted:
+        yield f"stages.{i}.kl=k1 in the loss has a gradient that does not depend on the reference: k2 or k3 has"
+    if not stage.needs_reference and (stage.kl, stage.kl_in) != ("k3", "loss"):
+        yield f"stages.{i}.kl={stage.kl} and kl_in={stage.kl_in} change nothing: there is no KL with kl_coef=0"
+    if recipe.evaluation.every >= stage.steps:
+        yield (
+            f"evaluation.every={recipe.evaluation.every} evaluates nothing inside stages.{i}, which has "
+            f"{stage.steps} steps"
+        )
+    if stage.warmup_steps > stage.policy_updates:
+        yield (
+            f"stages.{i}.warmup_steps={stage.warmup_steps} is above the policy's {stage.policy_updates} updates: "
+            "the learning rate never reaches its peak"
+        )
+    if stage.old_logprobs == "learner" and stage.updates_per_step * stage.passes_per_step == 1:
+        yield (
+            f"stages.{i}.old_logprobs=learner with one update a step compares the policy with itself: the ratio is "
+            "1, and clip_low, clip_high, dual_clip and ratio_level change nothing"
+        )
 
 
 def _timed_rewards(recipe: Recipe) -> Iterator[str]:
@@ -139,10 +147,13 @@ def _sequences(recipe: Recipe, size: ModelSize) -> Iterator[str]:
     if not recipe.rl_stages or size.shape is None:
         return
     rollout = recipe.rollout
-    own = rollout.engine.get("max_model_len")
-    context, name = size.shape.context, "the model's context"
-    if isinstance(own, int) and not isinstance(own, bool):
-        context, name = own, "rollout.engine.max_model_len"
+    context, own = context_of(recipe, size.shape), "max_model_len" in rollout.engine
+    name = "rollout.engine.max_model_len" if own else "the model's context"
+    if own and context > size.shape.context:
+        yield (
+            f"rollout.engine.max_model_len={context} is above the model's context of {size.shape.context} tokens: "
+            "lower it, or leave it out"
+        )
     prompt = recipe.data.max_prompt_tokens
     if rollout.max_tokens >= context:
         yield (
@@ -155,9 +166,9 @@ def _sequences(recipe: Recipe, size: ModelSize) -> Iterator[str]:
             f"{prompt + rollout.max_tokens} tokens, above {name} of {context}: lower one"
         )
     sequence_gib = context * size.shape.kv_bytes_per_token * BYTES[recipe.learner.dtype] / GIB
-    if not rollout.gpus and sequence_gib > rollout.kv_cache_gb:
+    if not rollout.gpus and sequence_gib > rollout.cache_gib:
         yield (
-            f"rollout.kv_cache_gb={rollout.kv_cache_gb:g} cannot hold one sequence of {context} tokens "
+            f"rollout.kv_cache_gb={rollout.cache_gib:g} cannot hold one sequence of {context} tokens "
             f"({amount(sequence_gib)}): raise it, or lower rollout.engine.max_model_len"
         )
 
@@ -187,12 +198,13 @@ def _gpus(recipe: Recipe, memory: Memory, machine: Machine) -> Iterator[str]:
             + f") and {what} here: set them to 0 to run on the CPU, or give cluster.address"
         )
         return
-    largest = max(machine.gpus_gib, default=0.0)
-    if learning and largest and memory.learner_gib is not None and memory.learner_gib > largest:
+    room = learner_gpu_gib(recipe, machine)
+    if learning and room and memory.learner_gib is not None and memory.learner_gib > room:
+        shared = "" if room == max(machine.gpus_gib) else f", of which an engine leaves it {amount(room)}"
         yield (
-            f"the learner needs about {amount(memory.learner_gib)} and the largest GPU has {amount(largest)}: "
-            "lower learner.tokens_per_microbatch, set learner.activation_checkpointing, or spread the weights "
-            "(learner.num_workers, learner.cpu_offload)"
+            f"the learner needs about {amount(memory.learner_gib)} and the largest GPU has "
+            f"{amount(max(machine.gpus_gib))}{shared}: lower learner.tokens_per_microbatch, set "
+            "learner.activation_checkpointing, or spread the weights (learner.num_workers, learner.cpu_offload)"
         )
 
 
@@ -229,29 +241,47 @@ def _bundles(recipe: Recipe, machine: Machine) -> Iterator[str]:
         )
 
 
-def _main_memory(recipe: Recipe, machine: Machine, total_gib: float | None) -> Iterator[str]:
+def _main_memory(recipe: Recipe, memory: Memory, machine: Machine, total_gib: float | None) -> Iterator[str]:
     if total_gib is None:
         return
-    total_gib += recipe.cluster.object_store_mb / 1024
+    total_gib += recipe.cluster.store_mb / 1024
     if total_gib > machine.memory_gib:
+        learner = memory.learner_host_gib if recipe.learner.gpus else memory.learner_gib
+        parts = [f"{recipe.learner.num_workers} x {amount(learner)} for the learner"]
+        if recipe.rl_stages and not recipe.rollout.gpus:
+            parts.append(f"{recipe.rollout.num_engines} x {amount(memory.engine_gib)} for the engines")
         yield (
-            f"the run needs about {amount(total_gib)} of memory and {amount(machine.memory_gib)} are free here: lower "
-            "learner.tokens_per_microbatch, rollout.num_workers or rollout.kv_cache_gb, or take a smaller model"
+            f"the run needs about {amount(total_gib)} of memory ({', '.join(parts)}) and "
+            f"{amount(machine.memory_gib)} are free here: {', '.join(_savings(recipe))} or take a smaller model"
         )
+
+
+def _savings(recipe: Recipe) -> Iterator[str]:
+    """What would take less memory, of what is not at its least already."""
+    if recipe.learner.microbatch_tokens > LEAST_MICROBATCH_TOKENS:
+        yield f"lower learner.tokens_per_microbatch={recipe.learner.microbatch_tokens}"
+    if recipe.rl_stages and not recipe.rollout.gpus:
+        if recipe.rollout.num_engines > 1:
+            yield f"lower rollout.num_workers={recipe.rollout.num_engines}"
+        if recipe.rollout.cache_gib > LEAST_CACHE_GIB:
+            yield f"lower rollout.kv_cache_gb={recipe.rollout.cache_gib:g}"
+    if not recipe.learner.activation_checkpointing:
+        yield "set learner.activation_checkpointing"
+    if recipe.learner.lora is None:
+        yield "learn adapters (learner.lora)"
 
 
 def _object_store(recipe: Recipe, size: ModelSize, machine: Machine) -> Iterator[str]:
-    store_mb = recipe.cluster.object_store_mb
-    if store_mb / 1024 > machine.shm_gib:
-        yield (
-            f"cluster.object_store_mb={store_mb} is more than the {machine.shm_gib * 1024:.0f} MiB free in /dev/shm: "
-            "lower it, or give the container more (docker run --shm-size)"
-        )
-    if size.parameters is None or not recipe.rl_stages:
-        return
-    needed_mb = -(-WEIGHTS_IN_STORE * BYTES[recipe.learner.dtype] * size.parameters // 2**20)
+    store_mb, needed_mb = recipe.cluster.store_mb, store_needed_mb(recipe, size)
     if needed_mb > store_mb:
         yield (
             f"cluster.object_store_mb={store_mb} is too small for syncing this model's weights, "
-            f"{WEIGHTS_IN_STORE} copies of which take {needed_mb} MiB: raise it to {needed_mb} or more"
+            f"{WEIGHTS_IN_STORE} copies of which take {needed_mb} MiB: raise it to {needed_mb} or more, or leave it out"
+        )
+    elif store_mb / 1024 > machine.shm_gib:
+        why = f" ({WEIGHTS_IN_STORE} copies of the weights take {needed_mb} MiB)" if needed_mb else ""
+        yield (
+            f"cluster.object_store_mb={store_mb}{why} is more than the {machine.shm_gib * 1024:.0f} MiB free in "
+            "/dev/shm, where Ray keeps it: give the container more (docker run --shm-size)"
+            + (", or lower it" if store_mb > max(80, needed_mb) else "")
         )

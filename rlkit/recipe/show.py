@@ -19,9 +19,8 @@ def print_plan(plan: Plan, console: Console | None = None) -> None:
     console = console or Console(highlight=False)
     console.width = max(console.width, MIN_WIDTH)
     parameters = f"{plan.parameters:,} parameters" if plan.parameters is not None else plan.parameters_unknown
-    tasks = f"{plan.tasks:,} training tasks" if plan.tasks is not None else "training tasks not counted yet"
-    console.print(f"model: {parameters}; data: {tasks}", markup=False)
-    for table in (_stages(plan), _memory(plan), _actors(plan), _bundles(plan), _files(plan)):
+    console.print(f"model: {parameters}; data: {_data(plan)}", markup=False)
+    for table in (_stages(plan), _memory(plan), _actors(plan), _bundles(plan), _files(plan), _worked_out(plan)):
         if table.row_count:
             console.print(table)
     machine = plan.machine
@@ -33,6 +32,15 @@ def print_plan(plan: Plan, console: Console | None = None) -> None:
     )
     for note in plan.notes:
         console.print(f"note: {note}", markup=False)
+
+
+def _data(plan: Plan) -> str:
+    if plan.rows is None:
+        return "not read yet"
+    parts = [f"{n:,} demonstrations for stages.{i}" for i, n in plan.rows.demonstrations.items()]
+    if plan.rows.tasks is not None:
+        parts = [f"{plan.rows.tasks:,} training tasks", f"{plan.rows.heldout:,} held out", *parts]
+    return ", ".join(parts)
 
 
 def _table(title: str, *columns: str, text: tuple[int, ...] = (0,)) -> Table:
@@ -61,7 +69,7 @@ def _memory(plan: Plan) -> Table:
     table.add_row("AdamW moments", amount(m.optimizer_gib), "")
     if m.gathered_gib:
         table.add_row("gathered weights", amount(m.gathered_gib), "")
-    table.add_row("activations", amount(m.activations_gib), "")
+    table.add_row("activations", amount(m.activations_gib), amount(m.engine_scratch_gib))
     table.add_row("copy being saved", amount(m.copy_gib), "")
     table.add_row("key-value cache", "", amount(m.kv_cache_gib))
     table.add_row("runtime", amount(m.learner_runtime_gib), amount(m.engine_runtime_gib))
@@ -89,4 +97,12 @@ def _files(plan: Plan) -> Table:
     table = _table("\nwritten to disk", "where", "size <=", "what", text=(0, 2))
     for f in plan.files:
         table.add_row(f.path, "small" if f.gib == 0 else amount(f.gib), f.what)
+    return table
+
+
+def _worked_out(plan: Plan) -> Table:
+    table = _table("\nleft out of the recipe and worked out", "key", "value", "from", text=(0, 1, 2))
+    for item in plan.worked_out:
+        value = f"{item.value:g}" if isinstance(item.value, float) else str(item.value)
+        table.add_row(item.key, value, item.why)
     return table

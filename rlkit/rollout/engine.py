@@ -5,34 +5,17 @@ The process that uses it sets `engine_env()` before anything imports vllm or tor
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rlkit.errors import ClusterError, RecipeError, did_you_mean
 from rlkit.recipe.schema import Rollout
 from rlkit.records import Group, Sample
 from rlkit.rollout.request import DrawRequest
 
 if TYPE_CHECKING:
     from vllm.outputs import CompletionOutput
-
-OURS = {
-    "model": "it is the stage's own model",
-    "tokenizer": "it is the model's own",
-    "seed": "every sample has a seed of its own, from run.seed",
-    "dtype": "it follows learner.precision",
-    "logprobs_mode": "the learner relies on it",
-    "disable_log_stats": "metrics.jsonl holds the figures",
-    "weight_transfer_config": "rlkit's weight sync sets it",
-    "enable_sleep_mode": "it follows cluster.placement",
-    "override_generation_config": "rollout's own keys say how tokens are drawn",
-}
-"""Engine arguments that rlkit sets itself."""
 
 
 @dataclass(frozen=True)
@@ -58,14 +41,14 @@ class EngineSpec:
 
 def engine_env(keys: Rollout) -> dict[str, str]:
     """Environment of a process that is to hold an engine."""
-    threads = str(keys.threads)
+    threads = str(keys.num_threads)
     env = {
+        "OMP_NUM_THREADS": threads,
+        "MKL_NUM_THREADS": threads,
         # The engine lives in the actor's own process: it starts in seconds and small models sample faster.
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         "VLLM_LOGGING_LEVEL": "ERROR",
         "VLLM_NO_USAGE_STATS": "1",
-        "OMP_NUM_THREADS": threads,
-        "MKL_NUM_THREADS": threads,
         "TOKENIZERS_PARALLELISM": "false",
     }
     if not keys.gpus:
@@ -97,7 +80,7 @@ def engine_arguments(spec: EngineSpec) -> dict[str, Any]:
     else:
         args |= {
             "enforce_eager": True,
-            "kv_cache_memory_bytes": int(spec.keys.kv_cache_gb * 2**30),
+            "kv_cache_memory_bytes": int(spec.keys.cache_gib * 2**30),
             # Of a small model a step costs the same for many samples as for few; vLLM's own limit on a CPU is 128.
             "max_num_seqs": 256,
             # Samples of a group share the whole blocks of their prompt, which is then computed once. vLLM's own 128
@@ -220,41 +203,14 @@ def end_tokens(eos: int | None, generation: Mapping[str, Any]) -> frozenset[int]
     return frozenset(token for token in (eos, *more) if token is not None)
 
 
-def check_engine_arguments(keys: Rollout, *, timeout_s: float) -> None:
-    """Checks `rollout.engine` against the installed vLLM's own list, in a child process: the import takes seconds.
-
-    Raises:
-        RecipeError: an unknown argument, one that rlkit sets itself, or a value that vLLM refuses.
-    """
-    if not keys.engine:
-        return
-    for name, why in OURS.items():
-        if name in keys.engine:
-            raise RecipeError(f"rollout.engine.{name} is set by rlkit ({why}): remove it")
-    try:
-        child = subprocess.run(
-            [sys.executable, "-c", "from rlkit.rollout.engine import _print_known; _print_known()"],
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise ClusterError(f"importing vllm to check rollout.engine took more than {timeout_s:g} s") from None
-    if child.returncode != 0:
-        last = child.stderr.strip().splitlines()[-1:] or ["no message"]
-        raise ClusterError(f"vllm cannot be imported to check rollout.engine: {last[0]}")
-    known = json.loads(child.stdout.strip().splitlines()[-1])
-    for name in keys.engine:
-        if name not in known:
-            hint = did_you_mean(name, known)
-            raise RecipeError(f"rollout.engine.{name} is no engine argument of the installed vLLM{hint}")
-
-
-def _print_known() -> None:
-    """The child's half of `check_engine_arguments`."""
-    import dataclasses
-
+def refusal_of_vllm(spec: EngineSpec) -> str:
+    """What vLLM says against an engine's arguments, in a line; nothing where it takes them. Builds no engine."""
     from vllm import EngineArgs
 
-    print(json.dumps([f.name for f in dataclasses.fields(EngineArgs)]))
+    try:
+        EngineArgs(**engine_arguments(spec)).create_engine_config()
+    except Exception as e:  # whatever vLLM and the model's config raise
+        lines = [line.strip() for line in str(e).splitlines() if line.strip()]
+        said = next((line for line in lines if "Value error" in line), lines[0] if lines else type(e).__name__)
+        return said.removeprefix("Value error, ").partition(" [type=")[0]
+    return ""

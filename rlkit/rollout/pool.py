@@ -34,7 +34,7 @@ class RolloutWorker:
 
         let_children_hear()
         if not spec.on_gpu:
-            torch.set_num_threads(spec.keys.threads)
+            torch.set_num_threads(spec.keys.num_threads)
         self.engine = Engine(spec)
 
     def draw(self, requests: Sequence[DrawRequest]) -> Iterator[tuple[int, Group]]:
@@ -91,7 +91,7 @@ class RolloutPool:
         """`options`: Ray's, of each worker, beside its GPUs."""
         self._spec = spec
         self._options = options
-        self._timeout_s = spec.keys.timeout_s
+        self._timeout_s = spec.keys.deadline_s
         self._start_timeout_s = start_timeout_s
         self._restarts = Restarts(max_restarts, "cluster.max_restarts")
         self._on_event = on_event

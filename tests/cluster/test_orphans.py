@@ -273,7 +273,7 @@ def test_the_next_run_deletes_what_ray_wrote_for_runs_that_have_ended():
     """A program that starts a local Ray and is killed, one that runs on, and a third that starts after both."""
     program = (
         "import sys; from rlkit.cluster import start_ray; from rlkit.recipe.schema import Cluster\n"
-        f"start_ray(Cluster(object_store_mb={Cluster().object_store_mb}), None); print('up', flush=True)\n"
+        f"start_ray(Cluster(object_store_mb={Cluster().store_mb}), None); print('up', flush=True)\n"
         "sys.stdin.read()\n"
     )
 

@@ -19,10 +19,11 @@ from rlkit.errors import ClusterError
 from rlkit.learner.group import LearnerWorker
 from rlkit.offline.launch import OfflineWorker
 from rlkit.placement import Placement
+from rlkit.recipe.defaults import settle
 from rlkit.recipe.layout import bundles, lack
 from rlkit.recipe.load import load_recipe
 from rlkit.recipe.machine import Machine
-from rlkit.recipe.plan import make_plan, settle
+from rlkit.recipe.plan import make_plan
 from rlkit.recipe.schema import Recipe
 from rlkit.rollout.engine import EngineSpec, engine_arguments
 from tests.cluster.conftest import numbers, weights

@@ -113,15 +113,16 @@ BROKEN = {
         "3: model: give exactly one of model.path and model.init",
     ),
     "rule over sections": (
-        "max_tokens: 64",
-        "max_tokens: 512",
-        "11: rollout.max_tokens=512 leaves no room for a prompt",
+        "init: {}",
+        "init: {max_position_embeddings: 64}",
+        "11: rollout.max_tokens=64 leaves no room for a prompt in model.init.max_position_embeddings=64: lower the",
     ),
     "truncated sampling": ("max_tokens: 64", "top_p: 0.9", "11: rollout.top_p=0.9 truncates"),
     "heads": (
         "init: {}",
-        "init: {num_heads: 8}",
-        "2: model.init: hidden_size / num_heads = 16 is not a multiple of 32",
+        "init: {hidden_size: 128, num_heads: 8}",
+        "2: model.init: hidden_size=128 / num_heads=8 = 16 is no head size that the engine's attention kernels have "
+        "(32, 64, 96, 128, 160, 192, 224, 256): with this hidden_size num_heads may be 1, 2, 4; or leave it out",
     ),
     "list item": (
         "    steps: 3",

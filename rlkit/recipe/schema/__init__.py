@@ -1,6 +1,6 @@
 """Every knob of a recipe: type, range, default and one line of doc. The models are the manual."""
 
-from typing import Self
+from typing import Any, Self
 
 from pydantic import Field, model_validator
 
@@ -11,6 +11,9 @@ from rlkit.recipe.schema.rollout import PARITY_LIMIT, Learner, Lora, Rollout
 from rlkit.recipe.schema.run import Checkpoint, Cluster, Run, Tracking
 from rlkit.recipe.schema.section import Section
 from rlkit.recipe.schema.stages import Critic, GrpoStage, Optimizer, PpoStage, RlStage, SftStage, Stage
+
+PROMPT_ROOM = 128
+"""Tokens that a context left to rlkit keeps for a prompt, where data.max_prompt_tokens does not say how many."""
 
 
 class Recipe(Section):
@@ -39,12 +42,25 @@ class Recipe(Section):
     cluster: Cluster = Field(default_factory=Cluster)
     """Ray."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _choose_context(cls, raw: Any) -> Any:
+        """Fills in model.init.max_position_embeddings where it is left out: it follows from other sections."""
+        model: Any = raw.get("model") if isinstance(raw, dict) else None
+        init = model.get("init") if isinstance(model, dict) else None
+        if not isinstance(init, dict) or "max_position_embeddings" in init:
+            return raw
+        default = int(ModelInit.model_fields["max_position_embeddings"].default)
+        context = max(default, min(1_000_000, 2 ** (_needed_context(raw) - 1).bit_length()))
+        return {**raw, "model": {**model, "init": {**init, "max_position_embeddings": context}}}
+
     @model_validator(mode="after")
     def _context_fits(self) -> Self:
         if self.model.init is not None and self.rollout.max_tokens >= self.model.init.max_position_embeddings:
             raise ValueError(
                 f"rollout.max_tokens={self.rollout.max_tokens} leaves no room for a prompt in "
-                f"model.init.max_position_embeddings={self.model.init.max_position_embeddings}"
+                f"model.init.max_position_embeddings={self.model.init.max_position_embeddings}: lower the one, raise "
+                "the other, or leave max_position_embeddings out"
             )
         return self
 
@@ -72,6 +88,24 @@ class Recipe(Section):
     def parity_limit(self) -> float:
         """The recipe's limit or the precision's default, in nats."""
         return self.rollout.parity_limit or PARITY_LIMIT[self.learner.dtype]
+
+
+def _needed_context(raw: dict[str, Any]) -> int:
+    """Tokens that a recipe's longest sequence has, as far as its keys say; values of another type are left to their
+    own fields."""
+
+    def number(*path: str | int) -> int:
+        at: Any = raw
+        for key in path:
+            at = at.get(key) if isinstance(at, dict) else None
+        return at if type(at) is int and 0 < at <= 1_000_000 else 0
+
+    stages = raw["stages"] if isinstance(raw.get("stages"), list) else []
+    lengths = [stage.get("max_length") for stage in stages if isinstance(stage, dict)]
+    reply = number("rollout", "max_tokens") or int(Rollout.model_fields["max_tokens"].default)
+    sampled = reply + (number("data", "max_prompt_tokens") or PROMPT_ROOM)
+    learned = [n for n in lengths if type(n) is int and 0 < n <= 1_000_000]
+    return min(1_000_000, max(sampled, number("rollout", "engine", "max_model_len"), *learned, 1))
 
 
 __all__ = [

@@ -1,44 +1,97 @@
 """`model`: the weights a run starts from."""
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from rlkit.recipe.schema.section import PathText, Section
 
+HEAD_SIZES = (32, 64, 96, 128, 160, 192, 224, 256)
+"""Widths of an attention head that the engine's kernels have on every device."""
+DEFAULT_HEAD_SIZES = (128, 64, 32)
+"""Widths of a head that the shape left to rlkit may get."""
+DEFAULT_HIDDEN = 128
+
 
 class ModelInit(Section):
-    """A small model made from nothing: random weights and a byte-level BPE tokenizer trained on the run's own texts."""
+    """A small model made from nothing: random weights and a byte-level BPE tokenizer trained on the run's own texts.
+
+    Of the widths and heads give those that matter to you: the others follow from them.
+    """
 
     architecture: Literal["qwen2", "qwen3"] = "qwen2"
     """The transformers architecture; the saved model is an ordinary one of its kind."""
     vocab_size: int = Field(384, ge=320, le=200_000)
     """Tokens, the 256 bytes and the special ones included."""
-    hidden_size: int = Field(128, ge=32, le=16_384, multiple_of=32)
-    """Width."""
-    intermediate_size: int = Field(384, ge=32, le=65_536)
-    """Width of the MLP."""
+    hidden_size: int = Field(DEFAULT_HIDDEN, ge=32, le=16_384, multiple_of=32)
+    """Width. Left out: 128, or where num_heads does not divide it into heads the engine has, num_heads x 32."""
+    intermediate_size: int = Field(3 * DEFAULT_HIDDEN, ge=32, le=65_536)
+    """Width of the MLP. Left out: 3 x hidden_size."""
     num_layers: int = Field(4, ge=1, le=256)
     """Decoder layers."""
-    num_heads: int = Field(4, ge=1, le=256)
-    """Attention heads; hidden_size / num_heads is the head size, a multiple of 32."""
-    num_kv_heads: int = Field(2, ge=1, le=256)
-    """Key-value heads; divides num_heads."""
+    num_heads: int = Field(4, ge=1, le=512)
+    """Attention heads; hidden_size / num_heads is the head size: 32, 64, 96, 128, 160, 192, 224 or 256. Left out: four
+    heads or more, of 32, 64 or 128."""
+    num_kv_heads: int = Field(2, ge=1, le=512)
+    """Key-value heads; divides num_heads. Left out: half of num_heads, or the next smaller number that divides it."""
     max_position_embeddings: int = Field(512, ge=32, le=1_000_000)
-    """Longest context, in tokens."""
+    """Longest context, in tokens. Left out: 512, or the next power of two that holds rollout.max_tokens and a
+    prompt."""
     tie_word_embeddings: bool = True
     """Whether the output layer shares the input embedding's weights."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_the_shape(cls, raw: Any) -> Any:
+        given = raw if isinstance(raw, dict) else {}
+        sizes = [given.get(key) for key in ("hidden_size", "num_heads", "num_kv_heads")]
+        # A value of another type is refused by its own field.
+        if not isinstance(raw, dict) or not all(n is None or (type(n) is int and n > 0) for n in sizes):
+            return raw
+        return {**_shape(*sizes), **raw}
 
     @model_validator(mode="after")
     def _heads_fit(self) -> Self:
         if self.num_heads % self.num_kv_heads:
-            raise ValueError(f"num_kv_heads={self.num_kv_heads} does not divide num_heads={self.num_heads}")
-        if self.hidden_size % self.num_heads or (self.hidden_size // self.num_heads) % 32:
             raise ValueError(
-                f"hidden_size / num_heads = {self.hidden_size / self.num_heads:g} is not a multiple of 32, "
-                "which the engine's attention kernel needs"
+                f"num_kv_heads={self.num_kv_heads} does not divide num_heads={self.num_heads}: "
+                f"choose one of {', '.join(map(str, _divisors(self.num_heads)))}, or leave num_kv_heads out"
+            )
+        if self.hidden_size % self.num_heads or self.hidden_size // self.num_heads not in HEAD_SIZES:
+            fitting = [self.hidden_size // size for size in HEAD_SIZES if self.hidden_size % size == 0]
+            raise ValueError(
+                f"hidden_size={self.hidden_size} / num_heads={self.num_heads} = "
+                f"{self.hidden_size / self.num_heads:g} is no head size that the engine's attention kernels have "
+                f"({', '.join(map(str, HEAD_SIZES))}): with this hidden_size num_heads may be "
+                f"{', '.join(map(str, sorted(fitting)))}; or leave it out"
             )
         return self
+
+
+def _shape(hidden: int | None, heads: int | None, kv_heads: int | None) -> dict[str, int]:
+    """Widths and heads that go with those that are given."""
+    if hidden is None:
+        hidden = DEFAULT_HIDDEN
+        least = heads or kv_heads or 1
+        if hidden % least or hidden // least not in HEAD_SIZES:
+            hidden = 32 * least
+    if heads is None:
+        heads = _default_heads(hidden, kv_heads or 1)
+    if kv_heads is None:
+        kv_heads = next(n for n in range(max(1, heads // 2), 0, -1) if heads % n == 0)
+    return {"hidden_size": hidden, "num_heads": heads, "num_kv_heads": kv_heads, "intermediate_size": 3 * hidden}
+
+
+def _default_heads(hidden: int, kv_heads: int) -> int:
+    """At least four heads where heads of 32 or more allow it; a multiple of the key-value heads where there is one."""
+    by_size = [hidden // size for size in DEFAULT_HEAD_SIZES if hidden % size == 0 and size <= max(32, hidden // 4)]
+    any_size = [hidden // size for size in HEAD_SIZES if hidden % size == 0]
+    fitting = [n for n in (*by_size, *any_size) if n % kv_heads == 0]
+    return (fitting or by_size or [1])[0]
+
+
+def _divisors(number: int) -> list[int]:
+    return [n for n in range(1, number + 1) if number % n == 0]
 
 
 class Model(Section):

@@ -7,6 +7,9 @@ from pydantic import Field, model_validator
 from rlkit.recipe.schema.section import Section
 
 Dtype = Literal["float32", "bfloat16"]
+GROUP_TIMEOUT_S, UPDATE_TIMEOUT_S = 600.0, 1800.0
+"""Least waits for a group and for an update, where the recipe gives none."""
+MICROBATCH_TOKENS = 4096
 PARITY_LIMIT = {"float32": 1e-4, "bfloat16": 0.25}
 
 
@@ -14,10 +17,11 @@ class Rollout(Section):
     """vLLM engines and how they sample."""
 
     num_workers: int | None = Field(None, ge=1, le=4096)
-    """Rollout actors, one engine each. Left out: 1, or on CPUs with cores for it 2, since an engine of a small model is
-    mostly one thread's work; deterministic runs have 1 on any machine."""
-    threads: int = Field(1, ge=1, le=1024)
-    """CPU threads of each engine, where it runs on a CPU."""
+    """Rollout actors, one engine each. Left out: 1, or on CPUs with cores and memory for it 2 of a small model, whose
+    engine is mostly one thread's work; deterministic runs have 1 on any machine."""
+    threads: int | None = Field(None, ge=1, le=1024)
+    """CPU threads of each engine, where it runs on a CPU. Left out: an equal share of the cores, at most 8 (the learner
+    is idle while engines sample); 1 in deterministic runs and on a cluster."""
     gpus_per_worker: float | None = Field(None, ge=0, le=64)
     """GPUs of each engine: a whole number, or a share below 1 of one that others use too; 0: the CPU. Left out: what
     there is, shared between engines and learner."""
@@ -35,10 +39,13 @@ class Rollout(Section):
     """Strings that end a reply."""
     engine: dict[str, Any] = Field(default_factory=dict)
     """Any vLLM engine argument (max_model_len, gpu_memory_utilization, ...), checked against the installed vLLM."""
-    kv_cache_gb: float = Field(1.0, gt=0)
-    """Memory of each CPU engine's key-value cache, in GiB; on GPUs use engine.gpu_memory_utilization."""
-    timeout_s: float = Field(600, gt=0)
-    """Longest wait for the next finished group, in seconds."""
+    kv_cache_gb: float | None = Field(None, gt=0)
+    """Memory of each CPU engine's key-value cache, in GiB; on GPUs use engine.gpu_memory_utilization. Left out: what
+    the samples an engine draws at once need by the model's shape and max_tokens, at most 4 or a quarter of the free
+    memory."""
+    timeout_s: float | None = Field(None, gt=0)
+    """Longest wait for the next finished group, in seconds. Left out: 600, on CPUs more where the model's size and
+    max_tokens ask for it."""
     parity_limit: float | None = Field(None, gt=0)
     """Largest difference of a canary token's log-prob between engine and learner after a sync, in nats; by default
     1e-4 in float32 and 0.25 in bfloat16."""
@@ -52,6 +59,21 @@ class Rollout(Section):
     def num_engines(self) -> int:
         """Rollout actors."""
         return self.num_workers or 1
+
+    @property
+    def num_threads(self) -> int:
+        """CPU threads of each engine; 1 where nobody filled them in for a machine."""
+        return self.threads or 1
+
+    @property
+    def cache_gib(self) -> float:
+        """Key-value cache of an engine on a CPU; 1 where nobody filled it in for a model."""
+        return self.kv_cache_gb or 1.0
+
+    @property
+    def deadline_s(self) -> float:
+        """Longest wait for a group."""
+        return self.timeout_s or GROUP_TIMEOUT_S
 
     @model_validator(mode="after")
     def _whole_gpus(self) -> Self:
@@ -89,7 +111,8 @@ class Learner(Section):
     """Learner ranks: each holds a part of the weights, gradients and optimizer state (FSDP2), and learns from its part
     of a step. On GPUs each has one of its own."""
     threads: int | None = Field(None, ge=1, le=1024)
-    """CPU threads of the learner; by default the cores here, at most 8; in deterministic runs 1."""
+    """CPU threads of each learner rank. Left out: an equal share of the cores here, at most 8 (engines are idle while
+    it learns); in deterministic runs 1."""
     gpus_per_worker: float | None = Field(None, ge=0, le=1)
     """As rollout.gpus_per_worker, at most 1."""
     precision: Literal["float32", "bfloat16", "bfloat16_autocast"] | None = None
@@ -103,8 +126,9 @@ class Learner(Section):
     variable-length kernel where it is installed, else torch's own), its cost the sum of squared lengths; `sdpa` and
     `eager` with a mask of all tokens by all tokens; `flash_attention_2` as transformers uses that library. `auto` is
     packed, or eager where the model caps its attention scores or has sinks."""
-    tokens_per_microbatch: int = Field(4096, ge=1)
-    """Tokens packed into one forward pass of an RL update; memory grows with it, the result does not change."""
+    tokens_per_microbatch: int | None = Field(None, ge=1)
+    """Tokens packed into one forward pass of an RL update; memory grows with it, the result does not change. Left out:
+    4096, on GPUs 16384, halved down to 512 until the learner fits the memory; 4096 in deterministic runs."""
     activation_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
     compile: bool = False
@@ -121,8 +145,23 @@ class Learner(Section):
     cpu_offload: bool = False
     """Keep weights, gradients and optimizer state in main memory and bring them to the GPU layer by layer: far less
     GPU memory, slower."""
-    timeout_s: float = Field(1800, gt=0)
-    """Longest wait for one update, in seconds."""
+    timeout_s: float | None = Field(None, gt=0)
+    """Longest wait for one update, in seconds. Left out: 1800, on CPUs more where the model and the step ask for it."""
+
+    @property
+    def num_threads(self) -> int:
+        """CPU threads of each rank; 1 where nobody filled them in for a machine."""
+        return self.threads or 1
+
+    @property
+    def microbatch_tokens(self) -> int:
+        """Tokens of a forward pass."""
+        return self.tokens_per_microbatch or MICROBATCH_TOKENS
+
+    @property
+    def deadline_s(self) -> float:
+        """Longest wait for an update."""
+        return self.timeout_s or UPDATE_TIMEOUT_S
 
     @property
     def computes_in(self) -> str:

@@ -7,6 +7,9 @@ from pydantic import Field, field_validator
 
 from rlkit.recipe.schema.section import PathText, Section
 
+OBJECT_STORE_MB = 256
+"""Least size of the object store, where the recipe gives none."""
+
 
 class Run(Section):
     """What the run is called and what its randomness grows from."""
@@ -42,8 +45,9 @@ class Cluster(Section):
     address: str | None = None
     """Address of a Ray cluster, seen from one of its nodes (`auto`, `host:6379`); without it a local one starts and
     ends with the run."""
-    object_store_mb: int = Field(256, ge=80, le=1_000_000)
-    """Shared memory of the local object store, in MiB; it must hold the weights about three times."""
+    object_store_mb: int | None = Field(None, ge=80, le=1_000_000)
+    """Shared memory of the local object store, in MiB; it must hold the weights about three times. Left out: that and
+    128 more, at least 256, as far as /dev/shm has room."""
     placement: Literal["apart", "together"] = "apart"
     """Of engines and learner ranks: `apart`, each with resources of its own, or `together`: engine N and rank N share a
     GPU, and the engines sleep (vLLM's sleep mode, level 2: all of their memory is free) while the learner updates."""
@@ -57,6 +61,11 @@ class Cluster(Section):
     """How many lost rollout workers may be replaced in one RL stage; a lost node counts as all of its workers."""
     max_learner_restarts: int = Field(3, ge=0, le=1000)
     """How often a lost learner may be started anew in one stage, from the newest checkpoint."""
+
+    @property
+    def store_mb(self) -> int:
+        """The object store; its least default where nobody filled it in for a model."""
+        return self.object_store_mb or OBJECT_STORE_MB
 
 
 class Checkpoint(Section):
