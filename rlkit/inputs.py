@@ -15,6 +15,7 @@ from rlkit.data.stream import TaskStream, split_holdout
 from rlkit.data.tasks import LoadedDemonstrations, LoadedTasks, Mixture, load_demonstrations, load_sources, load_tasks
 from rlkit.disk import written_beside
 from rlkit.errors import DataError, RecipeError
+from rlkit.first_step import START_MODEL
 from rlkit.learner.model import context_length, init_model, load_tokenizer
 from rlkit.recipe.schema import Recipe, Rows, SftStage
 from rlkit.records import Task
@@ -183,7 +184,7 @@ def _make_model(
 ) -> str:
     """Makes the model of `model.init` in the run's folder; a resumed run finds it there."""
     assert recipe.model.init is not None
-    out = run_dir / "start"
+    out = run_dir / START_MODEL
     if not out.exists():
         with written_beside(out) as folder:
             init_model(recipe.model.init, _texts(recipe, loaded, demonstrations), seed=recipe.run.seed, out=folder)

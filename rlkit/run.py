@@ -12,8 +12,9 @@ from rlkit.recipe.load import LoadedRecipe
 from rlkit.recipe.machine import Machine
 from rlkit.recipe.plan import learner_threads, settle
 from rlkit.report import Report
-from rlkit.resume import begin, locked
+from rlkit.resume import begin, describe_start, locked
 from rlkit.rollout.engine import check_engine_arguments
+from rlkit.runfiles import RECIPE
 from rlkit.scoring.plugin import load_parts
 from rlkit.stop import StopSignal
 
@@ -42,11 +43,14 @@ def run_recipe(
     mirror = Mirror(recipe.run, run_dir, report)
     with stop.installed(), locked(run_dir):
         mirror.fetch(resume)
+        goes_on = (run_dir / RECIPE).exists()
         state = begin(run_dir, loaded, resume, made_with=made_with, allow=allow)
         with mirror.kept_up():
             if state is None:
                 model = run_dir / "model"
                 report.line(f"the run in {run_dir} is done, its model is {model}; for another give a run.name")
                 return 0
+            if goes_on:
+                report.line(describe_start(state, recipe))
             threads = learner_threads(recipe, machine)
             return Pipeline(recipe, loaded.base_dir, state, report, stop, threads=threads).execute(address)
