@@ -7,13 +7,13 @@ import errno
 import os
 import sys
 import traceback
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from rlkit import __version__, reward_cli, verify_cli
 from rlkit.command import Command, Family
-from rlkit.errors import RlkitError, UsageError, did_you_mean
+from rlkit.errors import RlkitError, Stopped, UsageError, did_you_mean
 from rlkit.jobs import check_address, check_run_dir, job_address
 from rlkit.remote import check_url
 
@@ -39,8 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _dispatch("rlkit", RLKIT, words)
     except SystemExit as e:  # argparse, after --help
         return e.code if isinstance(e.code, int) else 2
-    except KeyboardInterrupt:
-        print("rlkit: stopped", file=sys.stderr)
+    except (KeyboardInterrupt, Stopped) as e:
+        print(f"rlkit: {str(e) or 'stopped as you asked'}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # `rlkit plan ... | head`: nobody reads on
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -191,9 +191,29 @@ def _train(args: argparse.Namespace) -> int:
     plan = _plan_of(loaded, run_dir, address)
     if plan.refusals:
         raise UsageError("\n".join(plan.refusals))
-    from rlkit.run import run_recipe
-
+    run_recipe = _import_run()
     return run_recipe(loaded, run_dir=run_dir, resume=args.resume, address=address, allow=args.allow)
+
+
+def _import_run() -> Callable[..., int]:
+    """`rlkit.run.run_recipe`. What it imports takes seconds; Ctrl-C in them leaves at once, as nothing has begun.
+
+    An exception would be raised inside of a library, some of which take it for a failed import.
+    """
+    from rlkit.report import Report
+    from rlkit.stop import StopSignal
+
+    report = Report()
+
+    def leave() -> NoReturn:
+        report.clear_live_line()
+        print("rlkit: stopped as you asked before the run began", file=sys.__stderr__, flush=True)
+        os._exit(Stopped.exit_code)
+
+    stop = StopSignal(leave)
+    with stop.installed(), report.waiting("loading PyTorch and Ray"), stop.deferred():
+        from rlkit.run import run_recipe
+    return run_recipe
 
 
 def _configure_plan(parser: argparse.ArgumentParser) -> None:

@@ -231,6 +231,30 @@ def describe_start(state: RunState, recipe: Recipe) -> str:
     return f"continuing the run in {run_dir}: {', '.join(told)}"
 
 
+def describe_stop(state: RunState, at: str, done_step: int) -> str:
+    """Tells a user who stopped the run where it stands and what the same command will do.
+
+    Args:
+        state: Of the run, as it was stopped.
+        at: Name of the stage that it was in; "setup" before any.
+        done_step: The last step of that stage which is whole.
+    """
+    run_dir = state.run_dir
+    if not has_work(run_dir):
+        return f"stopped as you asked before the first step; the same command starts the run in {run_dir} again"
+    go_on = f"the same command continues the run in {run_dir}"
+    if at == "setup":
+        return f"stopped as you asked before anything new was done; {go_on}"
+    if any(model.startswith(f"{at}/") for model in state.models) or state.models[-1:] == [MODEL]:
+        return f"stopped as you asked after the last step of {at}; {go_on}"
+    if not done_step:
+        return f"stopped as you asked before the first step of {at}; {go_on}"
+    saved = position({"models": state.models}, scan(run_dir)).step
+    if saved < done_step:
+        go_on += f" after step {saved}, the last one that was saved" if saved else ", from that stage's first step"
+    return f"stopped as you asked after step {done_step} of {at}; {go_on}"
+
+
 def _write_recipe(run_dir: Path, loaded: LoadedRecipe) -> None:
     text = yaml.safe_dump(loaded.resolved, sort_keys=False, allow_unicode=True)
     write_whole(run_dir / RECIPE, text)

@@ -38,7 +38,9 @@ def run_recipe(
         "versions": library_versions(),
         "machine": {"precision": str(recipe.learner.precision)},
     }
-    check_engine_arguments(recipe.rollout, timeout_s=recipe.cluster.start_timeout_s)
+    if recipe.rollout.engine:
+        with report.waiting("checking rollout.engine with the installed vLLM"):
+            check_engine_arguments(recipe.rollout, timeout_s=recipe.cluster.start_timeout_s)
     run_dir = run_dir.resolve()  # actors may run in another working directory
     mirror = Mirror(recipe.run, run_dir, report)
     with stop.installed(), locked(run_dir):

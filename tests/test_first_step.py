@@ -1,6 +1,7 @@
 """Nothing of a run counts before its first step is whole: until then its name is free for another start."""
 
 import json
+import re
 
 import pytest
 
@@ -10,7 +11,7 @@ from rlkit.errors import DataError, UsageError
 from rlkit.evaluate import Evaluated, Share
 from rlkit.first_step import has_work
 from rlkit.recipe.load import load_recipe
-from rlkit.resume import begin, describe_start, locked
+from rlkit.resume import begin, describe_start, describe_stop, locked
 from rlkit.runlog import RunLog
 from rlkit.runstate import RunState, read_state
 
@@ -228,3 +229,58 @@ stages: [{{kind: grpo, steps: 3, prompts_per_step: 4}}]
     read_inputs(loaded.recipe, run_dir, print)
     assert (run_dir / "start/tokenizer.json").read_text() != words
     assert isinstance(state, RunState)
+
+
+SAVED = "stage-1-grpo/checkpoints/step-{:06d}/manifest.json"
+FIRST_MODEL = ["stage-0-sft/model"]
+STANDS = {
+    # models, files, the stage that is under way, its last whole step; what is said at the stop, and at the next start
+    "nothing": (
+        *([], [], "setup", 0),
+        *("before the first step; the same command starts the run in", "starting the run anew"),
+    ),
+    "in a step": (
+        *([], ["metrics.jsonl"], "stage-0-sft", 4),
+        "after step 4 of stage-0-sft; .* from that stage's first step$",
+        "stage-0-sft starts from its first step, no checkpoint was saved",
+    ),
+    "between stages": (
+        *(FIRST_MODEL, [], "stage-0-sft", 2),
+        "after the last step of stage-0-sft; the same command continues",
+        "stage-0-sft is done, stage-1-grpo starts from its first step",
+    ),
+    "before a stage's first step": (
+        *(FIRST_MODEL, [], "stage-1-grpo", 0),
+        "before the first step of stage-1-grpo; ",
+        "stage-0-sft is done, stage-1-grpo starts from its first step",
+    ),
+    "saved": (
+        *(FIRST_MODEL, [SAVED.format(3)], "stage-1-grpo", 3),
+        "after step 3 of stage-1-grpo; .* the run in [^ ]+$",
+        "stage-0-sft is done, stage-1-grpo continues after step 3",
+    ),
+    "saved earlier": (
+        *(FIRST_MODEL, [SAVED.format(2), SAVED.format(1)], "stage-1-grpo", 3),
+        "after step 3 of stage-1-grpo; .* after step 2, the last one that was saved$",
+        "stage-0-sft is done, stage-1-grpo continues after step 2",
+    ),
+    "while a resume reads its data": (
+        *(FIRST_MODEL, [SAVED.format(2)], "setup", 0),
+        *("before anything new was done; ", "stage-1-grpo continues after step 2"),
+    ),
+    "after all stages": (
+        *([*FIRST_MODEL, "model"], [], "stage-1-grpo", 3),
+        *("after the last step of stage-1-grpo; ", "stage-0-sft is done, stage-1-grpo is done"),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", STANDS)
+def test_a_stop_and_the_next_start_say_where_the_run_stands(load, run_dir, case):
+    models, files, at, step, stop, again = STANDS[case]
+    state, loaded = start(run_dir, load()), load()
+    state.models = list(models)
+    state.save()
+    put(run_dir, dict.fromkeys(files, '{"stage": "stage-0-sft", "step": 4}\n'))
+    assert re.match(f"stopped as you asked {stop}", describe_stop(state, at, step))
+    assert describe_start(state, loaded.recipe).endswith(again)
