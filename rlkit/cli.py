@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from rlkit import __version__, reward_cli, verify_cli
+from rlkit import __version__, completion, reward_cli, verify_cli
 from rlkit.command import Command, Family
 from rlkit.errors import RlkitError, Stopped, UsageError, did_you_mean
 from rlkit.jobs import check_address, check_run_dir, job_address
@@ -255,6 +255,11 @@ def _configure_doctor(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print it as JSON")
 
 
+def _completion(args: argparse.Namespace) -> int:
+    print(completion.write_script(args.shell, RLKIT), end="")
+    return 0
+
+
 RLKIT = Family(
     "Reinforcement-learning fine-tuning of language models on answers that can be checked.",
     {
@@ -268,6 +273,11 @@ RLKIT = Family(
         ),
         "verify": verify_cli.VERIFY,
         "reward": reward_cli.REWARD,
+        "completion": Command(
+            "Print a script that completes commands, options and recipe keys in a shell.",
+            completion.configure,
+            _completion,
+        ),
         "doctor": Command(
             "Say what this machine can do, and what to enable where it cannot.", _configure_doctor, _doctor
         ),
