@@ -15,6 +15,7 @@ from rlkit.data.stream import TaskStream
 from rlkit.data.tasks import LoadedDemonstrations, LoadedTasks
 from rlkit.disk import written_beside
 from rlkit.errors import RecipeError
+from rlkit.first_step import START_MODEL
 from rlkit.learner.model import context_length, init_model, load_tokenizer
 from rlkit.recipe.schema import Recipe, SftStage
 from rlkit.records import Task
@@ -148,7 +149,7 @@ def _check_demonstrations(
 def _make_model(recipe: Recipe, data: RunData, run_dir: Path, say: Callable[[str], None]) -> str:
     """Makes the model of `model.init` in the run's folder; a resumed run finds it there."""
     assert recipe.model.init is not None
-    out = run_dir / "start"
+    out = run_dir / START_MODEL
     if not out.exists():
         with written_beside(out) as folder:
             init_model(recipe.model.init, _texts(recipe, data), seed=recipe.run.seed, out=folder)

@@ -68,8 +68,8 @@ def test_train_defaults(recipe: str, pipeline: list[Any]) -> None:
     ("raised", "code", "sentence"),
     [
         (ClusterError("an actor died"), 1, "rlkit: error: an actor died\n"),
-        (Stopped("stopped at step 4"), 130, "rlkit: error: stopped at step 4\n"),
-        (KeyboardInterrupt(), 130, "rlkit: stopped\n"),
+        (Stopped("stopped as you asked after step 4"), 130, "rlkit: stopped as you asked after step 4\n"),
+        (KeyboardInterrupt(), 130, "rlkit: stopped as you asked\n"),
         (
             ZeroDivisionError("division\nby zero"),
             1,
