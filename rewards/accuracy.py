@@ -181,7 +181,7 @@ class Accuracy:
         return Score(0.0, name, f"answered {answer[:100]!r}, {said}", evidence)
 
     def _code(self, task: Task, sample: Sample) -> Score:
-        program = extract_code(sample.response)
+        program = extract_code(sample.response, task.reference)
         if program is None:
             return Score(0.0, "unparsable", "there is no finished ```python block after the thought")
         key = json.dumps(task.reference, sort_keys=True, default=repr)

@@ -82,7 +82,7 @@ def _written(value: Any) -> str:
         return "{" + ", ".join(f"{_written(key)}: {_written(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list | tuple | set) and (value or not isinstance(value, set)):
         items = ", ".join(map(_written, value))
-        opening, closing = {list: "[]", tuple: "()", set: "{}"}[type(value)]
+        opening, closing = {list: ("[", "]"), tuple: ("(", ")"), set: ("{", "}")}[type(value)]
         return f"{opening}{items}{',' if isinstance(value, tuple) and len(value) == 1 else ''}{closing}"
     raise RowError(f"a value of a test has no literal: {str(value)[:40]}")
 
