@@ -75,8 +75,11 @@ def complete(fields: Fields | None, row: Columns, need: Need, place: str) -> Fie
 
 
 def _first(row: Columns, names: Iterable[str], taken: Collection[str | None]) -> str | None:
-    """The first of the names that the row has, one that is not null before one that is."""
+    """The key's own name where the row has it, else the first column that is not null, else the first one."""
     there = {name: column(row, name, required=False) for name in names if name not in taken}
+    own = next(iter(there), None)
+    if own is not None and own in row:
+        return own
     null = next((name for name in there if name in row), None)
     return next((name for name, value in there.items() if value is not None), null)
 
