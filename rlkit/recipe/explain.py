@@ -16,6 +16,8 @@ from rlkit.recipe.positions import KeyPath, Positions, dotted, kind_of
 from rlkit.recipe.schema import Recipe, Reward, RewardPart
 
 MAX_SHOWN = 5
+MAX_DOC = 110
+"""Characters of a key's doc that a message shows whole."""
 _UNION_TYPES = (typing.Union, types.UnionType)
 _WRONG_TYPE = {
     "int_type": "must be a whole number",
@@ -159,9 +161,10 @@ def _unknown_key(path: KeyPath, data: Any) -> str:
 def _missing_key(path: KeyPath, data: Any) -> Iterator[str]:
     section = section_at(path[:-1], data)
     name = str(path[-1])
-    field = section.model_fields.get(name) if section else None
-    doc = re.split(r"[.;] ", " ".join((field.description or "").split()))[0] if field else ""
-    sentence = f"{dotted(path)} is missing" + (f": {doc[:1].lower()}{doc[1:]}".rstrip(".") if doc else "")
+    doc = _doc(section, name, ". ", "; ")
+    sentence = f"{dotted(path)} is missing" + (f": {doc}" if doc else "")
+    if isinstance(path[-1], int):
+        sentence = f"{dotted(path[:-1])} must hold at least {path[-1] + 1} items"
     near = nearest(name, [k for k in _keys(data, path[:-1]) if section is None or k not in section.model_fields], 0.7)
     if near is None:
         yield sentence
@@ -206,11 +209,13 @@ def _wrong_value(path: KeyPath, detail: ErrorDetails, data: Any) -> str:
     kind, ctx, value = detail["type"], detail.get("ctx", {}), detail["input"]
     if kind in _LIMITS:
         text, key = _LIMITS[kind]
-        return text.format(ctx[key])
+        return text.format(ctx[key]) + _meaning(path, data)
     if kind == "literal_error":
         expected = re.findall(r"'([^']*)'", str(ctx["expected"]))
         hint = did_you_mean(value, expected) if isinstance(value, str) else ""
         return f"must be one of {', '.join(expected)}{hint}"
+    if kind == "too_long":
+        return f"must hold at most {ctx['max_length']} item{'s' if ctx['max_length'] > 1 else ''}"
     if kind == "too_short":
         return f"must hold at least {ctx['min_length']} item{'s' if ctx['min_length'] > 1 else ''}"
     if kind == "string_too_short":
@@ -222,9 +227,28 @@ def _wrong_value(path: KeyPath, detail: ErrorDetails, data: Any) -> str:
     return _WRONG_TYPE[kind] + _type_hint(path, kind, value, data)
 
 
+def _meaning(path: KeyPath, data: Any) -> str:
+    """What a key is, in brackets: a limit makes sense only to who knows."""
+    doc = _doc(section_at(path[:-1], data), str(path[-1]), ". ")
+    return f" ({doc})" if doc else ""
+
+
+def _doc(section: type[BaseModel] | None, name: str, *ends: str) -> str:
+    """A key's line of doc up to the first of `ends`, as part of a sentence."""
+    field = section.model_fields.get(name) if section else None
+    doc = " ".join((field.description or "").split()) if field else ""
+    for end in ends:
+        doc = doc.split(end)[0]
+    if len(doc) > MAX_DOC:
+        doc = doc.split("; ")[0]
+    return f"{doc[:1].lower()}{doc[1:]}".rstrip(".") if doc else ""
+
+
 def _type_hint(path: KeyPath, kind: str, value: Any, data: Any) -> str:
     if kind == "string_type" and not isinstance(value, (dict, list)) and value is not None:
         return "; put it in quotes"
+    if kind in ("list_type", "tuple_type") and isinstance(value, str | int | float):
+        return f"; write [{_shown(value)}]"
     if kind != "model_type" or isinstance(value, (dict, list)):
         return "" if value is not None else "; leave the key out for its default"
     section = section_at(path, data)

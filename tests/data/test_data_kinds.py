@@ -55,7 +55,7 @@ def test_a_source_names_the_kind_of_rows_that_do_not(write, load):
     mbpp = write("mbpp.jsonl", [{"text": "t", "test_list": ["assert f(1) == 2"]}])
     with pytest.raises(DataError, match=r"mbpp.jsonl:1: data.kind is exact and the row is a task of kind code"):
         load(mbpp, kind="exact")
-    with pytest.raises(ValueError, match="kind and filter belong to each"):
+    with pytest.raises(ValueError, match="kind and filter belong to each source"):
         Data.model_validate({"sources": [{"path": "a"}], "kind": "exact"})
 
 

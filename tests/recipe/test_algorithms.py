@@ -31,24 +31,30 @@ def test_updates_of_a_stage_are_steps_times_parts_times_passes():
 
 REFUSED = {
     "correction needs the learner's": ({"correction": "truncate"}, "set old_logprobs to learner"),
-    "a bound that cispo lacks": ({"objective": "cispo", "dual_clip": 3.0}, "dual_clip bounds the clipped surrogate"),
+    "a bound that cispo lacks": (
+        {"objective": "cispo", "dual_clip": 3.0},
+        "dual_clip=3.0 bounds the clipped surrogate",
+    ),
     "nothing to refresh": ({"reference_every": 5}, "set kl_coef above 0"),
     "a weight of nothing": ({"kl_weighted": True}, "set kl_coef above 0 and kl_in to loss"),
     "a weight of what is in the reward": ({"kl_weighted": True, "kl_coef": 0.1, "kl_in": "reward"}, "kl_in to loss"),
     "a bound of no correction": ({"correction_max": 3.0}, "changes nothing with correction=none"),
-    "a level of no correction": ({"correction_level": "sequence"}, "correction_level changes nothing"),
+    "a level of no correction": (
+        {"correction_level": "sequence"},
+        "correction_level=sequence changes nothing with correction=none: set correction to truncate or mask",
+    ),
     "a lower bound where only the upper one counts": (
         {"correction": "truncate", "old_logprobs": "learner", "correction_min": 0.9},
-        "correction_min changes nothing with correction=truncate",
+        "correction_min=0.9 changes nothing with correction=truncate: set correction to mask",
     ),
-    "rounds of nothing": ({"dynamic_sampling_rounds": 3}, "switch it on"),
-    "one sample a group": ({"samples_per_prompt": 1}, "nothing to compare with"),
+    "rounds of nothing": ({"dynamic_sampling_rounds": 3}, "set dynamic_sampling to true"),
+    "one sample a group": ({"samples_per_prompt": 1}, "here baseline=group and normalize=group"),
     "a group's spread of the step's mean": ({"baseline": "batch"}, "normalize=batch or none"),
     "filling where every group tells": (
         {"baseline": "batch", "normalize": "batch", "dynamic_sampling": True},
-        "switch it off",
+        "set dynamic_sampling to false, or baseline to group",
     ),
-    "more updates than prompts": ({"prompts_per_step": 2, "updates_per_step": 3}, "at least as many prompts_per_step"),
+    "more updates than prompts": ({"prompts_per_step": 2, "updates_per_step": 3}, "splits a step's prompts"),
     "an unknown preset": ({"preset": "dappo"}, "dapo"),
 }
 

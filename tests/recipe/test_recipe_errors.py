@@ -106,7 +106,11 @@ BROKEN = {
         "10: rollout = null: must be a mapping; leave the key out for its defaults",
     ),
     "list for a section": ("  max_tokens: 64", "  - 64", "10: rollout = [64]: must be a mapping"),
-    "two alternatives": ("    steps: 4", "    steps: 4\n    epochs: 1", "7: stages.0: give one of steps and epochs"),
+    "two alternatives": (
+        "    steps: 4",
+        "    steps: 4\n    epochs: 1",
+        "7: stages.0: give one of steps=4 and epochs=1, not both",
+    ),
     "both model ways": (
         "  init: {}",
         "  init: {}\n  path: a/b",
@@ -124,6 +128,22 @@ BROKEN = {
         "2: model.init: hidden_size=128 / num_heads=8 = 16 is no head size that the engine's attention kernels have "
         "(32, 64, 96, 128, 160, 192, 224, 256): with this hidden_size num_heads may be 1, 2, 4; or leave it out",
     ),
+    "limit of a key": (
+        "  init: {}",
+        "  init: {vocab_size: 100}",
+        "2: model.init.vocab_size = 100: must be at least 320 (tokens: the 256 bytes, the special tokens and room for",
+    ),
+    "too few of a list": (
+        "    steps: 3",
+        "    steps: 3\n    betas: [0.9]",
+        "10: stages.1.betas must hold at least 2 items",
+    ),
+    "too many of a list": (
+        "    steps: 3",
+        "    steps: 3\n    betas: [0.9, 0.9, 0.9]",
+        "10: stages.1.betas = [0.9, 0.9, 0.9]: must hold at most 2 items",
+    ),
+    "one for a list": ("max_tokens: 64", "stop: x", "11: rollout.stop = 'x': must be a list; write ['x']"),
     "list item": (
         "    steps: 3",
         "    steps: 3\n    betas: [0.9, 1.5]",
@@ -321,7 +341,7 @@ def test_a_recipe_that_is_not_there_names_its_nearest_neighbour(
     (line,) = fails(["train", str(tmp_path / "quikstart.yaml")], capsys)
     assert line == f"{tmp_path}/quikstart.yaml does not exist; did you mean '{tmp_path}/quickstart.yaml'?"
     (line,) = fails(["train", str(tmp_path)], capsys)
-    assert line == f"{tmp_path} is a folder; a recipe is a YAML file"
+    assert line == f"{tmp_path} is a folder; a recipe is a YAML file such as {tmp_path / 'quickstart.yaml'}"
 
 
 def test_bytes_that_are_no_text_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -101,10 +101,11 @@ class Prompt(Section):
                 shown = text.format(prompt="\0")
             except (KeyError, IndexError, ValueError, AttributeError) as e:
                 raise ValueError(
-                    f"{name} does not format ({e}): write {{prompt}}, and {{{{ }}}} for plain braces"
+                    f"{name}={text!r} has braces that are not {{prompt}} ({e}): write {{prompt}} where the task's text "
+                    "goes, and {{ and }} for plain braces"
                 ) from e
             if "\0" not in shown:
-                raise ValueError(f"{name} does not contain {{prompt}}")
+                raise ValueError(f"{name} does not contain {{prompt}}, which stands for the task's text: put it in")
         return self
 
     def template_for(self, kind: str) -> str:
@@ -141,15 +142,23 @@ class Rows(Section):
     @model_validator(mode="after")
     def _sources_fit(self) -> Self:
         if (self.path is None) == (self.sources is None):
-            raise ValueError("give exactly one of data.path and data.sources")
+            given = "neither is" if self.path is None else "both are"
+            raise ValueError(f"give exactly one of path and sources, here {given} given")
         if self.sources is not None and not self.sources:
-            raise ValueError("data.sources is empty")
-        if self.sources is not None and (self.mapping or self.fields or self.kind or self.filter):
-            raise ValueError("mapping, fields, kind and filter belong to each of data.sources here")
+            raise ValueError("sources is empty: name at least one, or give path")
+        of_one = [key for key in ("mapping", "fields", "kind", "filter") if getattr(self, key)]
+        if self.sources is not None and of_one:
+            raise ValueError(
+                f"mapping, fields, kind and filter belong to each source: move {' and '.join(of_one)} into the entries "
+                "of sources"
+            )
         if self.mapping is not None and self.fields is not None:
             raise ValueError("give one of mapping and fields, not both")
         if any(not 0 < share <= 1 for share in self.domain_shares.values()) or sum(self.domain_shares.values()) > 1:
-            raise ValueError("each of data.domain_shares lies in (0, 1] and together they are at most 1")
+            shares = ", ".join(f"{domain}: {share:g}" for domain, share in self.domain_shares.items())
+            raise ValueError(
+                f"domain_shares={{{shares}}}: each share must be above 0, and together they must be at most 1"
+            )
         return self
 
     def all_sources(self) -> list[WeightedSource]:

@@ -22,7 +22,7 @@ class ModelInit(Section):
     architecture: Literal["qwen2", "qwen3"] = "qwen2"
     """The transformers architecture; the saved model is an ordinary one of its kind."""
     vocab_size: int = Field(384, ge=320, le=200_000)
-    """Tokens, the 256 bytes and the special ones included."""
+    """Tokens: the 256 bytes, the special tokens and room for some merges."""
     hidden_size: int = Field(DEFAULT_HIDDEN, ge=32, le=16_384, multiple_of=32)
     """Width. Left out: 128, or where num_heads does not divide it into heads the engine has, num_heads x 32."""
     intermediate_size: int = Field(3 * DEFAULT_HIDDEN, ge=32, le=65_536)
@@ -105,5 +105,6 @@ class Model(Section):
     @model_validator(mode="after")
     def _one_of(self) -> Self:
         if (self.path is None) == (self.init is None):
-            raise ValueError("give exactly one of model.path and model.init")
+            given = "neither is" if self.path is None else "both are"
+            raise ValueError(f"give exactly one of model.path and model.init, here {given} given")
         return self

@@ -78,7 +78,10 @@ class Rollout(Section):
     @model_validator(mode="after")
     def _whole_gpus(self) -> Self:
         if self.gpus > 1 and self.gpus % 1:
-            raise ValueError(f"gpus_per_worker={self.gpus:g} is neither a whole number nor a share below 1")
+            raise ValueError(
+                f"gpus_per_worker={self.gpus:g} is neither a whole number nor a share below 1: "
+                "give 1, 2, ... whole GPUs, or a share such as 0.5"
+            )
         return self
 
     @property

@@ -51,7 +51,7 @@ class SftStage(Optimizer):
     @model_validator(mode="after")
     def _steps_or_epochs(self) -> Self:
         if self.steps is not None and self.epochs is not None:
-            raise ValueError("give one of steps and epochs")
+            raise ValueError(f"give one of steps={self.steps} and epochs={self.epochs:g}, not both")
         return self
 
 
@@ -140,8 +140,8 @@ class RlStage(Optimizer):
     def _updates_divide(self) -> Self:
         if self.updates_per_step > self.prompts_per_step:
             raise ValueError(
-                f"updates_per_step={self.updates_per_step} needs at least as many prompts_per_step, "
-                f"got {self.prompts_per_step}"
+                f"updates_per_step={self.updates_per_step} splits a step's prompts into that many parts, and "
+                f"prompts_per_step={self.prompts_per_step} is less: lower the one, or raise the other"
             )
         return self
 
@@ -153,12 +153,19 @@ class RlStage(Optimizer):
                 "(against the sampler the ratio itself holds the difference)"
             )
         if self.objective == "cispo" and self.dual_clip is not None:
-            raise ValueError("dual_clip bounds the clipped surrogate: leave it out, or set objective to clip")
+            raise ValueError(
+                f"dual_clip={self.dual_clip} bounds the clipped surrogate, and objective=cispo has none: leave "
+                "dual_clip out, or set objective to clip"
+            )
         if self.reference_every is not None and not self.needs_reference:
-            raise ValueError("reference_every refreshes a reference that is not kept: set kl_coef above 0")
+            raise ValueError(
+                f"reference_every={self.reference_every} refreshes a reference that is not kept with kl_coef=0: set "
+                "kl_coef above 0, or leave reference_every out"
+            )
         if self.kl_weighted and not (self.needs_reference and self.kl_in == "loss"):
             raise ValueError(
-                "kl_weighted weighs a KL in the loss: set kl_coef above 0 and kl_in to loss, or leave it out"
+                f"kl_weighted weighs a KL in the loss, and there is none with kl_coef={self.kl_coef:g} and "
+                f"kl_in={self.kl_in}: set kl_coef above 0 and kl_in to loss, or leave kl_weighted out"
             )
         return self
 
@@ -173,7 +180,11 @@ class RlStage(Optimizer):
             bound = ["correction_level", "correction_max", "correction_min"]
         for key in bound:
             if self._is_set(key):
-                raise ValueError(f"{key} changes nothing with correction={self.correction}: set that, or leave it out")
+                wanted = "mask" if key == "correction_min" else "truncate or mask"
+                raise ValueError(
+                    f"{key}={getattr(self, key)} changes nothing with correction={self.correction}: set correction to "
+                    f"{wanted}, or leave {key} out"
+                )
         return self
 
 
@@ -212,7 +223,10 @@ class GrpoStage(RlStage):
     @model_validator(mode="after")
     def _rounds_take_place(self) -> Self:
         if not self.dynamic_sampling and self._is_set("dynamic_sampling_rounds"):
-            raise ValueError("dynamic_sampling_rounds counts rounds of dynamic_sampling: switch it on, or leave it out")
+            raise ValueError(
+                f"dynamic_sampling_rounds={self.dynamic_sampling_rounds} changes nothing with dynamic_sampling=false: "
+                "set dynamic_sampling to true, or leave dynamic_sampling_rounds out"
+            )
         return self
 
     @model_validator(mode="after")
@@ -220,14 +234,17 @@ class GrpoStage(RlStage):
         if self.samples_per_prompt == 1 and (self.baseline != "batch" or self.normalize == "group"):
             raise ValueError(
                 f"samples_per_prompt=1 leaves a group nothing to compare with: raise it, or set baseline to batch and "
-                f"normalize to batch or none (here {self.baseline} and {self.normalize})"
+                f"normalize to batch or none (here baseline={self.baseline} and normalize={self.normalize})"
             )
         if self.baseline == "batch" and self.normalize == "group":
-            raise ValueError("baseline=batch goes with normalize=batch or none: a group's spread is of its own mean")
+            raise ValueError(
+                "baseline=batch goes with normalize=batch or none, here normalize=group: a group's spread is around "
+                "its own mean, not around the step's"
+            )
         if self.baseline == "batch" and self.dynamic_sampling:
             raise ValueError(
-                "dynamic_sampling drops groups that tell nothing against their own mean: with baseline=batch every "
-                "group tells; switch it off"
+                "dynamic_sampling=true replaces groups whose rewards are all equal, and with baseline=batch such "
+                "groups are learned from too: set dynamic_sampling to false, or baseline to group"
             )
         return self
 
@@ -272,7 +289,8 @@ class PpoStage(RlStage):
     def _policy_learns(self) -> Self:
         if self.critic.warmup_only >= self.steps:
             raise ValueError(
-                f"critic.warmup_only={self.critic.warmup_only} leaves the policy none of the stage's {self.steps} steps"
+                f"critic.warmup_only={self.critic.warmup_only} leaves the policy none of the stage's "
+                f"steps={self.steps}: lower the one, or raise the other"
             )
         return self
 
