@@ -3,7 +3,10 @@
 import json
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from rlkit.data.messages import conversation_of, messages_of
 from rlkit.data.tasks import load_demonstrations, load_tasks
 from rlkit.errors import DataError
 from rlkit.recipe.schema import Data
@@ -174,6 +177,28 @@ def test_fields_reach_items_of_lists_and_json_text(write, load):
     assert load(write("rows.jsonl", rows), fields={**fields, "prompt": "a.b"}).tasks[0].prompt == "column"
     with pytest.raises(DataError, match=r'no column "turns\.2\.text"; the row has .*with data\.fields\.prompt'):
         load(write("rows.jsonl", rows), fields={**fields, "prompt": "turns.2.text"})
+
+
+TEXTS = st.text(min_size=1).filter(str.strip)
+TURNS = st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=3)
+
+
+@settings(max_examples=50, deadline=None)
+@given(TURNS, st.none() | TEXTS, st.booleans(), st.booleans(), st.booleans())
+def test_a_conversation_keeps_every_word_however_it_is_written(turns, system, replied, as_json, sharegpt):
+    said = [("system", system)] if system else []
+    for asked, answered in turns:
+        said += [("user", asked), ("assistant", answered)]
+    said = said if replied else said[:-1]
+    names = {"user": "human", "assistant": "gpt", "system": "system"}
+    ours = [
+        {"from": names[role], "value": text} if sharegpt else {"role": role, "content": text} for role, text in said
+    ]
+    messages = messages_of(json.dumps(ours) if as_json else ours)
+    talk = conversation_of(messages, "messages")
+    assert (talk.prompt, talk.response) == (turns[-1][0], turns[-1][1] if replied else None)
+    earlier = said[: -2 if replied else -1]
+    assert [(message["role"], message["content"]) for message in talk.history] == earlier
 
 
 def test_parquet_holds_messages_and_nested_references(load, tmp_path):
