@@ -235,8 +235,8 @@ READY = {
 def test_every_column_that_a_mapping_does_not_read_is_kept(name, write, load):
     further = {"source": "s", "tolerance": 0.1, "choices": {"A": "x", "B": "y"}, "note": None, "metadata": {"topic": 5}}
     keys = {"fields": {"prompt": "prompt"}} if name == "fields" else {} if name == "plain" else {"mapping": name}
-    for given in (keys, {} if name != "fields" else keys):
-        (task,) = load(write("rows.jsonl", [{**READY[name], **further}]), **given).tasks
+    for how in (keys, {} if name != "fields" else keys):
+        (task,) = load(write("rows.jsonl", [{**READY[name], **further}]), **how).tasks
         assert {
             "source": "s",
             "tolerance": 0.1,
