@@ -25,9 +25,7 @@ def reference_of(value: Any, kind: str | None) -> Any:
         if value is None:
             raise RowError("no reference (the column is null)")
         return value  # what a judge of the recipe's own makes of it
-    if kind == "choice":
-        return gold_text(value)
-    reference = golds_of(value) if kind in ("exact", "numeric") else _math_or_code(value, kind)
+    reference = golds_of(value) if kind in ("exact", "numeric", "choice") else _math_or_code(value, kind)
     if kind is not None and isinstance(reference, dict) != (kind == "code"):
         raise RowError(f"kind is {kind} and the reference is {'text' if kind == 'code' else 'an object'}")
     return reference

@@ -72,6 +72,10 @@ TASKS = {
         {"question": "Which?", "choices": {"text": ["x", "y"], "label": ["A", "B"]}, "answerKey": "B"},
         ("choice", "Which?\n\nA. x\nB. y", "B", []),
     ),
+    "true among the choices": (
+        {"question": "Is it?", "answer": True, "choices": ["False", "True"]},
+        ("choice", "Is it?\n\nA. False\nB. True", "B", []),
+    ),
     "choices that do not hold the answer": (
         {"problem": "1 + 1?", "answer": "2", "choices": ["x", "y"]},
         ("math", "1 + 1?", "2", []),
@@ -141,6 +145,18 @@ REFUSED_TASKS = {
         {"promt": "p", "refrence": "1"},
         "cannot tell what the columns promt, refrence hold; name them with data.fields, such as {prompt: promt, "
         "reference: refrence}",
+    ),
+    "columns in capitals": (
+        {"Question": "q", "Answer": 1},
+        "name them with data.fields, such as {prompt: Question, reference: Answer}",
+    ),
+    "a question about a passage": (
+        {"context": "c", "question": "q", "answer": "a"},
+        'data.fields.prompt, such as "{context}\\n\\n{question}"',
+    ),
+    "two right choices": (
+        {"prompt": "p", "reference": ["A", "B"], "choices": ["x", "y"], "kind": "choice"},
+        "the reference ['A', 'B'] names more than one of the choices A, B",
     ),
     "text": ({"text": "t"}, "a prompt and what belongs to it must stand in columns of their own"),
     "an image": (
