@@ -61,14 +61,14 @@ def told_kind(reference: Any, metadata: Mapping[str, Any]) -> str:
     """
     if isinstance(reference, Mapping):
         return "code"
-    if reference in YES.values():
-        return "exact"
-    return "choice" if _is_choice(reference, metadata.get("choices")) else "math"
+    if _is_choice(reference, metadata.get("choices")):
+        return "choice"
+    return "exact" if reference in YES.values() else "math"
 
 
 def _is_choice(reference: Any, given: Any) -> bool:
     """Whether there are choices, and the reference, where there is one, names one of them."""
-    if given is None or not isinstance(reference, str | None):
+    if given is None:
         return False
     try:
         choices = choices_of(given)
@@ -106,18 +106,25 @@ def choices_of(given: Any) -> dict[str, str]:
 
 def _chosen(reference: Any, choices: Mapping[str, str]) -> str:
     """The letter that a reference names: itself, its option's text, or its number from 0 (as MMLU counts)."""
-    text = str(reference).strip()
-    named = _named(text, choices)
+    named = _named(reference, choices)
     if len(named) != 1:
         problem = "names more than one" if named else "is neither a letter nor a text"
-        raise RowError(f"the reference {text[:80]!r} {problem} of the choices {', '.join(choices)}")
+        shown = repr(reference.strip() if isinstance(reference, str) else reference)
+        raise RowError(f"the reference {shown[:80]} {problem} of the choices {', '.join(choices)}")
     return named.pop()
 
 
-def _named(text: str, choices: Mapping[str, str]) -> set[str]:
-    """The letters that a reference may mean; more than one where a number stands in an option and counts another."""
+def _named(reference: Any, choices: Mapping[str, str]) -> set[str]:
+    """The letters that a reference, or any text of a list, may mean."""
+    golds = reference if isinstance(reference, list) else [reference]
+    return {letter for gold in golds for letter in _letters(str(gold).strip(), choices)}
+
+
+def _letters(text: str, choices: Mapping[str, str]) -> set[str]:
+    """The letters that a text may mean; more than one where a number stands in an option and counts another."""
     letters = [letter for letter in choices if text.strip("()").upper() == letter.upper()]
     letters = letters or [letter for letter, its_text in choices.items() if its_text.strip() == text]
+    letters = letters or [letter for letter, its_text in choices.items() if its_text.strip().lower() == text.lower()]
     numbered = list(choices)[int(text) : int(text) + 1] if text.isdecimal() and len(text) < 4 else []
     return {*letters, *numbered}
 

@@ -112,7 +112,7 @@ class OwnColumns:
             return conversation_of(messages, pattern)
         text = filled(value, pattern)
         if pattern == "instruction" and "prompt" not in (self.named or ()):
-            more = row.get("input")  # as Alpaca's rows have it
+            more = row["input"] if "input" in row else row.get("context")  # as the rows of Alpaca and Dolly have them
             text += f"\n\n{more}" if isinstance(more, str) and more.strip() else ""
         return Conversation((), text, None)
 

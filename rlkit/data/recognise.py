@@ -37,6 +37,8 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "response": ("response", "completion", "reply", "output", "answer", "solution"),
 }
 """By key of `fields`, the columns that are taken for it, the first that a row has."""
+ABOUT = ("context", "passage", "document", "story", "article")
+"""Columns of a text that a question beside it is about."""
 
 
 def complete(fields: Fields | None, row: Columns, need: Need, place: str) -> Fields:
@@ -56,6 +58,8 @@ def complete(fields: Fields | None, row: Columns, need: Need, place: str) -> Fie
         keys = _keys(row, ["prompt", *([] if need in found else [need])], place)
         alone = "; a prompt and what belongs to it must stand in columns of their own" if "text" in row else ""
         raise RowError(f"cannot tell what the columns {some(sorted(row))} hold{alone}", f"name them with {keys}")
+    if "prompt" not in named:
+        _check_alone(row, found["prompt"], place)
     if need not in found:
         found[need] = _first(row, NAMES[need], found.values())
     if need == "response" and found[need] is None and not _has_reply(row, found["prompt"]):
@@ -84,6 +88,16 @@ def _first(row: Columns, names: Iterable[str], taken: Collection[str | None]) ->
     return next((name for name, value in there.items() if value is not None), null)
 
 
+def _check_alone(row: Columns, prompt: str, place: str) -> None:
+    """Refuses a question beside the text that it is about: alone it cannot be answered."""
+    about = next((name for name in ABOUT if isinstance(row.get(name), str) and row[name].strip()), None)
+    if about is not None and prompt in ("question", "query"):
+        raise RowError(
+            f"cannot tell whether the prompt is {prompt} alone or {about} too",
+            f'say so with {place}.fields.prompt, such as "{{{about}}}\\n\\n{{{prompt}}}"',
+        )
+
+
 def _has_reply(row: Columns, name: str | None) -> bool:
     """Whether the column holds messages that end in a reply."""
     messages = messages_of(row.get(name)) if name else None
@@ -95,7 +109,7 @@ def _has_reply(row: Columns, name: str | None) -> bool:
 
 def _keys(row: Columns, keys: Sequence[str], place: str) -> str:
     """The keys that name columns, with columns whose names are nearly the usual ones."""
-    found = {key: near for key in keys for name in NAMES[key] if (near := nearest(name, row, cutoff=0.75))}
+    found = {key: near for key in keys for name in NAMES[key][::-1] if (near := nearest(name, row, cutoff=0.75))}
     if not found:
         return " and ".join(f"{place}.fields.{key}" for key in keys)
     return f"{place}.fields, such as {{{', '.join(f'{key}: {near}' for key, near in found.items())}}}"

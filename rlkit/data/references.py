@@ -26,9 +26,7 @@ def reference_of(value: Any, kind: str | None) -> Any:
         if value is None:
             raise RowError("no reference (the column is null)")
         return value  # what a judge of the recipe's own makes of it
-    if kind == "choice":
-        return gold_text(value)
-    return golds_of(value) if kind in ("exact", "numeric") else _math_or_code(value, kind)
+    return golds_of(value) if kind in ("exact", "numeric", "choice") else _math_or_code(value, kind)
 
 
 def golds_of(value: Any, name: str = "reference") -> Any:

@@ -3,7 +3,10 @@
 import json
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from rlkit.data.messages import conversation_of, messages_of
 from rlkit.data.tasks import load_demonstrations, load_tasks
 from rlkit.errors import DataError
 from rlkit.recipe.schema import Data
@@ -68,6 +71,10 @@ TASKS = {
     "ARC": (
         {"question": "Which?", "choices": {"text": ["x", "y"], "label": ["A", "B"]}, "answerKey": "B"},
         ("choice", "Which?\n\nA. x\nB. y", "B", []),
+    ),
+    "true among the choices": (
+        {"question": "Is it?", "answer": True, "choices": ["False", "True"]},
+        ("choice", "Is it?\n\nA. False\nB. True", "B", []),
     ),
     "choices that do not hold the answer": (
         {"problem": "1 + 1?", "answer": "2", "choices": ["x", "y"]},
@@ -139,6 +146,18 @@ REFUSED_TASKS = {
         "cannot tell what the columns promt, refrence hold; name them with data.fields, such as {prompt: promt, "
         "reference: refrence}",
     ),
+    "columns in capitals": (
+        {"Question": "q", "Answer": 1},
+        "name them with data.fields, such as {prompt: Question, reference: Answer}",
+    ),
+    "a question about a passage": (
+        {"context": "c", "question": "q", "answer": "a"},
+        'data.fields.prompt, such as "{context}\\n\\n{question}"',
+    ),
+    "two right choices": (
+        {"prompt": "p", "reference": ["A", "B"], "choices": ["x", "y"], "kind": "choice"},
+        "the reference ['A', 'B'] names more than one of the choices A, B",
+    ),
     "text": ({"text": "t"}, "a prompt and what belongs to it must stand in columns of their own"),
     "an image": (
         {"prompt": [user([{"type": "image"}])], "answer": "1"},
@@ -176,6 +195,28 @@ def test_fields_reach_items_of_lists_and_json_text(write, load):
         load(write("rows.jsonl", rows), fields={**fields, "prompt": "turns.2.text"})
 
 
+TEXTS = st.text(min_size=1).filter(str.strip)
+TURNS = st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=3)
+
+
+@settings(max_examples=50, deadline=None)
+@given(TURNS, st.none() | TEXTS, st.booleans(), st.booleans(), st.booleans())
+def test_a_conversation_keeps_every_word_however_it_is_written(turns, system, replied, as_json, sharegpt):
+    said = [("system", system)] if system else []
+    for asked, answered in turns:
+        said += [("user", asked), ("assistant", answered)]
+    said = said if replied else said[:-1]
+    names = {"user": "human", "assistant": "gpt", "system": "system"}
+    ours = [
+        {"from": names[role], "value": text} if sharegpt else {"role": role, "content": text} for role, text in said
+    ]
+    messages = messages_of(json.dumps(ours) if as_json else ours)
+    talk = conversation_of(messages, "messages")
+    assert (talk.prompt, talk.response) == (turns[-1][0], turns[-1][1] if replied else None)
+    earlier = said[: -2 if replied else -1]
+    assert [(message["role"], message["content"]) for message in talk.history] == earlier
+
+
 def test_parquet_holds_messages_and_nested_references(load, tmp_path):
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -210,8 +251,8 @@ READY = {
 def test_every_column_that_a_mapping_does_not_read_is_kept(name, write, load):
     further = {"source": "s", "tolerance": 0.1, "choices": {"A": "x", "B": "y"}, "note": None, "metadata": {"topic": 5}}
     keys = {"fields": {"prompt": "prompt"}} if name == "fields" else {} if name == "plain" else {"mapping": name}
-    for given in (keys, {} if name != "fields" else keys):
-        (task,) = load(write("rows.jsonl", [{**READY[name], **further}]), **given).tasks
+    for how in (keys, {} if name != "fields" else keys):
+        (task,) = load(write("rows.jsonl", [{**READY[name], **further}]), **how).tasks
         assert {
             "source": "s",
             "tolerance": 0.1,

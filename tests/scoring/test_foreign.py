@@ -1,5 +1,6 @@
 """Reward functions of other toolkits give the numbers that they give when called directly."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from rlkit import Group, Sample, Task
 from rlkit.errors import PluginError, RecipeError
 from rlkit.recipe.schema.reward import Combine, RewardPart
 from rlkit.scoring.combine import score_group
+from rlkit.scoring.foreign import ForeignReward
 from rlkit.scoring.plugin import load_part
 from tests.scoring import foreign_rewards as theirs
 
@@ -51,6 +53,20 @@ def test_trl_accuracy_rewards(name, reference):
     ours = values("trl", f"trl.rewards:{name}", group(reference=reference))
     assert ours == direct
     assert len({*ours}) > 1
+
+
+SYSTEM = {"role": "system", "content": "Be brief."}
+
+
+@pytest.mark.parametrize(
+    ("style", "expected"),
+    [("trl", [SYSTEM, {"role": "user", "content": "What is 1 + 1?"}]), ("trl_text", "What is 1 + 1?")],
+)
+def test_a_trl_function_is_given_the_messages_before_the_prompt(style, expected):
+    shared = group()
+    talk = Group(replace(shared.task, history=(SYSTEM,)), shared.samples)
+    part = ForeignReward(style, lambda prompts, **_: [float(prompt == expected) for prompt in prompts])
+    assert {score.value for score in part.score(talk)} == {1.0}
 
 
 def test_trl_think_format():
