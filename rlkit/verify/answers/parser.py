@@ -36,8 +36,11 @@ class AnswerParser(CommandParser):
                 join = "and"
             elif self._take_or():
                 join = "or"
+            elif items[-1] == DOTS and self._starts_factor():
+                # 1, 3, \ldots 99 without a comma behind the dots.
+                join = ","
             elif self._is("ldots") and not self._is_decimal():
-                # 1, 3, 5... without a comma before the dots.
+                # 1, 3, 5... without one before them.
                 join = ","
             else:
                 break

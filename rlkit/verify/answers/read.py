@@ -18,7 +18,9 @@ from rlkit.verify.answers.words import number_of, plain_words, without_commands
 
 _TREES = {"reals": Node("reals"), "no solution": Node("set", ())}
 _MAGNITUDE = re.compile(r"illion|thousand|hundred|[万亿千]", re.IGNORECASE)
-_HEX = re.compile(r"[(]? ?([0-9A-Za-z]*\d[0-9A-Za-z]*) ?[)]? ?_ ?\{? ?\(?(?:base )?(\d{1,2}|[a-z]+)\)? ?\}?")
+_HEX = re.compile(
+    r"[(]? ?([0-9A-Za-z]*\d[0-9A-Za-z]*|[A-F]{2,}(?=.*16)) ?[)]? ?_ ?\{? ?\(?(?:base )?(\d{1,2}|[a-z]+)\)? ?\}?"
+)
 _BASE_WORDS = re.compile(r"[(]?([0-9A-Za-z]*\d[0-9A-Za-z]*)[)]? ?\(?(?:in )?base[ -]?(\d{1,2}|[a-z]+)\)?")
 _TIME = re.compile(
     r"(\d{1,2}):(\d{2})(?::(\d{2}))?(?: ?(?:\\(?:text|mathrm) ?\{ ?)?([ap])\.? ?m\.?\}?)?", re.IGNORECASE

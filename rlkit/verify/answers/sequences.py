@@ -13,6 +13,8 @@ from rlkit.verify.answers.equality import same_expression
 from rlkit.verify.answers.exact import NotExact, Undefined
 from rlkit.verify.answers.nodes import DOTS, EXPRESSIONS, Node, mul, number, subtract
 
+_MAX_ORDER = 3
+"""Of differences of differences: each doubles an expression's size."""
 Same = Callable[[Node, Node], bool]
 
 
@@ -71,12 +73,12 @@ def _goes_on(head: list[Node], longer: list[Node]) -> bool:
 
 def _by_differences(head: list[Node], longer: list[Node]) -> bool:
     """Constant differences: two terms show a first one, three one that holds, four a second one that holds."""
-    enough = 2
-    while len(head) >= enough:
+    for order in range(1, _MAX_ORDER + 1):
+        if len(head) < (2 if order == 1 else 3):
+            return False
         head, longer = _differences(head), _differences(longer)
         if all(same_expression(head[0], other) for other in head[1:]):
             return all(same_expression(head[0], other) for other in longer)
-        enough = 3
     return False
 
 
