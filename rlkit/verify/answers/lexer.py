@@ -104,9 +104,11 @@ def _number(text: str, at: int, grouped: bool) -> tuple[Fraction, int]:
 
 
 def _group(text: str, at: int) -> tuple[str, int]:
-    """The inside of the braces that open at or just after this place, and where they end."""
+    """The inside of the braces that open at or just after this place, or the one letter there; and where they end."""
     while at < len(text) and text[at] == " ":
         at += 1
+    if at < len(text) and text[at].isalnum():
+        return text[at], at + 1
     if at >= len(text) or text[at] != "{":
         raise Unreadable("a command without its braces")
     depth = 0
@@ -130,7 +132,7 @@ def _command(text: str, at: int, spaced: bool) -> tuple[Token, int]:
         return Token("word", words if words not in "ijk" else f"bold {words}", spaced), end
     if words in _FUNCTION_WORDS:
         return Token("word", words, spaced), end
-    if len(words) == 1 and words.isalpha() and name not in ("text", "mbox", "hbox", "textbf"):
+    if len(words) == 1 and words.isalpha() and (words in "ei" or name not in ("text", "mbox", "hbox", "textbf")):
         return Token("word", words, spaced), end
     return Token("text", words, spaced), end
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-_POWER_OF_TEN = re.compile(r"(\d+(?:\.\d*)?|\.\d+)([eE])([+-]?\d+)(?![\w.]| ?[\^!])")
+_POWER_OF_TEN = re.compile(r"(\d+(?:\.\d*)?|\.\d+)([eE])([+-]\d+(?![\w.]| ?[\^!])|\d+(?![\d.eE_]| ?[\^!]))")
 PREFIXED = re.compile(r"0(?:x([0-9a-f]+)|o([0-7]+)|b([01]+))(?![A-Za-z0-9])", re.IGNORECASE)
 """A number as programs write it in base 16, 8 or 2: 0x1f is 1F in base 16, and no product with x."""
 _EULER = re.compile(r"(?<![A-Za-z\\])e(?![A-Za-z])|e ?\^|(?<![A-Za-z])(?:ln|exp)(?![A-Za-z])")

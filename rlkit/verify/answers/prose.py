@@ -17,13 +17,13 @@ _ENGLISH = (
     r"|there +(?:are|is)(?: +(?:exactly|a +total +of|in +total))? +|we +(?:have|get|obtain|find) +|it +is +(?=[-\d$\\])"
 )
 _CHINESE = (
-    r"(?:(?:因此|所以|于是|故|即|综上(?:所述)?)[,，]? *)?(?:最终|最后|正确|标准|参考|本题|此题|该题)?的?"
-    r"(?:[[【]答案[]】] *:?|(?:答案|结果)(?:应该|应)?(?:[是为:=] *)+|答 *: *)"
+    r"(?:(?:因此|所以|于是|故|即|综上(?:所述)?),? *)?(?:最终|最后|正确|标准|参考|本题|此题|该题)?的?"
+    r"(?:\[答案\] *:?|(?:答案|结果)(?:应该|应)?(?:[是为:=] *)+|答 *: *)"
 )
 _LEAD = re.compile(rf"[#*_ ]*(?:{_SO}(?:{_ENGLISH})|{_CHINESE})", re.IGNORECASE)
 _TRAIL = re.compile(
     rf"[,:]? +(?:which +)?is +(?:the|our|my) +{_ADJECTIVES}(?:answer|result|solution)[ .]*$"
-    r"|[,，]?(?:是|为)(?:最终)?答案$",
+    r"|,?(?:是|为)(?:最终)?答案$",
     re.IGNORECASE,
 )
 _NAMED_VALUE = re.compile(
