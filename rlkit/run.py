@@ -56,7 +56,7 @@ def run_recipe(
         "versions": library_versions(),
         "machine": {"precision": str(recipe.learner.precision)},
     }
-    if loaded.recipe.rollout.engine and recipe.model.path is not None and address is None and recipe.rl_stages:
+    if loaded.recipe.rollout.engine and recipe.model.path is not None and address is None and recipe.has_engines:
         spec = EngineSpec(recipe.model.path, recipe.rollout, recipe.learner.dtype, recipe.run.seed)
         check_engine_values(spec, timeout_s=recipe.cluster.start_timeout_s)
     run_dir = run_dir.resolve()  # actors may run in another working directory
