@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from rlkit.data.builtin import check_builtin
+from rlkit.errors import UsageError
 from rlkit.jobs import check_address, check_run_dir
 from rlkit.recipe.check import builtin_sources, sources_of
 from rlkit.recipe.load import LoadedRecipe
@@ -50,6 +52,7 @@ def check_run(loaded: LoadedRecipe, *, run_dir: Path, address: str | None, read_
     recipe = loaded.recipe
     parts = check_plugins(recipe.reward, loaded.base_dir)
     check_run_dir(run_dir, mirrored=recipe.run.mirror is not None)
+    _check_writable(run_dir)
     if recipe.run.mirror is not None:
         check_url(recipe.run.mirror)
     for source in builtin_sources(recipe):
@@ -69,6 +72,13 @@ def check_run(loaded: LoadedRecipe, *, run_dir: Path, address: str | None, read_
     plan = make_plan(recipe, machine=machine, rows=_count(recipe, data), run_dir=run_dir)
     columns = data.columns
     return Checked(plan, data, tuple(_notes(data, check_columns(parts, columns.num_with, columns.num_tasks))))
+
+
+def _check_writable(run_dir: Path) -> None:
+    there = next(path for path in (run_dir.absolute(), *run_dir.absolute().parents) if path.exists())
+    why = f"{there} is a file" if not there.is_dir() else f"no permission to write in {there}"
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise UsageError(f"the run folder {run_dir} cannot be written: {why}; set run.dir or --run-dir")
 
 
 def _count(recipe: Recipe, data: RunData) -> Rows:

@@ -30,7 +30,7 @@ def check_deeply(recipe: Recipe, data: RunData) -> list[str]:
     """
     with TemporaryDirectory() as folder:
         inputs = read_inputs(recipe, data, Path(folder), lambda line: None)
-        if recipe.rl_stages and recipe.cluster.address is None:
+        if recipe.has_engines and recipe.cluster.address is None:
             spec = EngineSpec(inputs.model_path, recipe.rollout, recipe.learner.dtype, recipe.run.seed)
             check_engine_values(spec, timeout_s=recipe.cluster.start_timeout_s)
         return list(_findings(recipe, inputs))

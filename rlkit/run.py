@@ -19,6 +19,7 @@ from rlkit.rollout.arguments import check_engine_values
 from rlkit.rollout.engine import EngineSpec
 from rlkit.run_data import RunData
 from rlkit.runfiles import RECIPE
+from rlkit.runstate import unwritable
 from rlkit.scoring.plugin import load_parts
 from rlkit.stop import StopSignal
 
@@ -57,7 +58,8 @@ def run_recipe(
         "versions": library_versions(),
         "machine": {"precision": str(recipe.learner.precision)},
     }
-    if loaded.recipe.rollout.engine and recipe.model.path is not None and address is None and recipe.rl_stages:
+    here = recipe.cluster.address is None
+    if loaded.recipe.rollout.engine and recipe.model.path is not None and here and recipe.has_engines:
         spec = EngineSpec(recipe.model.path, recipe.rollout, recipe.learner.dtype, recipe.run.seed)
         with report.waiting("checking rollout.engine with the installed vLLM"):
             check_engine_values(spec, timeout_s=recipe.cluster.start_timeout_s)
@@ -72,8 +74,16 @@ def run_recipe(
                 model = run_dir / "model"
                 report.line(f"the run in {run_dir} is done, its model is {model}; for another give a run.name")
                 return 0
-            write_whole(run_dir / RECIPE, yaml.safe_dump(resolve(recipe), sort_keys=False, allow_unicode=True))
+            _write_recipe(run_dir, recipe)
             if goes_on:
                 report.line(describe_start(state, recipe))
             threads = recipe.learner.num_threads
             return Pipeline(recipe, data, loaded.base_dir, state, report, stop, threads=threads).execute(address)
+
+
+def _write_recipe(run_dir: Path, recipe: Recipe) -> None:
+    """Writes every key with its value, those that were worked out too; what a resume compares is in progress.json."""
+    try:
+        write_whole(run_dir / RECIPE, yaml.safe_dump(resolve(recipe), sort_keys=False, allow_unicode=True))
+    except OSError as e:
+        raise unwritable(run_dir, e) from e

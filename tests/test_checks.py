@@ -94,6 +94,8 @@ def test_skipped_rows_do_not_count_and_are_told(folder: Path, capsys: pytest.Cap
         ({"evaluation": {"holdout": 40}}, "evaluation.holdout=40 leaves nothing to train on"),
         ({"data": {"path": "rows.jsonl", "fields": {"prompt": "question"}}}, "question"),
         ({"data": {"path": "not_there.jsonl"}}, "does not exist"),
+        ({"reward": {"rm": {"plugin": "reward_model", "weight": 1, "path": "./modle"}}}, "did you mean 'model'?"),
+        ({"run": {"dir": "rows.jsonl"}}, "rows.jsonl is a file; set run.dir or --run-dir"),
         ({"stages": [{"kind": "ppo", "steps": 1, "critic": {"path": "./not_there"}}]}, "stages.0.critic.path"),
         ({"data": {"path": "rows.jsonl", "max_prompt_tokens": 5000}}, "above the model's context of 2048"),
     ],

@@ -22,7 +22,7 @@ def check_paths(recipe: Recipe, positions: Positions) -> None:
     Raises:
         RecipeError: Naming the nearest file that does exist.
     """
-    for key, text in [*model_paths(recipe), *_data_paths(recipe)]:
+    for key, text in [*model_paths(recipe), *_reward_model_paths(recipe), *_data_paths(recipe)]:
         path = Path(text)
         if looks_local(text) and not path.exists():
             problem = f"does not exist{nearest_sibling(path)}"
@@ -91,6 +91,13 @@ def model_paths(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
     for i, stage in enumerate(recipe.stages):
         if isinstance(stage, PpoStage) and stage.critic.path is not None:
             yield ("stages", i, "critic", "path"), stage.critic.path
+
+
+def _reward_model_paths(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
+    for name, part in recipe.reward.parts.items():
+        path = part.arguments.get("path")
+        if "reward_model" in (name, part.plugin) and isinstance(path, str):
+            yield ("reward", name, "path"), path
 
 
 def _sections(recipe: Recipe) -> Iterator[tuple[KeyPath, Rows]]:

@@ -189,7 +189,7 @@ def _with_microbatch(recipe: Recipe, tokens: int) -> Recipe:
 def _with_cache(recipe: Recipe, size: ModelSize, most_gib: float) -> Recipe:
     """The cache of a CPU engine, and the part of the model's context that it can hold."""
     rollout, shape = recipe.rollout, size.shape
-    if rollout.gpus or shape is None or not recipe.rl_stages:
+    if rollout.gpus or shape is None or not recipe.has_engines:
         return recipe
     token_gib = shape.kv_bytes_per_token * BYTES[recipe.learner.dtype] / GIB
     longest = longest_sequence(recipe, shape)

@@ -81,6 +81,11 @@ def notes(recipe: Recipe, size: ModelSize, machine: Machine, *, tasks: int | Non
                 f"learner.precision={recipe.learner.precision}: this CPU has no bfloat16 products (AVX-512 BF16 or "
                 f"AMX), so the {' and the '.join(slow)} may take ten times as long as in float32"
             )
+    if not recipe.rollout.gpus and "gpu_memory_utilization" in recipe.rollout.engine:
+        yield (
+            "rollout.engine.gpu_memory_utilization changes nothing for an engine on a CPU: rollout.kv_cache_gb says "
+            "how much memory its cache takes"
+        )
     for i, stage in recipe.rl_stages.items():
         yield from _stage_notes(recipe, i, stage, tasks)
     if recipe.checkpoint.keep_best and recipe.rl_stages and not recipe.evaluation.every:
@@ -144,7 +149,7 @@ def _timed_rewards(recipe: Recipe) -> Iterator[str]:
 
 def _sequences(recipe: Recipe, size: ModelSize) -> Iterator[str]:
     """Whether prompt and reply fit the context, and one sequence the cache."""
-    if not recipe.rl_stages or size.shape is None:
+    if not recipe.has_engines or size.shape is None:
         return
     rollout = recipe.rollout
     context, own = context_of(recipe, size.shape), "max_model_len" in rollout.engine

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.cluster.conftest import metrics, run_rlkit
 
@@ -14,7 +15,7 @@ DATA = Path(os.environ.get("RLKIT_DATA_DIR", ROOT.parent / "shared" / "data"))
 
 @pytest.mark.skipif(not (DATA / "gsm8k_train.jsonl").exists(), reason="the GSM8K file is not here")
 @pytest.mark.slow
-def test_the_gsm8k_recipe_runs_here_with_overrides(tiny_model, tmp_path):
+def test_the_gsm8k_recipe_runs_here_without_a_key_about_the_machine(tiny_model, tmp_path):
     done = run_rlkit(
         "train",
         ROOT / "recipes" / "gsm8k_grpo.yaml",
@@ -25,7 +26,6 @@ def test_the_gsm8k_recipe_runs_here_with_overrides(tiny_model, tmp_path):
         "stages.0.samples_per_prompt=4",
         "evaluation.holdout=8",
         "rollout.max_tokens=32",
-        "cluster.object_store_mb=100",
         "--run-dir",
         tmp_path / "gsm8k",
     )
@@ -35,3 +35,6 @@ def test_the_gsm8k_recipe_runs_here_with_overrides(tiny_model, tmp_path):
     assert summary["steps"] == 2
     assert [row["step"] for row in metrics(tmp_path / "gsm8k")] == [1, 2]
     assert (tmp_path / "gsm8k" / "model" / "model.safetensors").exists()
+    recipe = yaml.safe_load((tmp_path / "gsm8k" / "recipe.yaml").read_text())
+    worked_out = [recipe["rollout"][key] for key in ("num_workers", "threads", "kv_cache_gb", "timeout_s")]
+    assert None not in [*worked_out, recipe["learner"]["precision"], recipe["cluster"]["object_store_mb"]]

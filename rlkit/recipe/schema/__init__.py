@@ -80,6 +80,11 @@ class Recipe(Section):
         """The stages that sample and learn from rewards, by their place among all stages."""
         return {i: stage for i, stage in enumerate(self.stages) if isinstance(stage, RlStage)}
 
+    @property
+    def has_engines(self) -> bool:
+        """Whether a stage or an evaluation samples."""
+        return bool(self.rl_stages or self.evaluation.sources)
+
     def stage_name(self, index: int) -> str:
         """A stage's name, which is its folder in the run: "stage-1-grpo"."""
         return f"stage-{index}-{self.stages[index].kind}"
