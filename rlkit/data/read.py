@@ -229,14 +229,15 @@ def _read_parquet(path: Path, label: str) -> Iterator[Row | BadRow]:
 
 
 def _read_saved_dataset(path: Path, split: str, label: str) -> Iterator[Row]:
-    import datasets
+    where, splits = str(path), path / "dataset_dict.json"
+    if splits.exists():
+        there = json.loads(splits.read_text(encoding="utf-8"))["splits"]
+        if split not in there:
+            raise DataError(f'{path}: no split "{split}"{did_you_mean(split, there)}; it has {some(sorted(there))}')
+        path, label = path / split, f"{label}/{split}"
+    import datasets  # takes seconds
 
-    saved = datasets.load_from_disk(str(path))
-    if isinstance(saved, datasets.DatasetDict):
-        if split not in saved:
-            raise DataError(f'{path}: no split "{split}"{did_you_mean(split, saved)}; it has {some(sorted(saved))}')
-        saved, label = saved[split], f"{label}/{split}"
-    yield from dataset_rows(saved, str(path), label)
+    yield from dataset_rows(datasets.load_from_disk(str(path)), where, label)
 
 
 def dataset_rows(dataset: Any, where: str, label: str) -> Iterator[Row]:
