@@ -240,6 +240,28 @@ def test_the_command_judges_each_row_in_order(tmp_path, capsys):
     assert judged[0]["tier"] in capsys.readouterr().err
 
 
+def test_the_command_takes_rows_as_data_sets_hold_them(tmp_path):
+    script, method = "print('%.2f' % float(input()))", "class Solution:\n    def f(self, a, b): return (a, b)"
+    pairs = json.dumps({"inputs": ["2.5"], "outputs": ["2.5"]})
+    calls = json.dumps({"fn_name": "f", "inputs": [[1, 2]], "outputs": [[1, 2]]})
+    listed = [{"input": "1\n[2]", "output": "[1, [2]]", "testtype": "functional"}]
+    code, judged = rows(
+        tmp_path,
+        {"id": "a", "program": script, "input_output": pairs},
+        {"id": "b", "program": script, "reward_model": {"ground_truth": pairs}},
+        {"id": "c", "program": script, "reference": {"mode": "stdin", "tests": [{"stdin": ["2.5"], "stdout": 2.5}]}},
+            "id": "c",
+            "program": script,
+            "reference": {"mode": "stdin", "tests": [{"stdin": ["2.5"], "stdout": ["2.5"]}]},
+        },
+        {"id": "d", "program": script, "mode": "stdin", "tests": [{"stdin": 2.5, "stdout": 2.5}], "tolerance": 1e-9},
+        {"id": "e", "program": method, "input_output": calls},
+        {"id": "f", "program": method, "public_test_cases": listed, "metadata": {"func_name": "f"}},
+    )
+    assert code == 0
+    assert [row["verdict"] for row in judged] == ["pass", "pass", "fail", "pass", "pass", "pass"]
+
+
 @pytest.mark.parametrize(
     ("row", "said"),
     [
