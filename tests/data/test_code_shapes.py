@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from rlkit.data.code_shapes import code_reference, looks_like_code, reshape
 from rlkit.data.code_values import decompressed, parse, put
+from rlkit.data.mappings import READY, detect
 from rlkit.data.references import reference_of
 from rlkit.data.rows import RowError
 
@@ -238,3 +239,25 @@ def test_a_value_of_a_test_is_kept_as_json_or_as_a_literal(value):
     json.dumps(test)
     (back,) = (parse(item) if name.endswith("_py") else item for name, item in test.items())
     assert back == value or (isinstance(value, float) and math.isclose(back, value))
+
+
+def test_rows_of_apps_and_livecodebench_are_recognised():
+    row = {"problem_id": 7, "question": "Add.", "input_output": json.dumps(PAIRS), "difficulty": "interview"}
+    assert detect(row) == "apps"
+    draft = READY["apps"](row)
+    assert (draft.kind, draft.id, draft.metadata["difficulty"]) == ("code", "7", "interview")
+    assert draft.reference == {"mode": "stdin", "tests": SCRIPT} | BY_VALUE
+    assert draft.prompt.startswith("Add.\n\nRead from standard input")
+    row = {
+        "question_content": "Add.",
+        "starter_code": "class Solution:\n    def f(self, a, b):",
+        "public_test_cases": json.dumps([FUNCTIONAL]),
+        "private_test_cases": base64.b64encode(zlib.compress(pickle.dumps(json.dumps([FUNCTIONAL])))).decode(),
+        "metadata": '{"func_name": "f"}',
+    }
+    assert detect(row) == "livecodebench"
+    draft = READY["livecodebench"](row)
+    assert (draft.reference["entry_point"], len(draft.reference["tests"])) == ("f", 2)
+    assert "class Solution" in draft.prompt
+    with pytest.raises(RowError, match="broken JSON"):
+        READY["apps"]({"question": "Add.", "input_output": "{"})

@@ -240,25 +240,42 @@ def test_the_command_judges_each_row_in_order(tmp_path, capsys):
     assert judged[0]["tier"] in capsys.readouterr().err
 
 
+def test_the_command_takes_rows_as_data_sets_hold_them(tmp_path):
+    script, method = "print('%.2f' % float(input()))", "class Solution:\n    def f(self, a, b): return (a, b)"
+    pairs = json.dumps({"inputs": ["2.5"], "outputs": ["2.5"]})
+    calls = json.dumps({"fn_name": "f", "inputs": [[1, 2]], "outputs": [[1, 2]]})
+    listed = [{"input": "1\n[2]", "output": "[1, [2]]", "testtype": "functional"}]
+    code, judged = rows(
+        tmp_path,
+        {"id": "a", "program": script, "input_output": pairs},
+        {"id": "b", "program": script, "reward_model": {"ground_truth": pairs}},
+        {"id": "c", "program": script, "reference": {"mode": "stdin", "tests": [{"stdin": ["2.5"], "stdout": 2.5}]}},
+        {"id": "d", "program": script, "mode": "stdin", "tests": [{"stdin": 2.5, "stdout": 2.5}], "tolerance": 1e-9},
+        {"id": "e", "program": method, "input_output": calls},
+        {"id": "f", "program": method, "public_test_cases": listed, "metadata": {"func_name": "f"}},
+    )
+    assert code == 0
+    assert [row["verdict"] for row in judged] == ["pass", "pass", "fail", "pass", "pass", "pass"]
+
+
 def test_bad_rows_are_unscored_in_their_place_and_stop_no_other(tmp_path, capsys):
     good = {"id": "ok", "program": "def f(x): return 7", **function()}
     bad = [
         ({"id": "a", **function()}, "program is missing"),
         ({"id": "b", "program": "x", "mode": "nonsense"}, "mode is 'nonsense'"),
         ({"id": "c", "program": "x", **function([{"args": [1]}])}, "a test has no expected"),
-        ({"program": "x", "reference": function()}, "mode is missing"),
         ([1], "not a JSON object"),
     ]
     code, judged = rows(tmp_path, *(row for wrong, _ in bad for row in (good, wrong)))
     assert code == 1
     assert [row["verdict"] for row in judged] == ["pass", "unscored"] * len(bad)
-    assert [row["id"] for row in judged[1::2]] == ["a", "b", "c", None, None]
+    assert [row["id"] for row in judged[1::2]] == ["a", "b", "c", None]
     assert all(said in row["detail"] for row, (_, said) in zip(judged[1::2], bad, strict=True))
     assert all({*judged[0], "detail"} == set(row) for row in judged[1::2])
     err = capsys.readouterr().err
-    assert "5 of 10 rows cannot be judged (lines 2, 4, 6, 8, 10); the others are" in err
-    assert "5 of 10 programs pass" in err
-    assert "in.jsonl: 5 of 10 rows could not be judged and are unscored" in err
+    assert "4 of 8 rows cannot be judged (lines 2, 4, 6, 8); the others are" in err
+    assert "4 of 8 programs pass" in err
+    assert "in.jsonl: 4 of 8 rows could not be judged and are unscored" in err
     assert "the first, a: program is missing" in err
 
 
