@@ -34,7 +34,7 @@ Judge = Callable[[Task, Sample], Score]
 
 Sandbox = Literal["auto", "namespaces", "landlock", "wasm"]
 Limit = Literal["wall_s", "cpu_s", "memory_mb", "output_kb", "disk_mb", "processes"]
-Rule = Literal["rel_tol", "abs_tol", "any_order", "tuples_as_lists"]
+Rule = Literal["rel_tol", "abs_tol", "any_order", "tuples_as_lists", "numbers"]
 
 
 class Accuracy:
@@ -61,7 +61,9 @@ class Accuracy:
         limits: of one test, where the data set names none: wall_s (4), cpu_s (4), memory_mb (512), output_kb (1024),
             disk_mb (256), processes (64).
         compare: how results are compared, where the data set does not say: rel_tol (0), abs_tol (0), any_order (false),
-            tuples_as_lists (false).
+            tuples_as_lists (false), numbers (false): printed decimal numbers by value, 2.50 as 2.5.
+        contest_names: whether programs find the names that contest sites provide (of typing, collections, math and the
+            like) without an import, where the data set does not say; left out: functions do, scripts do not.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class Accuracy:
         packages: tuple[str, ...] = (),
         limits: dict[Limit, float] | None = None,
         compare: dict[Rule, float | bool] | None = None,
+        contest_names: bool | None = None,
     ) -> None:
         if math_timeout_s <= 0:
             raise ValueError(f"math_timeout_s={math_timeout_s} must be above 0")
@@ -101,6 +104,7 @@ class Accuracy:
             "packages": packages,
             "limits": limits,
             "compare": compare,
+            "contest_names": contest_names,
             "stop_at_failure": not partial,
         }
         self._last_number = last_number
@@ -177,7 +181,7 @@ class Accuracy:
         return Score(0.0, name, f"answered {answer[:100]!r}, {said}", evidence)
 
     def _code(self, task: Task, sample: Sample) -> Score:
-        program = extract_code(sample.response)
+        program = extract_code(sample.response, task.reference)
         if program is None:
             return Score(0.0, "unparsable", "there is no finished ```python block after the thought")
         key = json.dumps(task.reference, sort_keys=True, default=repr)

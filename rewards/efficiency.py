@@ -84,7 +84,7 @@ class Efficiency:
 
     def _cpu_time(self, group: Group, sample: Sample) -> float | None:
         """CPU seconds of a right program on all its tests, 0.01 each at least; None where it did not pass again."""
-        program = extract_code(sample.response)
+        program = extract_code(sample.response, group.task.reference)
         if program is None:
             return None
         verdict = judge_code(group.task.reference, program, packages=self.packages)

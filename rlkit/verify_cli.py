@@ -159,23 +159,24 @@ def _open_tier(tier: Any) -> str:
 
 
 def _check_code_row(row: Row, where: str) -> None:
+    from rlkit.data.code_shapes import reshape
+    from rlkit.data.rows import RowError
     from rlkit.verify.code_tests import Malformed, read_reference
 
     if not isinstance(row.get("program"), str):
         raise DataError(f"{where}: program is missing, or no text")
-    if isinstance(row.get("reference"), dict) and "mode" not in row:
-        raise DataError(f"{where}: mode is missing; the keys of a reference stand beside program, not inside reference")
     try:
-        read_reference(row, {}, {})
-    except Malformed as e:
+        read_reference(reshape(row), {}, {})
+    except (Malformed, RowError) as e:
         raise DataError(f"{where}: {e}") from e
 
 
 def _judge_code_row(row: Row, tier: Any, packages: list[str]) -> Row:
     from rlkit.data.cases import turn_asserts
+    from rlkit.data.code_shapes import reshape
     from rlkit.verify.code import judge_code
 
-    verdict = judge_code(turn_asserts(row), row["program"], tier=tier, packages=packages)
+    verdict = judge_code(turn_asserts(reshape(row)), row["program"], tier=tier, packages=packages)
     judged: dict[str, Any] = {
         "id": row.get("id"),
         "verdict": verdict.verdict,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from rlkit.data.code_mappings import humaneval, mbpp
+from rlkit.data.code_mappings import apps, humaneval, livecodebench, mbpp
 from rlkit.data.columns import Columns, Draft, RowColumns, id_of, text_of
 from rlkit.data.kinds import told_kind
 from rlkit.data.own_columns import OwnColumns
@@ -71,6 +71,8 @@ def detect(columns: Columns, need: Need) -> Mapping:
     # Most telling first: HumanEval and MBPP rows have a prompt column too.
     signs: tuple[tuple[Mapping, tuple[set[str], ...]], ...] = (
         ("humaneval", ({"prompt"}, {"entry_point"}, {"test"})),
+        ("livecodebench", ({"question_content"}, {"public_test_cases"})),
+        ("apps", ({"question"}, {"input_output"})),
         ("mbpp", ({"test_list"}, {"text", "prompt"})),
         ("gsm8k", ({"question"}, {"answer"})),
         ("math", ({"problem"}, {"solution", "answer"})),
@@ -125,4 +127,11 @@ def math_mapping(row: Columns) -> Draft:
     )
 
 
-READY: dict[str, Mapper] = {"gsm8k": gsm8k, "math": math_mapping, "humaneval": humaneval, "mbpp": mbpp}
+READY: dict[str, Mapper] = {
+    "gsm8k": gsm8k,
+    "math": math_mapping,
+    "humaneval": humaneval,
+    "mbpp": mbpp,
+    "apps": apps,
+    "livecodebench": livecodebench,
+}

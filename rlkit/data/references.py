@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from typing import Any
 
-from rlkit.data.cases import check_code_reference, turn_asserts
+from rlkit.data.code_shapes import NESTED, code_reference, looks_like_code
 from rlkit.data.read import type_name
-from rlkit.data.rows import RowError, some
+from rlkit.data.rows import RowError
 from rlkit.data.worked import marked
 
+_TESTS = {"mode", "tests", "test_code", "inputs", *NESTED}
+_NO_TESTS = "the reference is an object and holds no tests of a program (a kind of your own takes any object)"
 YES = {True: ["true", "yes"], False: ["false", "no"]}
 """The answers that a reference of true or false accepts."""
 
@@ -25,10 +28,17 @@ def reference_of(value: Any, kind: str | None) -> Any:
         if value is None:
             raise RowError("no reference (the column is null)")
         return value  # what a judge of the recipe's own makes of it
-    reference = golds_of(value) if kind in ("exact", "numeric", "choice") else _math_or_code(value, kind)
-    if kind is not None and isinstance(reference, dict) != (kind == "code"):
-        raise RowError(f"kind is {kind} and the reference is {'text' if kind == 'code' else 'an object'}")
-    return reference
+    if kind == "code" or (kind is None and looks_like_code(value)):
+        if value is None:
+            raise RowError("no reference (the column is null)")
+        if kind is None and isinstance(value, Mapping) and not _TESTS & value.keys():
+            raise RowError(_NO_TESTS)
+        return code_reference(value)
+    if kind == "math" and isinstance(value, Mapping):
+        raise RowError("kind is math and the reference is an object")
+    if kind is None and _is_object(value):
+        raise RowError(_NO_TESTS)
+    return golds_of(value)
 
 
 def golds_of(value: Any, name: str = "reference") -> Any:
@@ -84,29 +94,12 @@ def gold_text(value: Any, name: str = "reference") -> str:
     return marked(value) or value.strip()
 
 
-def _math_or_code(value: Any, kind: str | None) -> Any:
-    """Text for math, a checked object for code; CSV and Parquet carry the object as JSON text."""
-    if isinstance(value, str) and value.lstrip().startswith("{"):
-        value = _object(value, kind)
-    if not isinstance(value, dict):
-        return golds_of(value)
-    if kind is None and not {"mode", "tests", "test_code"} & value.keys():
-        raise RowError(
-            f"the reference is an object ({some(value)}) and no code reference, which has a mode and tests "
-            "(a kind of your own takes any)"
-        )
-    reason = check_code_reference(value)
-    if reason:
-        raise RowError(reason)
-    return dict(turn_asserts(value))
-
-
-def _object(text: str, kind: str | None) -> Any:
-    """The object that JSON text holds; a text in braces may be a set, and is then left as it is."""
+def _is_object(value: Any) -> bool:
+    """Whether it is JSON text of an object; a text in braces may also be a set."""
+    if not isinstance(value, str) or not value.lstrip().startswith("{"):
+        return False
     try:
-        value = json.loads(text)
-    except ValueError as e:
-        if '"mode"' in text:
-            raise RowError(f"the reference looks like a code reference and is broken JSON ({e})") from e
-        return text
-    return text if kind == "math" else value
+        json.loads(value)
+    except (ValueError, RecursionError):
+        return False
+    return True

@@ -50,7 +50,6 @@ _TAIL_CHARS = 20_000
 """Where an answer that no box and no tag marks is looked for: at the end."""
 _CLAUSE_CHARS = 1000
 _SHORT_CHARS = 60
-_PYTHON = ("python", "python3", "py")
 
 
 @dataclass(frozen=True)
@@ -255,43 +254,3 @@ def extract_answer(response: str, *, last_number: bool = True) -> str | None:
         if found is not None and found.strip():
             return found.strip()
     return (_short_reply(text) or _last_number(text)) if last_number else None
-
-
-def find_code_blocks(text: str) -> list[tuple[str, str, int]]:
-    """(language, code, offset just past the closing fence) of every finished ``` block, in order.
-
-    A fence of more backticks ends at one that is no shorter; what follows the language on its line does not count; the
-    indentation of the opening fence is taken off every line, so that a block in a list item is a program too.
-    """
-    blocks: list[tuple[str, str, int]] = []
-    fence, language, indent = "", "", 0
-    lines: list[str] = []
-    position = 0
-    for line in text.splitlines(keepends=True):
-        position += len(line)
-        bare = line.strip()
-        ticks = bare[: len(bare) - len(bare.lstrip("`"))]
-        if not fence and len(ticks) >= 3 and "`" not in bare[len(ticks) :]:
-            fence, lines = ticks, []
-            language = next(iter(bare[len(ticks) :].lower().split()), "")
-            indent = len(line) - len(line.lstrip(" "))
-        elif fence and bare == ticks and len(ticks) >= len(fence):
-            blocks.append((language, "".join(lines), position))
-            fence = ""
-        elif fence:
-            lines.append(line[min(indent, len(line) - len(line.lstrip(" "))) :])
-    return blocks
-
-
-def extract_code(response: str) -> str | None:
-    """The program of a code reply: its last finished ```python block after the thought, or None.
-
-    A block without a language counts where none is marked as Python: after a program it is what the program prints.
-    """
-    text = split_reply(response).answer
-    if text is None:
-        return None
-    blocks = find_code_blocks(text)
-    programs = [code for language, code, _ in blocks if language in _PYTHON]
-    programs = programs or [code for language, code, _ in blocks if not language]
-    return programs[-1] if programs else None

@@ -42,7 +42,7 @@ BAD_JSONL = {
     "reference is an object without a mode": (
         GOOD,
         row(reference='{"value": 3}'),
-        "the reference is an object (value) and no code reference, which has a mode and tests",
+        "the reference is an object and holds no tests of a program",
     ),
     "reference is NaN": (GOOD, '{"prompt": "p", "reference": NaN}', "the reference is nan, not an answer"),
     "unknown mode": (GOOD, code(mode="run"), 'the code reference\'s mode is "run", not function, asserts or stdin'),

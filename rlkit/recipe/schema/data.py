@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from rlkit.recipe.schema.section import PathText, Section
 
-Mapping = Literal["plain", "gsm8k", "math", "humaneval", "mbpp"]
+Mapping = Literal["plain", "gsm8k", "math", "humaneval", "mbpp", "apps", "livecodebench"]
 TASK_KINDS = ("math", "code", "exact", "choice", "numeric")
 """Kinds of task that the built-in accuracy part judges."""
 
