@@ -6,13 +6,12 @@ Pairs (APPS, TACO, CodeContests, PRIME, verl): {"inputs": [...], "outputs": [...
 Tests (LiveCodeBench and others): [{"input": ..., "output": ..., "testtype": "stdin" | "functional"}, ...].
 Asserts (MBPP, AceCode): ["assert f(1) == 2", ...], or the text of a test program.
 
-Each may be JSON text, and may stand in an object under one of the keys of `_NESTED`. The judges of these data sets
+Each may be JSON text, and may stand in an object under one of the keys of `NESTED`. The judges of these data sets
 compare printed numbers by value and take a tuple for a list, as JSON has no tuples; so does the reference made here.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,9 +19,9 @@ from typing import Any
 from rlkit.data.cases import check_code_reference, turn_asserts
 from rlkit.data.code_rules import rules_of, usual_rules
 from rlkit.data.code_values import arguments, decompressed, int_keys, parse, put, text_of_lines
-from rlkit.data.rows import RowError, some
+from rlkit.data.rows import RowError
 
-_NESTED = (
+NESTED = (
     "input_output",
     "reference",
     "ground_truth",
@@ -32,6 +31,7 @@ _NESTED = (
     "public_test_cases",
     "test_list",
 )
+"""Keys under which an object may hold the tests."""
 _ENTRIES = ("entry_point", "fn_name", "func_name", "function_name")
 _INPUTS, _OUTPUTS = ("stdin", "input"), ("stdout", "output", "expected_output")
 _OWN_TEST = {"args", "args_py", "kwargs", "kwargs_py", "expected", "expected_py", "accepted", "accepted_py"}
@@ -50,20 +50,12 @@ _TEXT_SIGNS = re.compile(r'"(?:mode|inputs|testtype|test_code|fn_name|stdin|inpu
 def looks_like_code(value: Any) -> bool:
     """Whether a reference without a kind holds the tests of a program."""
     if isinstance(value, str):
-        return value.lstrip()[:1] in ("{", "[") and (_TEXT_SIGNS.search(value) is not None or _is_object(value))
+        return value.lstrip()[:1] in ("{", "[") and _TEXT_SIGNS.search(value) is not None
     if isinstance(value, Mapping):
         return True
     if not isinstance(value, list) or not value:
         return False
     return all(isinstance(test, Mapping) for test in value) or _are_asserts(value)
-
-
-def _is_object(text: str) -> bool:
-    """Whether a text is a JSON object: a set in braces is none."""
-    try:
-        return isinstance(json.loads(text), dict)
-    except (ValueError, RecursionError):
-        return False
 
 
 def code_reference(given: Any) -> dict[str, Any]:
@@ -124,7 +116,7 @@ def _lay_open(given: Any) -> dict[str, Any]:
         return dict(value)
     if "inputs" in value and "outputs" in value:
         return {**value, "tests": _paired(value["inputs"], value["outputs"])}
-    name = next((name for name in _NESTED if value.get(name) is not None), None)
+    name = next((name for name in NESTED if value.get(name) is not None), None)
     return dict(value) if name is None else _join(value, name)
 
 
@@ -182,8 +174,8 @@ def _mode(reference: Mapping[str, Any], tests: Any, entry: Any) -> str:
         return "asserts"
     if not isinstance(tests, list) or not tests:
         raise RowError(
-            f"the reference is an object ({some(reference)}) and no code reference, which has a mode and tests, "
-            f"test_code, inputs and outputs, or one of {', '.join(_NESTED)} (a kind of your own takes any object)"
+            "the code reference's mode is null and nothing else tells what to run: mode with tests or test_code, "
+            f"inputs and outputs, or one of {', '.join(NESTED)}"
         )
     if _are_asserts(tests):
         return "asserts"

@@ -33,6 +33,10 @@ NAMES: Mapping[str, tuple[str, ...]] = {
         "target",
         "label",
         "solution",
+        "input_output",
+        "verification_info",
+        "test_cases",
+        "tests",
     ),
     "response": ("response", "completion", "reply", "output", "answer", "solution"),
 }

@@ -7,11 +7,13 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from rlkit.data.code_shapes import code_reference, looks_like_code
+from rlkit.data.code_shapes import NESTED, code_reference, looks_like_code
 from rlkit.data.read import type_name
 from rlkit.data.rows import RowError
 from rlkit.data.worked import marked
 
+_TESTS = {"mode", "tests", "test_code", "inputs", *NESTED}
+_NO_TESTS = "the reference is an object and holds no tests of a program (a kind of your own takes any object)"
 YES = {True: ["true", "yes"], False: ["false", "no"]}
 """The answers that a reference of true or false accepts."""
 
@@ -26,7 +28,17 @@ def reference_of(value: Any, kind: str | None) -> Any:
         if value is None:
             raise RowError("no reference (the column is null)")
         return value  # what a judge of the recipe's own makes of it
-    return golds_of(value) if kind in ("exact", "numeric", "choice") else _math_or_code(value, kind)
+    if kind == "code" or (kind is None and looks_like_code(value)):
+        if value is None:
+            raise RowError("no reference (the column is null)")
+        if kind is None and isinstance(value, Mapping) and not _TESTS & value.keys():
+            raise RowError(_NO_TESTS)
+        return code_reference(value)
+    if kind == "math" and isinstance(value, Mapping):
+        raise RowError("kind is math and the reference is an object")
+    if kind is None and _is_object(value):
+        raise RowError(_NO_TESTS)
+    return golds_of(value)
 
 
 def golds_of(value: Any, name: str = "reference") -> Any:
@@ -82,14 +94,12 @@ def gold_text(value: Any, name: str = "reference") -> str:
     return marked(value) or value.strip()
 
 
-def _math_or_code(value: Any, kind: str | None) -> Any:
-    """One gold answer or several for math, a checked object for code."""
-    if kind == "math":
-        if isinstance(value, Mapping):
-            raise RowError("kind is math and the reference is an object")
-        return golds_of(value)
-    if kind is None and not looks_like_code(value):
-        return golds_of(value)
-    if value is None:
-        raise RowError("no reference (the column is null)")
-    return code_reference(value)
+def _is_object(value: Any) -> bool:
+    """Whether it is JSON text of an object; a text in braces may also be a set."""
+    if not isinstance(value, str) or not value.lstrip().startswith("{"):
+        return False
+    try:
+        json.loads(value)
+    except (ValueError, RecursionError):
+        return False
+    return True

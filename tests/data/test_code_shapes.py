@@ -137,7 +137,7 @@ def test_a_row_says_how_its_outputs_are_compared(more, compare):
         ("print(1)", "text without tests"),
         ('{"inputs": [1', "looks like a code reference and is broken JSON"),
         (7, "an object, a list or JSON text is wanted"),
-        ([], "no code reference, which has a mode and tests"),
+        ([], "mode is null"),
         ({"inputs": ["1"], "outputs": []}, "two lists of one length"),
         ({"inputs": [{"a": 1}], "outputs": ["1"]}, "test 1 of the code reference: \"{'a': 1}\" is neither text nor"),
         ([{"input": "1", "output": "2", "testtype": "functional"}], "nothing names it: add entry_point"),
@@ -173,7 +173,7 @@ def test_a_reference_without_a_kind_is_code_where_it_holds_tests():
     for reference in (PAIRS, json.dumps(PAIRS), json.dumps(LIST), LIST, ["assert f(1) == 2"]):
         assert looks_like_code(reference)
         assert reference_of(reference, None) == reference_of(reference, "code") == code_reference(reference)
-    for gold in ("12", "[1, 2]", "{1, 2}", ["1", "2"], [], 3, None, True):
+    for gold in ("12", "[1, 2]", "{1, 2}", '{"a": 1}', ["1", "2"], [], 3, None, True):
         assert not looks_like_code(gold)
 
 
@@ -243,7 +243,7 @@ def test_a_value_of_a_test_is_kept_as_json_or_as_a_literal(value):
 
 def test_rows_of_apps_and_livecodebench_are_recognised():
     row = {"problem_id": 7, "question": "Add.", "input_output": json.dumps(PAIRS), "difficulty": "interview"}
-    assert detect(row) == "apps"
+    assert detect(row, "reference") == "apps"
     draft = READY["apps"](row)
     assert (draft.kind, draft.id, draft.metadata["difficulty"]) == ("code", "7", "interview")
     assert draft.reference == {"mode": "stdin", "tests": SCRIPT} | BY_VALUE
@@ -255,7 +255,7 @@ def test_rows_of_apps_and_livecodebench_are_recognised():
         "private_test_cases": base64.b64encode(zlib.compress(pickle.dumps(json.dumps([FUNCTIONAL])))).decode(),
         "metadata": '{"func_name": "f"}',
     }
-    assert detect(row) == "livecodebench"
+    assert detect(row, "reference") == "livecodebench"
     draft = READY["livecodebench"](row)
     assert (draft.reference["entry_point"], len(draft.reference["tests"])) == ("f", 2)
     assert "class Solution" in draft.prompt

@@ -42,15 +42,11 @@ BAD_JSONL = {
     "reference is an object without a mode": (
         GOOD,
         row(reference='{"value": 3}'),
-        "the reference is an object (value) and no code reference, which has a mode and tests",
+        "the reference is an object and holds no tests of a program",
     ),
     "reference is NaN": (GOOD, '{"prompt": "p", "reference": NaN}', "the reference is nan, not an answer"),
     "unknown mode": (GOOD, code(mode="run"), 'the code reference\'s mode is "run", not function, asserts or stdin'),
-    "no mode": (
-        GOOD,
-        row(reference={"tests": []}),
-        "the reference is an object (tests) and no code reference, which has a mode and tests",
-    ),
+    "no mode": (GOOD, row(reference={"tests": []}), "the code reference's mode is null"),
     "no tests": (GOOD, code(tests=[]), "the code reference has no tests"),
     "no entry point": (GOOD, code(entry_point=None), "the code reference has no entry_point"),
     "test without expected": (GOOD, code(tests=[{"args": []}]), "test 1 of the code reference lacks args and expected"),

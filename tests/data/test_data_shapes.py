@@ -22,6 +22,7 @@ def assistant(text):
     return {"role": "assistant", "content": text}
 
 
+BY_VALUE = {"compare": {"numbers": True}}
 VERL = {
     "data_source": "openai/gsm8k",
     "prompt": [SYSTEM, user("1 + 1?")],
@@ -75,6 +76,14 @@ TASKS = {
     "true among the choices": (
         {"question": "Is it?", "answer": True, "choices": ["False", "True"]},
         ("choice", "Is it?\n\nA. False\nB. True", "B", []),
+    ),
+    "verl, code": (
+        {"prompt": [user("Add.")], "reward_model": {"ground_truth": '{"inputs": ["1\\n"], "outputs": ["2\\n"]}'}},
+        ("code", "Add.", {"mode": "stdin", "tests": [{"stdin": "1\n", "stdout": "2\n"}], **BY_VALUE}, []),
+    ),
+    "tests alone": (
+        {"problem": "Add.", "input_output": {"inputs": ["1\n"], "outputs": ["2\n"]}},
+        ("code", "Add.", {"mode": "stdin", "tests": [{"stdin": "1\n", "stdout": "2\n"}], **BY_VALUE}, []),
     ),
     "choices that do not hold the answer": (
         {"problem": "1 + 1?", "answer": "2", "choices": ["x", "y"]},
@@ -169,7 +178,7 @@ REFUSED_TASKS = {
     "an empty message": ({"prompt": [user(" ")], "answer": "1"}, "the user's last message of prompt is empty"),
     "an object of answers": (
         {"question": "q", "answer": {"value": "x"}},
-        "the reference is an object (value) and no code",
+        "the reference is an object and holds no tests",
     ),
     "a solution without a box": ({"problem": "p", "solution": "s"}, "name the columns of your own with data.fields"),
 }
