@@ -34,7 +34,7 @@ Judge = Callable[[Task, Sample], Score]
 
 Sandbox = Literal["auto", "namespaces", "landlock", "wasm"]
 Limit = Literal["wall_s", "cpu_s", "memory_mb", "output_kb", "disk_mb", "processes"]
-Rule = Literal["rel_tol", "abs_tol", "any_order", "tuples_as_lists"]
+Rule = Literal["rel_tol", "abs_tol", "any_order", "tuples_as_lists", "numbers"]
 
 
 class Accuracy:
@@ -61,7 +61,9 @@ class Accuracy:
         limits: of one test, where the data set names none: wall_s (4), cpu_s (4), memory_mb (512), output_kb (1024),
             disk_mb (256), processes (64).
         compare: how results are compared, where the data set does not say: rel_tol (0), abs_tol (0), any_order (false),
-            tuples_as_lists (false).
+            tuples_as_lists (false), numbers (false): printed decimal numbers by value, 2.50 as 2.5.
+        contest_names: whether programs find the names that contest sites provide (of typing, collections, math and the
+            like) without an import, where the data set does not say; left out: functions do, scripts do not.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class Accuracy:
         packages: tuple[str, ...] = (),
         limits: dict[Limit, float] | None = None,
         compare: dict[Rule, float | bool] | None = None,
+        contest_names: bool | None = None,
     ) -> None:
         if math_timeout_s <= 0:
             raise ValueError(f"math_timeout_s={math_timeout_s} must be above 0")
@@ -101,6 +104,7 @@ class Accuracy:
             "packages": packages,
             "limits": limits,
             "compare": compare,
+            "contest_names": contest_names,
             "stop_at_failure": not partial,
         }
         self._last_number = last_number
@@ -162,21 +166,22 @@ class Accuracy:
         return self._judge.judge(gold, answer, choices=_choices(task), tolerance=_number(task, "tolerance"))
 
     def _answered(self, task: Task, answer: str | None, judge: Callable[[str, str], Verdict]) -> Score:
-        """The score of a bare answer."""
-        gold = str(task.reference)
+        """The score of a bare answer: right if it is one of the golds, and unscored if none of them can be used."""
+        golds = list(map(str, task.reference)) if isinstance(task.reference, list | tuple) else [str(task.reference)]
         if answer is None:
             return Score(0.0, "unparsable", "there is no finished answer after the thought")
-        verdict = judge(gold, answer)
+        gold, verdict = _best(golds, answer, judge)
         evidence = {"gold": gold, "answer": answer[:_MAX_EVIDENCE], "detail": verdict.detail}
         if verdict.verdict == "correct":
             return Score(1.0, "correct", f"the answer is {gold}", evidence)
         if verdict.verdict == "unscored":
             return Score(None, "unscored", verdict.detail, evidence)
         name = verdict.detail if verdict.detail in _FAULTS else "wrong"
-        return Score(0.0, name, f"answered {answer[:100]!r}, the gold answer is {gold!r}", evidence)
+        said = f"the gold answer is {gold!r}" if len(golds) == 1 else f"the gold answers are {golds}"
+        return Score(0.0, name, f"answered {answer[:100]!r}, {said}", evidence)
 
     def _code(self, task: Task, sample: Sample) -> Score:
-        program = extract_code(sample.response)
+        program = extract_code(sample.response, task.reference)
         if program is None:
             return Score(0.0, "unparsable", "there is no finished ```python block after the thought")
         key = json.dumps(task.reference, sort_keys=True, default=repr)
@@ -194,6 +199,18 @@ class Accuracy:
         reason = f"{verdict.passed} of {verdict.total} tests passed"
         reason += f"; first failure: {verdict.detail}" if verdict.detail else ""
         return Score(value, verdict.verdict, reason, _evidence(verdict))
+
+
+def _best(golds: list[str], answer: str, judge: Callable[[str, str], Verdict]) -> tuple[str, Verdict]:
+    """The first gold that the answer equals, else the first that it differs from, with the judge's verdict."""
+    wrong: tuple[str, Verdict] | None = None
+    for gold in golds:
+        verdict = judge(gold, answer)
+        if verdict.verdict == "correct":
+            return gold, verdict
+        if verdict.verdict == "wrong" or len(golds) == 1:
+            wrong = wrong or (gold, verdict)
+    return wrong or (golds[0], verdict)
 
 
 def _in_range(kind: str, judge: Judge) -> Judge:

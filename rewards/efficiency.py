@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rewards.by_accuracy import without_accuracy
 from rewards.lengths import Shape, falling, soft_overlong
 from rlkit import Group, Sample, Score, extract_code, judge_code
 
@@ -55,23 +56,21 @@ class Efficiency:
             raise ValueError(f"cpu_time_share={self.cpu_time_share} must be between 0 and 1")
 
     def score(self, group: Group) -> list[Score]:
-        """One score a sample; None where its accuracy is None."""
-        values = [score.value for score in group.scores["accuracy"]]
-        right = [value is not None and value >= 1 for value in values]
+        """One score a sample; none where its accuracy has no value."""
+        accuracies = group.scores["accuracy"]
+        right = [score.value is not None and score.value >= 1 for score in accuracies]
         lengths = [sample.num_tokens for sample, is_right in zip(group.samples, right, strict=True) if is_right]
         free = max([self.budget, 1, *([min(lengths)] if lengths else [])])
         timed = group.task.kind == "code" and self.cpu_time_share > 0
         cpu = [self._cpu_time(group, s) if timed and r else None for s, r in zip(group.samples, right, strict=True)]
         least = min((seconds for seconds in cpu if seconds is not None), default=None)
-        rows = zip(group.samples, values, cpu, strict=True)
-        return [self._one(sample.num_tokens, value, free, seconds, least) for sample, value, seconds in rows]
+        rows = zip(group.samples, accuracies, cpu, strict=True)
+        return [self._one(sample.num_tokens, accuracy, free, seconds, least) for sample, accuracy, seconds in rows]
 
-    def _one(
-        self, num_tokens: int, accuracy: float | None, free: int, cpu: float | None, least_cpu: float | None
-    ) -> Score:
-        if accuracy is None:
-            return Score(None, "unscored", "its accuracy is not known")
-        if accuracy < 1:
+    def _one(self, num_tokens: int, accuracy: Score, free: int, cpu: float | None, least_cpu: float | None) -> Score:
+        if accuracy.value is None:
+            return without_accuracy(accuracy)
+        if accuracy.value < 1:
             return Score(0.0, "wrong", "only right replies are paid for being short")
         value = falling(num_tokens, free, 2 * free, self.shape)
         evidence: dict[str, float] = {"num_tokens": num_tokens, "free": free}
@@ -84,7 +83,7 @@ class Efficiency:
 
     def _cpu_time(self, group: Group, sample: Sample) -> float | None:
         """CPU seconds of a right program on all its tests, 0.01 each at least; None where it did not pass again."""
-        program = extract_code(sample.response)
+        program = extract_code(sample.response, group.task.reference)
         if program is None:
             return None
         verdict = judge_code(group.task.reference, program, packages=self.packages)

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from itertools import pairwise
 
+from rewards.by_accuracy import without_accuracy
 from rlkit import Group, Score, split_reply
 
 _LABEL = re.compile(
@@ -71,12 +72,12 @@ class StepLabels:
     def score(self, group: Group) -> list[Score]:
         """One score a sample."""
         accuracy = group.scores["accuracy"]
-        return [self._one(s.response, given.value) for s, given in zip(group.samples, accuracy, strict=True)]
+        return [self._one(s.response, given) for s, given in zip(group.samples, accuracy, strict=True)]
 
-    def _one(self, response: str, accuracy: float | None) -> Score:
-        if accuracy is None:
-            return Score(None, "unscored", "its accuracy is not known")
-        if accuracy < 1:
+    def _one(self, response: str, accuracy: Score) -> Score:
+        if accuracy.value is None:
+            return without_accuracy(accuracy)
+        if accuracy.value < 1:
             return Score(0.0, "wrong", "only right replies are paid for labels")
         steps = self._steps(split_reply(response).thought or "")
         return Score(min(1.0, steps / self.wanted), "", f"{steps} labelled steps")

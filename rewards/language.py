@@ -9,6 +9,7 @@ from collections.abc import Set
 from dataclasses import dataclass
 from functools import lru_cache
 
+from rewards.by_accuracy import without_accuracy
 from rlkit import Group, Score, split_reply
 
 _SCRIPTS = {
@@ -79,14 +80,14 @@ class LanguageConsistency:
         """One score a sample; 0 for wrong replies and without a thought."""
         accuracy = group.scores["accuracy"]
         pairs = zip(group.samples, accuracy, strict=True)
-        return [self._one(sample.response, group.task.prompt, given.value) for sample, given in pairs]
+        return [self._one(sample.response, group.task.prompt, given) for sample, given in pairs]
 
-    def _one(self, response: str, prompt: str, accuracy: float | None) -> Score:
-        if accuracy is None:
-            return Score(None, "unscored", "its accuracy is not known")
+    def _one(self, response: str, prompt: str, accuracy: Score) -> Score:
+        if accuracy.value is None:
+            return without_accuracy(accuracy)
         thought = split_reply(response).thought or ""
         total = letters_by_script(thought).total()
-        if accuracy < 1 or not total:
+        if accuracy.value < 1 or not total:
             return Score(0.0, "unpaid", "only right replies with a thought in words are paid for their language")
         foreign = foreign_letters(thought, prompt)
         value = max(0.0, 1 - foreign / min(total, self.limit))

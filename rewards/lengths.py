@@ -7,6 +7,7 @@ import statistics
 from dataclasses import dataclass
 from typing import Literal
 
+from rewards.by_accuracy import without_accuracy
 from rlkit import Group, Sample, Score
 
 Shape = Literal["linear", "cosine"]
@@ -32,13 +33,9 @@ def soft_overlong(num_tokens: int, max_tokens: int, margin: int) -> float:
     return falling(num_tokens, max_tokens - margin, max_tokens) - 1
 
 
-def _right(group: Group) -> list[bool | None]:
-    """Whether each sample is right; None where that is not known."""
-    return [None if score.value is None else score.value >= 1 for score in group.scores["accuracy"]]
-
-
-def _unknown() -> Score:
-    return Score(None, "unscored", "its accuracy is not known")
+def _right(group: Group) -> list[bool | Score]:
+    """Whether each sample is right; where that is not known, what its score is for it."""
+    return [without_accuracy(s) if s.value is None else s.value >= 1 for s in group.scores["accuracy"]]
 
 
 @dataclass(frozen=True)
@@ -95,9 +92,9 @@ class CosineLength:
         """One score a sample."""
         return [self._one(s, right) for s, right in zip(group.samples, _right(group), strict=True)]
 
-    def _one(self, sample: Sample, right: bool | None) -> Score:
-        if right is None:
-            return _unknown()
+    def _one(self, sample: Sample, right: bool | Score) -> Score:
+        if isinstance(right, Score):
+            return right
         if sample.num_tokens > self.max_tokens:
             return Score(self.over, "over", f"{sample.num_tokens} tokens, at most {self.max_tokens} are wanted")
         short, long = self.right if right else self.wrong
@@ -122,10 +119,10 @@ class GroupLength:
         shortest, spread = min(lengths), max(lengths) - min(lengths)
         scores = []
         for length, is_right in zip(lengths, right, strict=True):
-            share = 0.5 - (length - shortest) / spread if spread and any(right) else 0.0
-            value = share if is_right else min(0.0, share)
+            share = 0.5 - (length - shortest) / spread if spread and True in right else 0.0
+            value = share if is_right is True else min(0.0, share)
             reason = f"{length} tokens, the group has {shortest} to {shortest + spread}"
-            scores.append(_unknown() if is_right is None else Score(value, "", reason))
+            scores.append(is_right if isinstance(is_right, Score) else Score(value, "", reason))
         return scores
 
 
@@ -149,14 +146,14 @@ class EfficientReasoning:
     def score(self, group: Group) -> list[Score]:
         """One score a sample."""
         right = _right(group)
-        lengths = [s.num_tokens for s, is_right in zip(group.samples, right, strict=True) if is_right]
+        lengths = [s.num_tokens for s, is_right in zip(group.samples, right, strict=True) if is_right is True]
         mean = statistics.fmean(lengths) if lengths else 0.0
         std = statistics.pstdev(lengths) if lengths else 0.0
         return [self._one(s.num_tokens, r, mean, std) for s, r in zip(group.samples, right, strict=True)]
 
-    def _one(self, num_tokens: int, right: bool | None, mean: float, std: float) -> Score:
-        if right is None:
-            return _unknown()
+    def _one(self, num_tokens: int, right: bool | Score, mean: float, std: float) -> Score:
+        if isinstance(right, Score):
+            return right
         if not right:
             return Score(0.0, "wrong", "only right replies are paid")
         distance = (num_tokens - mean) / std if std else 0.0

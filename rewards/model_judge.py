@@ -123,7 +123,7 @@ class ModelJudge:
         reference = group.task.reference
         shown = reference if isinstance(reference, str) else json.dumps(reference, default=repr)
         problem = (
-            f"Problem:\n{group.task.prompt}\n\nReference answer:\n{shown[:_MAX_REFERENCE]}\n\n{mark}\n{text}\n{mark}"
+            f"Problem:\n{group.task.wording}\n\nReference answer:\n{shown[:_MAX_REFERENCE]}\n\n{mark}\n{text}\n{mark}"
         )
         return {
             "model": self._model,

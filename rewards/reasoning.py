@@ -91,7 +91,7 @@ def _meant(answer: str | None, task: Task) -> str | None:
 
 
 def _code(thought: str, response: str, task: Task) -> Score:
-    prompt, program = task.prompt, extract_code(response)
+    prompt, program = task.prompt, extract_code(response, task.reference)
     if program is None or not program.strip():
         return Score(0.0, "no_program", "there is no program for the thought to plan")
     own = _own_words(thought, prompt)

@@ -52,7 +52,7 @@ class RewardModel:
     def score_groups(self, groups: Sequence[Group]) -> list[list[Score]]:
         """One score a sample, the replies of all groups in the same batches."""
         texts = [[_prefixes(s.response) if self._per_step else [s.response] for s in g.samples] for g in groups]
-        pairs = [(g.task.prompt, text) for g, own in zip(groups, texts, strict=True) for some in own for text in some]
+        pairs = [(g.task.messages, text) for g, own in zip(groups, texts, strict=True) for some in own for text in some]
         logits = iter(self._model.score(pairs))
         return [[_score([next(logits) for _ in some]) for some in own] for own in texts]
 

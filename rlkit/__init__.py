@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from rlkit.scoring.sequence_model import SequenceModel
     from rlkit.verify.arithmetic import Relation, find_relations
     from rlkit.verify.code import judge_code
-    from rlkit.verify.extract import extract_answer, extract_code, find_boxes, find_code_blocks, split_reply
+    from rlkit.verify.extract import extract_answer, find_boxes, split_reply
+    from rlkit.verify.extract_code import extract_code, find_code_blocks
     from rlkit.verify.math import MathJudge, judge_math
     from rlkit.verify.plain import judge_choice, judge_exact, judge_numeric
 
@@ -30,9 +31,9 @@ _JUDGES = {
     "judge_numeric": "rlkit.verify.plain",
     "judge_code": "rlkit.verify.code",
     "extract_answer": "rlkit.verify.extract",
-    "extract_code": "rlkit.verify.extract",
+    "extract_code": "rlkit.verify.extract_code",
     "find_boxes": "rlkit.verify.extract",
-    "find_code_blocks": "rlkit.verify.extract",
+    "find_code_blocks": "rlkit.verify.extract_code",
     "split_reply": "rlkit.verify.extract",
 }
 

@@ -7,14 +7,14 @@ import errno
 import os
 import sys
 import traceback
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
-from rlkit import __version__, reward_cli, verify_cli
+from rlkit import __version__, completion, reward_cli, verify_cli
 from rlkit.command import Command, Family
-from rlkit.errors import RlkitError, UsageError, did_you_mean
+from rlkit.errors import RlkitError, Stopped, UsageError, did_you_mean
 from rlkit.jobs import job_address
 from rlkit.usage import RECIPE_WORDS, Parser, check_recipe_words
 
@@ -32,8 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _dispatch("rlkit", RLKIT, words)
     except SystemExit as e:  # argparse, after --help
         return e.code if isinstance(e.code, int) else 2
-    except KeyboardInterrupt:
-        print("rlkit: stopped", file=sys.stderr)
+    except (KeyboardInterrupt, Stopped) as e:
+        print(f"rlkit: {str(e) or 'stopped as you asked'}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # `rlkit plan ... | head`: nobody reads on
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -175,8 +175,7 @@ def _train(args: argparse.Namespace) -> int:
         raise UsageError("\n".join(checked.plan.refusals))
     for note in checked.notes:
         print(f"note: {note}")
-    from rlkit.run import run_recipe
-
+    run_recipe = _import_run()
     return run_recipe(
         loaded,
         recipe=checked.plan.recipe,
@@ -186,6 +185,27 @@ def _train(args: argparse.Namespace) -> int:
         address=address,
         allow=args.allow,
     )
+
+
+def _import_run() -> Callable[..., int]:
+    """`rlkit.run.run_recipe`. What it imports takes seconds; Ctrl-C in them leaves at once, as nothing has begun.
+
+    An exception would be raised inside of a library, some of which take it for a failed import.
+    """
+    from rlkit.report import Report
+    from rlkit.stop import StopSignal
+
+    report = Report()
+
+    def leave() -> NoReturn:
+        report.clear_live_line()
+        print("rlkit: stopped as you asked before the run began", file=sys.__stderr__, flush=True)
+        os._exit(Stopped.exit_code)
+
+    stop = StopSignal(leave)
+    with stop.installed(), report.waiting("loading PyTorch and Ray"), stop.deferred():
+        from rlkit.run import run_recipe
+    return run_recipe
 
 
 def _configure_plan(parser: argparse.ArgumentParser) -> None:
@@ -239,6 +259,11 @@ def _configure_doctor(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print it as JSON")
 
 
+def _completion(args: argparse.Namespace) -> int:
+    print(completion.write_script(args.shell, RLKIT), end="")
+    return 0
+
+
 RLKIT = Family(
     "Reinforcement-learning fine-tuning of language models on answers that can be checked.",
     {
@@ -252,6 +277,11 @@ RLKIT = Family(
         ),
         "verify": verify_cli.VERIFY,
         "reward": reward_cli.REWARD,
+        "completion": Command(
+            "Print a script that completes commands, options and recipe keys in a shell.",
+            completion.configure,
+            _completion,
+        ),
         "doctor": Command(
             "Say what this machine can do, and what to enable where it cannot.", _configure_doctor, _doctor
         ),

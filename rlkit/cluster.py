@@ -203,7 +203,7 @@ def wait(refs: Sequence[Any], *, num_returns: int, timeout_s: float, what: str) 
         ready, _ = ray.wait(list(refs), num_returns=num_returns, timeout=max(0.0, min(HEARTBEAT_S, left)))
         if len(ready) >= num_returns or left <= HEARTBEAT_S:
             return list(ready)
-        HEARTBEAT.info("waiting for %s: %.0f s of at most %g", what, time.monotonic() - began, timeout_s)
+        HEARTBEAT.info("still waiting, %.0f s of at most %g: %s", time.monotonic() - began, timeout_s, what)
 
 
 def reserve(bundles: Sequence[Mapping[str, float]], strategy: str, *, timeout_s: float) -> Any:

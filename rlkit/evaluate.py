@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -64,10 +64,22 @@ class Evaluated:
         return figures
 
 
-def evaluate(requests: Sequence[DrawRequest], rollout: Draws, scoring: Scores) -> Evaluated:
-    """Draws and scores the requests; greedy ones are counted apart from sampled ones."""
+Scored = Iterator[tuple[int, ScoredGroup]]
+
+
+def evaluate(
+    requests: Sequence[DrawRequest], rollout: Draws, scoring: Scores, watch: Callable[[Scored], Scored] = iter
+) -> Evaluated:
+    """Draws and scores the requests; greedy ones are counted apart from sampled ones.
+
+    Args:
+        requests: What to draw.
+        rollout: Draws it.
+        scoring: Scores it.
+        watch: Sees each group pass once it is scored.
+    """
     greedy_indices = {r.index for r in requests if r.greedy}
-    scored = dict(scoring.score(rollout.draw(requests)))
+    scored = dict(watch(scoring.score(rollout.draw(requests))))
     ordered = [(i, scored[i]) for i in sorted(scored)]
     sampled = [group for i, group in ordered if i not in greedy_indices]
     greedy = [group for i, group in ordered if i in greedy_indices]

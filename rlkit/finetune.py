@@ -15,7 +15,7 @@ from rlkit.offline.sft import SftSpec
 from rlkit.recipe.schema import Recipe, SftStage
 from rlkit.report import Report
 from rlkit.runlog import RunLog
-from rlkit.train import newest_checkpoint
+from rlkit.saver import newest_checkpoint
 
 
 @dataclass(frozen=True)
@@ -75,19 +75,25 @@ class OfflineStage:
         restarts = Restarts(self.recipe.cluster.max_learner_restarts, "cluster.max_learner_restarts")
         while True:
             try:
-                launch_sft(
-                    self._take_up(out),
-                    self,
-                    self.run_dir / "progress.json",
-                    start_timeout_s=self.recipe.cluster.start_timeout_s,
-                    answer_s=self.recipe.learner.deadline_s,
-                    on_stop=self.on_stop,
-                )
+                self._launch(self._take_up(out))
                 return
             except ActorLost as e:
                 self.log.event("learner_restarted", f"{self.name}: {e}")
-                self.report.line(f"{e}; starting it anew from the newest checkpoint")
+                self.report.line(f"{e}; starting the stage's process again from the newest checkpoint")
                 restarts.take([str(e)])
+
+    def _launch(self, spec: SftSpec) -> None:
+        what = f"{self.name}: loading the model and {len(spec.demonstrations)} demonstrations"
+        self.report.line(f"{what} ...")
+        with self.report.during(what):
+            launch_sft(
+                spec,
+                self,
+                self.run_dir / "progress.json",
+                start_timeout_s=self.recipe.cluster.start_timeout_s,
+                answer_s=self.recipe.learner.deadline_s,
+                on_stop=self.on_stop,
+            )
 
     def _take_up(self, out: Path) -> SftSpec:
         """What is left to do after the newest checkpoint."""
@@ -101,6 +107,7 @@ class OfflineStage:
                     "a new run, or go on with the new ones at the same place with --allow data"
                 )
             self.log.event("resume", f"{self.name} continues after step {found.step}")
+            self.report.line(f"{self.name} continues after step {found.step}")
         work_dir = self.run_dir / self.name / "trainer"
         shutil.rmtree(work_dir, ignore_errors=True)  # what a kill left of the checkpoint that was being written
         self.log.keep_steps(self.name, 0)  # the checkpoint tells all steps before it again

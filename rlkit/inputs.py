@@ -15,10 +15,11 @@ from rlkit.data.stream import TaskStream
 from rlkit.data.tasks import LoadedDemonstrations, LoadedTasks
 from rlkit.disk import written_beside
 from rlkit.errors import RecipeError
+from rlkit.first_step import START_MODEL
 from rlkit.learner.model import context_length, init_model, load_tokenizer
 from rlkit.recipe.schema import Recipe, SftStage
 from rlkit.records import Task
-from rlkit.run_data import RunData, demonstration_stream, task_stream
+from rlkit.run_data import RunData, demonstration_stream, sft_rows, task_stream
 
 TOKENIZER_TEXTS = 4000
 """Texts the tokenizer of a model made from nothing learns its merges from."""
@@ -141,14 +142,14 @@ def _check_demonstrations(
 ) -> LoadedDemonstrations:
     stage = recipe.stages[index]
     assert isinstance(stage, SftStage)
-    rows = stage.data or recipe.data
-    return check_demonstrations(found, renderer, stage.max_length or context, rows.on_bad_row)
+    rows, key = sft_rows(recipe, index)
+    return check_demonstrations(found, renderer, stage.max_length or context, rows.on_bad_row, key)
 
 
 def _make_model(recipe: Recipe, data: RunData, run_dir: Path, say: Callable[[str], None]) -> str:
     """Makes the model of `model.init` in the run's folder; a resumed run finds it there."""
     assert recipe.model.init is not None
-    out = run_dir / "start"
+    out = run_dir / START_MODEL
     if not out.exists():
         with written_beside(out) as folder:
             init_model(recipe.model.init, _texts(recipe, data), seed=recipe.run.seed, out=folder)

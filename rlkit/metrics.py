@@ -83,11 +83,15 @@ def reward_metrics(groups: Sequence[ScoredGroup]) -> dict[str, float]:
 
 
 def _spread_metrics(groups: Sequence[ScoredGroup], name: str) -> dict[str, float]:
-    """A part's spread, how many samples it failed on, and its correlation with accuracy: a part that rises while that
-    falls is being gamed. NaN where one of the two does not vary."""
+    """A part's spread over the samples it applies to, how many it failed on, and its correlation with accuracy: a part
+    that rises while that falls is being gamed. NaN where one of the two does not vary. How many samples it does not
+    apply to is `verdicts/<part>/not_applicable`."""
     scores = [s for g in groups for s in g.parts[name]]
     values = [s.value for s in scores if s.value is not None]
-    figures = {f"reward/{name}_std": _std(values), f"failed/{name}": float(len(scores) - len(values))}
+    figures = {
+        f"reward/{name}_std": _std(values),
+        f"failed/{name}": float(sum(s.value is None and s.applies for s in scores)),
+    }
     if name == "accuracy" or not all("accuracy" in g.parts for g in groups):
         return figures
     right = [s.value for g in groups for s in g.parts["accuracy"]]

@@ -24,12 +24,12 @@ from pathlib import Path
 from rlkit.checkpoint import MANIFEST
 from rlkit.disk import write_whole, written_beside
 from rlkit.errors import MirrorError, RlkitError, Stopped, UsageError
+from rlkit.first_step import has_work, is_free, make_room, shows_work
 from rlkit.recipe.schema import Run
 from rlkit.remote import PART, RemoteFolder
 from rlkit.report import Report
-from rlkit.resume import FIRST_FILES
 from rlkit.runfiles import PROGRESS, RECIPE, Stamp, checkpoint_of, is_manifest, position, progress_of, scan, stamp_of
-from rlkit.runlog import RunLog
+from rlkit.runlog import METRICS, RunLog
 
 OWNER = "mirror-owner.json"
 """There: which start owns the copy."""
@@ -210,31 +210,29 @@ class Mirror:
 
     def _fetch(self, remote: RemoteFolder, resume: str) -> None:
         found = remote.files()
-        if PROGRESS not in found:
+        there = remote.read_json(PROGRESS) if PROGRESS in found else None
+        if there is None or not shows_work(there, found, remote.read(METRICS) if METRICS in found else b""):
             if found and OWNER not in found:
                 raise UsageError(f"{remote.url} is not empty and holds no run: give another run.name or run.mirror")
-            return
+            return  # whatever starts here takes its place
         if resume == "never":
             raise UsageError(f"--resume never: {remote.url} already holds a run; give another run.name or run.mirror")
-        there = remote.read_json(PROGRESS)
-        here = progress_of(self._run_dir)
-        if here is None and not self._may_be_filled():
+        here = progress_of(self._run_dir) if has_work(self._run_dir) else None
+        cut_off = (self._run_dir / FETCHING).exists()
+        if here is None and not cut_off and not is_free(self._run_dir):
             return  # `begin` says what is wrong with it
         if here is not None and here["run"] != there["run"]:
             raise UsageError(
                 f"{remote.url} holds another run than {self._run_dir}: give another run.name, or move one of them away"
             )
-        cut_off = (self._run_dir / FETCHING).exists()
         if here is not None and not cut_off and position(here, scan(self._run_dir)) >= position(there, found):
             return
         self._report.line(f"the run in {remote.url} is further than {self._run_dir}: fetching it")
         (self._run_dir / FETCHING).touch()
+        if here is None and not cut_off:
+            make_room(self._run_dir)
         self._download(remote, found)
         (self._run_dir / FETCHING).unlink()
-
-    def _may_be_filled(self) -> bool:
-        names = {path.name for path in self._run_dir.iterdir()}
-        return FETCHING in names or names <= set(FIRST_FILES)
 
     def _download(self, remote: RemoteFolder, found: Iterable[str]) -> None:
         """Everything of the copy, in the order of its writing; the recipe, which makes the folder a run, last."""

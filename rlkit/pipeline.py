@@ -18,6 +18,7 @@ from rlkit.metrics import PhaseTimer
 from rlkit.placement import Placement
 from rlkit.recipe.schema import Recipe, RlStage, SftStage, Stage
 from rlkit.report import Report
+from rlkit.resume import describe_stop
 from rlkit.rollout.engine import EngineSpec
 from rlkit.rollout.pool import RolloutPool
 from rlkit.run_data import RunData
@@ -63,17 +64,18 @@ class Pipeline:
         status = "failed"
         try:
             with self.timer("setup"):
-                inputs = read_inputs(self.recipe, self.data, self.run_dir, self.report.line)
+                with self.report.waiting("reading the tokenizer"):
+                    inputs = read_inputs(self.recipe, self.data, self.run_dir, self.report.line)
                 inputs.tell(self.run_dir, self.report.line, self.log.line)
                 self.state.check_heldout(tasks_fingerprint(inputs.heldout))
-                with self.report.waiting("starting Ray"):
+                with self.report.waiting(f"connecting to the Ray cluster {address}" if address else "starting Ray"):
                     start_ray(self.recipe.cluster, address, hear=self.stop.take)
             self._stages(inputs)
             status = "done"
         except KeyboardInterrupt:
             status = "stopped"
             self.log.event("stopped", f"{self.at} after step {self.done_steps}")
-            raise Stopped(f"stopped; run the same command again to continue {self.run_dir}") from None
+            raise Stopped(describe_stop(self.state, self.at, self.done_steps)) from None
         except RlkitError as e:
             self.log.event("failed", str(e))
             raise
@@ -84,7 +86,7 @@ class Pipeline:
                 self.state.seconds += time.monotonic() - began
                 self._end(status)
             finally:
-                with self.stop.ignored():
+                with self.stop.ignored(), self.report.during("ending Ray and its processes"):
                     stop_ray()
         if self.state.before is not None and self.state.after is not None:
             self.report.table(self.state.before, self.state.after, self.state.before_name)
@@ -107,7 +109,7 @@ class Pipeline:
         model = str(self.run_dir / self.state.models[-1]) if self.state.models else inputs.model_path
         last = len(self.recipe.stages) - 1
         if not self.recipe.rl_stages and not self.state.models and self.state.before is None:
-            self._note_before(self._evaluate_model(inputs, model), "before")
+            self._note_before(self._evaluate_model(inputs, model, "before the first step"), "before")
         for i, stage in enumerate(self.recipe.stages):
             name = self.recipe.stage_name(i)
             self.at, self.done_steps = name, self.log.last_step(name)
@@ -118,7 +120,7 @@ class Pipeline:
             if isinstance(stage, SftStage) and i != last:
                 forget_checkpoints(self.run_dir / name)
         if last not in self.recipe.rl_stages and self.state.after is None:
-            self.state.after = self._evaluate_model(inputs, model)
+            self.state.after = self._evaluate_model(inputs, model, "after the last step")
 
     def _stage(self, name: str, index: int, stage: Stage, inputs: Inputs, model: str, out: Path) -> None:
         with self.timer(name):
@@ -155,10 +157,10 @@ class Pipeline:
 
     def _online(self, name: str, index: int, stage: RlStage, inputs: Inputs, model: str, out: Path) -> None:
         with ExitStack() as actors:
-            with self.report.waiting("starting the engines, the scorers and the learner"):
-                run = self._online_stage(name, index, stage, inputs, model, actors)
+            run = self._online_stage(name, index, stage, inputs, model, actors)
             try:
-                self._learn(index, stage, run, out)
+                with self.report.during(name):
+                    self._learn(index, stage, run, out)
             except KeyboardInterrupt:
                 self._keep(run)
                 raise
@@ -173,27 +175,30 @@ class Pipeline:
             try:
                 run.learner.check_sees(self.run_dir / "progress.json")
                 first_step = run.take_up()
+                run.first_sync(first_step - 1)
                 if first_step == 1 and self.state.before is None:
-                    run.sync(0)
-                    self._note_before(run.evaluate(), f"before stage {index} ({stage.kind})")
+                    when = f"before stage {index} ({stage.kind})"
+                    self._note_before(run.evaluate(when), when)
+                    run.sync(0)  # the first step finds the engines as it does without an evaluation before it
                 train(run, first_step)
                 run.save()
                 with self.timer("evaluation"):
-                    self.state.after = run.evaluate()
+                    self.state.after = run.evaluate("after the last step")
+                self.report.at("saving the model")
                 run.learner.save_model(out)
                 return
             except LearnerLost as e:
                 run.unfinished = True  # there is nothing to save until it has taken up a checkpoint
                 if self.stop.asked:
                     raise KeyboardInterrupt from e
-                self.report.line(f"{e}; starting the learner anew from the newest checkpoint")
+                self.report.line(f"{e}; starting the learner again from the newest checkpoint")
                 run.learner.restart(str(e))
 
     def _online_stage(
         self, name: str, index: int, stage: RlStage, inputs: Inputs, model: str, actors: ExitStack
     ) -> OnlineStage:
         """Starts the stage's actors; they end with `actors`."""
-        place = actors.enter_context(Placement(self.recipe))
+        place = self._place(actors, with_learner=True)
         rollout, scoring = self._pools(model, place, actors)
         run = OnlineStage(
             name=name,
@@ -227,30 +232,38 @@ class Pipeline:
             deterministic=self.recipe.run.deterministic,
             seed=self.recipe.run.seed,
         )
-        keys = self.recipe.cluster
-        return LearnerGroup(
-            spec,
-            start_timeout_s=keys.start_timeout_s,
-            max_restarts=keys.max_learner_restarts,
-            on_event=self.log.event,
-            options=place.rank,
-        )
+        keys, ranks = self.recipe.cluster, self.recipe.learner.num_workers
+        with self.report.waiting("starting the learner" + (f" on {ranks} ranks" if ranks > 1 else "")):
+            return LearnerGroup(
+                spec,
+                start_timeout_s=keys.start_timeout_s,
+                max_restarts=keys.max_learner_restarts,
+                on_event=self.log.event,
+                options=place.rank,
+            )
+
+    def _place(self, actors: ExitStack, *, with_learner: bool) -> Placement:
+        with self.report.during("waiting for room in the Ray cluster"):
+            return actors.enter_context(Placement(self.recipe, with_learner=with_learner))
 
     def _pools(self, model: str, place: Placement, actors: ExitStack) -> tuple[RolloutPool, ScoringPool]:
         cluster = self.recipe.cluster
-        scoring = ScoringPool(
-            self.recipe.reward, self.base_dir, start_timeout_s=cluster.start_timeout_s, on_event=self.log.event
-        )
+        with self.report.waiting("starting the scorers"):
+            scoring = ScoringPool(
+                self.recipe.reward, self.base_dir, start_timeout_s=cluster.start_timeout_s, on_event=self.log.event
+            )
         actors.callback(scoring.close)
         recipe, sleeps = self.recipe, cluster.placement == "together"
         spec = EngineSpec(model, recipe.rollout, recipe.learner.dtype, recipe.run.seed, sleeps=sleeps)
-        rollout = RolloutPool(
-            spec,
-            start_timeout_s=cluster.start_timeout_s,
-            max_restarts=cluster.max_restarts,
-            on_event=self.log.event,
-            options=place.engine,
-        )
+        engines = "1 vLLM engine" if spec.keys.num_engines == 1 else f"{spec.keys.num_engines} vLLM engines"
+        with self.report.waiting(f"starting {engines} on {self._shown(model)}"):
+            rollout = RolloutPool(
+                spec,
+                start_timeout_s=cluster.start_timeout_s,
+                max_restarts=cluster.max_restarts,
+                on_event=self.log.event,
+                options=place.engine,
+            )
         actors.callback(rollout.close)
         return rollout, scoring
 
@@ -260,21 +273,25 @@ class Pipeline:
             self.state.save()
             self.report.evaluated(name, result)
 
-    def _evaluate_model(self, inputs: Inputs, model: str) -> Evaluated | None:
+    def _shown(self, model: str) -> str:
+        """A model as a line names it: one that the run made by its place in the run's folder."""
+        return model.removeprefix(f"{self.run_dir}/")
+
+    def _evaluate_model(self, inputs: Inputs, model: str, when: str) -> Evaluated | None:
         """A model on the held-out tasks, with engines of its own; None without tasks."""
         if not inputs.heldout:
             return None
         with self.timer("evaluation"), ExitStack() as actors:
-            place = actors.enter_context(Placement(self.recipe, with_learner=False))
-            rollout, scoring = self._pools(model, place, actors)
-            return evaluate_heldout(self.recipe, inputs.heldout, inputs.renderer, rollout, scoring)
+            rollout, scoring = self._pools(model, self._place(actors, with_learner=False), actors)
+            return evaluate_heldout(self.recipe, inputs.heldout, inputs.renderer, rollout, scoring, self.report, when)
 
     def _keep(self, run: OnlineStage) -> None:
         """After Ctrl-C, while the actors are up: a checkpoint of the last whole step, and its model."""
         if run.done_step > 0 and not run.unfinished:
             try:
-                run.save()
-                run.learner.save_model(self.run_dir / "model")
+                with self.report.waiting(f"stopping: saving step {run.done_step} (Ctrl-C again leaves at once)"):
+                    run.save()
+                    run.learner.save_model(self.run_dir / "model")
                 self.kept_model = True
             except RlkitError as e:  # the checkpoint may be there: what cannot be kept must not cost the exit code
                 self.report.line(f"{e}; the newest checkpoint is what the run continues from")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import inspect
 import platform
@@ -14,6 +15,7 @@ from typing import Any
 from rlkit.recipe.check import model_paths
 from rlkit.recipe.positions import dotted
 from rlkit.recipe.schema import Recipe
+from rlkit.scoring.foreign import ForeignReward
 
 _MODEL_FILES = frozenset((".json", ".jinja", ".model", ".txt", ".safetensors", ".bin", ".pt", ".py"))
 _BLOCK, _MOST_BLOCKS = 2**16, 1024
@@ -83,11 +85,17 @@ def _blocks(file: Path) -> Iterator[bytes]:
 
 
 def _codes(plugin: Any) -> Iterator[Any]:
-    """A plugin's class or function, and the functions that it holds (one written for another toolkit is held)."""
+    """A plugin's class or function, the functions that it holds, and a function that was written for another toolkit:
+    bare, decorated, as a partial or as an object with `__call__`."""
     if inspect.isclass(plugin) or inspect.isroutine(plugin):
         yield plugin
+        if hasattr(plugin, "__wrapped__"):
+            yield inspect.unwrap(plugin)
         return
     yield type(plugin)
+    if isinstance(plugin, ForeignReward | functools.partial):
+        yield from _codes(plugin.function if isinstance(plugin, ForeignReward) else plugin.func)
+        return
     yield from (value for value in getattr(plugin, "__dict__", {}).values() if inspect.isroutine(value))
 
 

@@ -7,7 +7,7 @@ Every record is frozen: a stage makes new records, it never fills in another sta
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
@@ -28,11 +28,34 @@ class Task:
     prompt: str
     """The user's words, before the prompt template and the chat template."""
     reference: Any
-    """math, exact, choice, numeric: the gold answer as text; code: {"mode", "entry_point", "tests" | "test_code"} (see
-    rlkit.verify.code); a plugin's kind: what its judge takes."""
+    """math, exact, choice, numeric: the gold answer as text, or a list of texts of which each is right; code: {"mode",
+    "entry_point", "tests" | "test_code"} (see rlkit.verify.code); a plugin's kind: what its judge takes."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     """Free columns; "domain" and "difficulty" are understood by filters and mixtures, "choices", "tolerance" and
     "abs_tolerance" by the accuracy part."""
+    history: tuple[Mapping[str, Any], ...] = ()
+    """Messages before `prompt`, each with "role" and "content": the task's own system message and earlier turns."""
+
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        """The whole prompt as chat messages, `prompt` as the user's last one."""
+        return [*map(dict, self.history), _asked(self.prompt)]
+
+    @property
+    def wording(self) -> str:
+        """The whole prompt as one text: two tasks with equal wordings ask the same."""
+        return wording_of(self.history, self.prompt)
+
+
+def wording_of(history: Sequence[Mapping[str, Any]], prompt: str) -> str:
+    """`prompt` alone, or after the messages before it: "system: Be brief.\n\nuser: What is 1 + 1?"."""
+    if not history:
+        return prompt
+    return "\n\n".join(f"{message['role']}: {message['content']}" for message in (*history, _asked(prompt)))
+
+
+def _asked(prompt: str) -> dict[str, Any]:
+    return {"role": "user", "content": prompt}
 
 
 @dataclass(frozen=True)

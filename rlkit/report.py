@@ -1,4 +1,4 @@
-"""What a person sees of a run: a line a step, what is being waited for, and the table at the end."""
+"""What a person sees of a run: what it is doing, a line a step, and the table at the end."""
 
 from __future__ import annotations
 
@@ -7,18 +7,22 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.table import Table
 
+from rlkit.activity import Activities, Activity
 from rlkit.evaluate import Evaluated, Share
 
 ORDINARY = ("checkpoint", "sandbox")
 """Events of every run."""
+
+
+Item = TypeVar("Item")
 
 
 class Quieting(Console):
@@ -54,11 +58,12 @@ class _Lines(logging.Handler):
 
 
 class Report:
-    """On a terminal a live status under the lines; piped, plain lines only."""
+    """On a terminal a live line under the others says what goes on; elsewhere there are plain lines only."""
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Quieting(soft_wrap=True, highlight=False, file=sys.stdout)
         self._began: dict[str, tuple[float, int]] = {}
+        self._activities = Activities(self.console, self.line)
 
     def hear(self) -> None:
         """Prints what `rlkit.cluster` says of long waits."""
@@ -69,34 +74,54 @@ class Report:
     def line(self, text: str) -> None:
         """One line, never folded."""
         self.console.print(text, markup=False)
+        self._activities.spoke()
 
     @contextmanager
     def waiting(self, what: str) -> Iterator[None]:
-        """Says what is being waited for, while it is; piped, one line at its start."""
-        if not self.console.is_terminal:
+        """Names a phase of a run, shows that it goes on, and says at its end how long it took."""
+        if not self.console.is_interactive:
             self.line(f"{what} ...")
+        with self._activities.shown(what) as activity:
             yield
-            return
-        with self.console.status(what, spinner="line"):
-            yield
+        self.line(f"{what} took {activity.seconds:.1f} s")
+
+    def clear_live_line(self) -> None:
+        """Before the process ends without leaving `waiting`: no half of a line stays, and the cursor is shown."""
+        if self.console.is_interactive:
+            print("\r\x1b[2K\x1b[?25h", end="", file=self.console.file, flush=True)
+
+    def during(self, what: str) -> AbstractContextManager[Activity]:
+        """Shows what goes on inside the block, as `waiting` does but without a line at its start and end."""
+        return self._activities.shown(what)
+
+    def at(self, what: str) -> None:
+        """What `during` shows is now this."""
+        self._activities.at(what)
+
+    def counted(self, items: Iterable[Item], total: int, unit: str) -> Iterator[Item]:
+        """The items as they come, their number shown with what goes on."""
+        for done, item in enumerate(items, start=1):
+            self._activities.count(done, total, unit)
+            yield item
 
     def step(self, stage: str, step: int, steps: int, metrics: Mapping[str, float], parts: Sequence[str]) -> None:
         """The line of an RL step."""
-        scores = " ".join(f"{name} {metrics[f'reward/{name}']:.2f}" for name in parts)
+        scores = " ".join(f"{name} {_mean(metrics[f'reward/{name}'])}" for name in parts)
         times = " ".join(f"{p} {metrics[f'time/{p}']:.1f}" for p in ("sample", "score", "update", "sync"))
         rate = metrics["samples/tokens"] / metrics["time/step"] if metrics["time/step"] else math.nan
         self.line(
             f"{stage} {step:>{len(str(steps))}}/{steps}  reward {metrics['reward/total']:.3f}  "
-            f"acc {metrics['accuracy']:.2f} | {scores} | {rate:,.0f} tokens/s | {times} s | "
-            f"ETA {self._eta(stage, step, steps)}"
+            f"acc {_mean(metrics['accuracy'])} | {scores} | {rate:,.0f} tokens/s | {times} s"
+            f"{self._eta(stage, step, steps)}"
         )
 
     def sft_step(self, stage: str, metrics: Mapping[str, float]) -> None:
         """The line of an SFT step; about twenty in a stage."""
         step, steps = int(metrics["step"]), int(metrics["steps"])
-        eta = self._eta(stage, step, steps)
+        self.at(f"{stage}: step {min(step + 1, steps)} of {steps}")
+        eta = self._eta(stage, step, steps)  # from the first step on, also where it has no line
         if step == steps or step % max(1, steps // 20) == 0:
-            self.line(f"{stage} {step:>{len(str(steps))}}/{steps}  loss {metrics['learner/loss']:.3f} | ETA {eta}")
+            self.line(f"{stage} {step:>{len(str(steps))}}/{steps}  loss {metrics['learner/loss']:.3f}{eta}")
 
     def evaluated(self, what: str, result: Evaluated) -> None:
         """The line of an evaluation."""
@@ -126,10 +151,15 @@ class Report:
     def _eta(self, stage: str, step: int, steps: int) -> str:
         now = time.monotonic()
         began, first = self._began.setdefault(stage, (now, step))
-        if step == first:
-            return "?"
+        if step in (first, steps):
+            return ""
         left = (now - began) / (step - first) * (steps - step)
-        return f"{int(left) // 60}:{int(left) % 60:02d}"
+        return f" | {int(left) // 60}:{int(left) % 60:02d} to go"
+
+
+def _mean(value: float) -> str:
+    """A mean, or a dash where there was nothing to take it of: a part that applies to no sample of the step."""
+    return "-" if math.isnan(value) else f"{value:.2f}"
 
 
 def _share(share: Share) -> str:

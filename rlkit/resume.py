@@ -14,15 +14,14 @@ import yaml
 
 from rlkit.disk import write_whole
 from rlkit.errors import UsageError
+from rlkit.first_step import FIRST_FILES, LOCK, clear_start, has_work
 from rlkit.recipe.changes import Change, find_changes
 from rlkit.recipe.load import LoadedRecipe
 from rlkit.recipe.schema import Recipe
+from rlkit.runfiles import RECIPE, position, scan
 from rlkit.runlog import RunLog
 from rlkit.runstate import RunState, read_state, unwritable
 
-LOCK = ".lock"
-FIRST_FILES = (LOCK, "progress.json.tmp", "progress.json", "recipe.yaml.tmp")
-"""What a kill may leave of a start before the folder holds a run: it does once recipe.yaml is there."""
 MODEL = "model"
 """Folder of the last stage's model in the run's own; an earlier stage's lies in the stage's."""
 DATA_KEYS = ("run", "run.seed", "data", "data.*", "stages.*.data*")
@@ -60,16 +59,22 @@ def _begin(
     run_dir: Path, loaded: LoadedRecipe, resume: str, made_with: Mapping[str, Mapping[str, str]], allow: Sequence[str]
 ) -> RunState | None:
     made = {name: dict(values) for name, values in made_with.items()}
-    recipe_file = run_dir / "recipe.yaml"
-    if not recipe_file.exists():
+    if not (run_dir / RECIPE).exists():
         if resume == "must":
             raise UsageError(f"--resume must: {run_dir} holds no run to continue; start it with --resume auto")
         if run_dir.exists() and any(path.name not in FIRST_FILES for path in run_dir.iterdir()):
             raise UsageError(f"{run_dir} is not empty and holds no run: give another --run-dir or run.name")
         return _start(run_dir, loaded, made)
+    state = read_state(run_dir)
+    if not has_work(run_dir):
+        if resume == "must":
+            raise UsageError(
+                f"--resume must: the run in {run_dir} ended before its first step, so there is nothing to continue; "
+                "start it with --resume auto"
+            )
+        return _start_again(state, loaded, made)
     if resume == "never":
         raise UsageError(f"--resume never: {run_dir} already holds a run; give another run.name or --run-dir")
-    state = read_state(run_dir)
     _put_back(state)
     there = len(state.recipe["stages"])
     if (missing := there - len(loaded.recipe.stages)) > 0:
@@ -195,9 +200,64 @@ def _start(run_dir: Path, loaded: LoadedRecipe, made_with: dict[str, dict[str, s
     return state
 
 
+def _start_again(old: RunState, loaded: LoadedRecipe, made_with: dict[str, dict[str, str]]) -> RunState:
+    """Starts a run whose earlier starts all ended before its first step, with this recipe, whatever theirs was.
+
+    The figures of the start model are kept where nothing that they depend on differs. Those of a model made from
+    nothing are not: it is made anew, from whatever the data now says.
+    """
+    state = RunState(old.run_dir, uuid4().hex, [], recipe=loaded.resolved, made_with=made_with, data_may_differ=True)
+    changes = [*find_changes(old.recipe, loaded.resolved), *_find_made_otherwise(old.made_with, made_with)]
+    if loaded.recipe.model.path is not None and all(change.harmless for change in changes):
+        state.before, state.before_name, state.heldout = old.before, old.before_name, old.heldout
+    clear_start(old.run_dir)
+    state.save()
+    _write_recipe(old.run_dir, loaded)
+    return state
+
+
+def describe_start(state: RunState, recipe: Recipe) -> str:
+    """Says where a start takes up the run of an earlier one."""
+    run_dir = state.run_dir
+    if not has_work(run_dir):
+        return f"an earlier start in {run_dir} ended before its first step: starting the run anew"
+    names, done = [recipe.stage_name(i) for i in range(len(recipe.stages))], len(state.models)
+    told = [f"{name} is done" for name in names[:done]]
+    if done < len(names):
+        step = position({"models": state.models}, scan(run_dir)).step
+        begun = bool(RunLog(run_dir).last_step(names[done]))
+        where = f"after step {step}" if step else "from its first step" + (", no checkpoint was saved" if begun else "")
+        told.append(f"{names[done]} {'continues' if step else 'starts'} {where}")
+    return f"continuing the run in {run_dir}: {', '.join(told)}"
+
+
+def describe_stop(state: RunState, at: str, done_step: int) -> str:
+    """Tells a user who stopped the run where it stands and what the same command will do.
+
+    Args:
+        state: Of the run, as it was stopped.
+        at: Name of the stage that it was in; "setup" before any.
+        done_step: The last step of that stage which is whole.
+    """
+    run_dir = state.run_dir
+    if not has_work(run_dir):
+        return f"stopped as you asked before the first step; the same command starts the run in {run_dir} again"
+    go_on = f"the same command continues the run in {run_dir}"
+    if at == "setup":
+        return f"stopped as you asked before anything new was done; {go_on}"
+    if any(model.startswith(f"{at}/") for model in state.models) or state.models[-1:] == [MODEL]:
+        return f"stopped as you asked after the last step of {at}; {go_on}"
+    if not done_step:
+        return f"stopped as you asked before the first step of {at}; {go_on}"
+    saved = position({"models": state.models}, scan(run_dir)).step
+    if saved < done_step:
+        go_on += f" after step {saved}, the last one that was saved" if saved else ", from that stage's first step"
+    return f"stopped as you asked after step {done_step} of {at}; {go_on}"
+
+
 def _write_recipe(run_dir: Path, loaded: LoadedRecipe) -> None:
     text = yaml.safe_dump(loaded.resolved, sort_keys=False, allow_unicode=True)
-    write_whole(run_dir / "recipe.yaml", text)
+    write_whole(run_dir / RECIPE, text)
 
 
 def _status(run_dir: Path) -> str | None:

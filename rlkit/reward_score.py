@@ -11,19 +11,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rlkit.data.kinds import check_kind, check_task
-from rlkit.data.mappings import reference_of
+from rlkit.data.kinds import check_kind, check_task, told_kind
+from rlkit.data.messages import Message, conversation_of, messages_of
+from rlkit.data.references import reference_of
 from rlkit.data.rows import RowError
 from rlkit.errors import DataError, RlkitError, ScoringError
+from rlkit.judged_rows import Row, check_files, read_rows
 from rlkit.recipe.load import LoadedRecipe
 from rlkit.recipe.schema import Reward
 from rlkit.records import Group, Sample, ScoredGroup, Task
-from rlkit.scoring.combine import PluginTraceback
+from rlkit.scoring.check import check_columns, check_plugins
+from rlkit.scoring.combine import PluginTraceback, unscored_causes
 from rlkit.scoring.process import LocalPool
-from rlkit.verify_cli import Row, check_files, read_rows
 
 _OURS = frozenset(
-    ("id", "group", "kind", "prompt", "response", "reference", "num_tokens", "token_ids", "finish_reason", "metadata")
+    (
+        *("id", "group", "kind", "prompt", "history", "response", "reference"),
+        *("num_tokens", "token_ids", "finish_reason", "metadata"),
+    )
 )
 """Columns that are no part of the task's metadata."""
 _BYTES_PER_TOKEN = 4
@@ -56,12 +61,10 @@ class _Tally:
         self.rewards += [reward for reward in group.rewards if reward is not None]
         for name, seconds in group.seconds.items():
             self.seconds[name] += seconds
-        for i, reward in enumerate(group.rewards):
-            if reward is None:
-                self.unscored += 1
-                missing = {name: scores[i] for name, scores in group.parts.items() if scores[i].value is None}
-                self.reasons.update(f"{name}: {score.verdict}" for name, score in missing.items())
-                self.why = next((score.reason for score in missing.values()), "")
+        self.unscored += sum(reward is None for reward in group.rewards)
+        for name, score in unscored_causes(group):
+            self.reasons[f"{name}: {score.verdict}"] += 1
+            self.why = score.reason
 
     def progress(self) -> None:
         now = time.monotonic()
@@ -97,10 +100,13 @@ def score_file(loaded: LoadedRecipe, source: Path, out: Path, workers: int) -> i
         ScoringError: more samples than `reward.runtime.max_unscored` allows have no score, or the reward keeps dying.
     """
     check_files(source, out)
+    parts = check_plugins(loaded.recipe.reward, loaded.base_dir)
     kind = loaded.recipe.data.kind
-    sizes = _check(source, loaded.recipe.reward.kinds, kind)
+    sizes, columns = _check(source, loaded.recipe.reward.kinds, kind)
     if not sizes:
         raise DataError(f"{source}: holds no rows")
+    for note in check_columns(parts, columns, sum(sizes.values())):
+        print(f"note: {note}", file=sys.stderr)
     reward = _with_workers(loaded.recipe.reward, min(workers, len(sizes)))
     tally = _Tally(sum(sizes.values()))
     pool = LocalPool(reward, loaded.base_dir, on_event=tally.event)
@@ -119,7 +125,7 @@ def score_file(loaded: LoadedRecipe, source: Path, out: Path, workers: int) -> i
     return 0
 
 
-def _write(pool: LocalPool, source: Path, sizes: dict[str, int], out: Path, tally: _Tally, kind: str | None) -> None:
+def _write(pool: LocalPool, source: Path, sizes: Mapping[str, int], out: Path, tally: _Tally, kind: str | None) -> None:
     order: deque[int] = deque()
     """The group's number of each row that is read and not yet written."""
     finished: dict[int, deque[Row]] = {}
@@ -145,7 +151,7 @@ def _lines_in_order(order: deque[int], finished: dict[int, deque[Row]]) -> Itera
             del finished[index]
 
 
-def _groups(source: Path, sizes: dict[str, int], order: deque[int], kind: str | None) -> Iterator[tuple[int, Group]]:
+def _groups(source: Path, sizes: Mapping[str, int], order: deque[int], kind: str | None) -> Iterator[tuple[int, Group]]:
     """(its number, group) once the group's last row is read; notes each row's group in `order`."""
     numbers = {key: index for index, key in enumerate(sizes)}
     waiting: dict[str, list[Row]] = {}
@@ -158,8 +164,10 @@ def _groups(source: Path, sizes: dict[str, int], order: deque[int], kind: str | 
             yield numbers[key], _group(waiting.pop(key), kind)
 
 
-def _check(source: Path, kinds: Collection[str] | None, default: str | None) -> dict[str, int]:
-    """Rows of each group.
+def _check(
+    source: Path, kinds: Collection[str] | None, default: str | None
+) -> tuple[Mapping[str, int], Mapping[str, int]]:
+    """(rows of each group, rows with a value in each column).
 
     Args:
         kinds: of task that the reward judges; None: any.
@@ -169,6 +177,7 @@ def _check(source: Path, kinds: Collection[str] | None, default: str | None) -> 
         DataError: naming the row and what is wrong with it.
     """
     sizes: Counter[str] = Counter()
+    columns: Counter[str] = Counter()
     tasks: dict[str, tuple[int, int]] = {}
     for number, row in read_rows(source):
         where = f"{source}:{number}"
@@ -180,19 +189,23 @@ def _check(source: Path, kinds: Collection[str] | None, default: str | None) -> 
             raise DataError(f"{where}: {e}") from e
         key = _key(number, row)
         sizes[key] += 1
+        columns.update(name for name, value in task.metadata.items() if value is not None)
         asked = hash(json.dumps([task.kind, row["prompt"], row["reference"]], sort_keys=True))
         first, known = tasks.setdefault(key, (number, asked))
         if known != asked:
             raise DataError(
                 f"{where}: group {row['group']!r} has another kind, prompt or reference than in line {first}"
             )
-    return dict(sizes)
+    return sizes, columns
 
 
 def _check_row(row: Row, where: str) -> None:
-    for name in ("prompt", "response"):
-        if not isinstance(row.get(name), str):
-            raise DataError(f"{where}: {name} is missing, or no text")
+    if not isinstance(row.get("prompt"), str) and messages_of(row.get("prompt")) is None:
+        raise DataError(f"{where}: prompt is missing, or neither a text nor a list of chat messages")
+    if row.get("history") and messages_of(row["history"]) is None:
+        raise DataError(f"{where}: history must be a list of chat messages")
+    if not isinstance(row.get("response"), str):
+        raise DataError(f"{where}: response is missing, or no text")
     if "reference" not in row:
         raise DataError(f"{where}: reference is missing")
     if not isinstance(row.get("kind"), str | None):
@@ -224,11 +237,22 @@ def _group(rows: list[Row], default: str | None) -> Group:
     name = first.get("group") if first.get("group") is not None else first.get("id")
     kind = first.get("kind") or default
     reference = reference_of(first["reference"], kind)
-    kind = kind or ("code" if isinstance(reference, Mapping) else "math")
     own = {name: value for name, value in first.items() if name not in _OURS}
-    reference, metadata = check_task(kind, reference, {**first.get("metadata", {}), **own})
-    task = Task(str(name), kind, first["prompt"], reference, metadata)
+    metadata: Mapping[str, Any] = {**first.get("metadata", {}), **own}
+    kind = kind or told_kind(reference, metadata)
+    reference, metadata = check_task(kind, reference, metadata)
+    prompt, history = _asked(first)
+    task = Task(str(name), kind, prompt, reference, metadata, history)
     return Group(task, tuple(_sample(row) for row in rows))
+
+
+def _asked(row: Row) -> tuple[str, tuple[Message, ...]]:
+    """(prompt, history) of a row whose prompt is a text, or chat messages."""
+    earlier, messages = messages_of(row.get("history")) or [], messages_of(row["prompt"])
+    if not earlier and messages is None:
+        return row["prompt"], ()
+    talk = conversation_of([*earlier, *(messages or [{"role": "user", "content": row["prompt"]}])], "prompt")
+    return talk.prompt, talk.history
 
 
 def _sample(row: Row) -> Sample:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,8 +14,10 @@ from rlkit.errors import PluginError, UsageError
 from rlkit.recipe.load import LoadedRecipe
 from rlkit.recipe.schema import Reward, RewardPart
 from rlkit.recipe.schema.reward import DEFAULT_WEIGHTS
-from rlkit.scoring.plugin import load_part
-from rlkit.scoring.trial import Cheat, Finding, Trial
+from rlkit.reward_examples import columns_of, default_examples, first_tasks, recipe_examples
+from rlkit.scoring.check import check_columns, check_plugins
+from rlkit.scoring.plugin import LoadedPart, load_part
+from rlkit.scoring.trial import Cheat, Examples, Finding, Trial
 
 _TIMEOUT_S = 30.0
 """Of a group, where no recipe says."""
@@ -34,10 +37,11 @@ def try_plugin(target: str, style: str | None, loaded: LoadedRecipe | None, *, a
     """
     base_dir = loaded.base_dir if loaded else Path.cwd()
     if loaded is None:
-        name, reward = _alone(target, style, base_dir)
+        name, reward, examples = *_alone(target, style, base_dir), default_examples()
     else:
         name, reward = _in_recipe(target, loaded)
-    trial = Trial(reward, name, base_dir)
+        examples = _examples(loaded, check_plugins(reward, base_dir))
+    trial = Trial(reward, name, base_dir, examples)
     try:
         findings = []
         for finding in trial.findings():
@@ -56,6 +60,19 @@ def try_plugin(target: str, style: str | None, loaded: LoadedRecipe | None, *, a
     return 1 if failed else 0
 
 
+def _examples(loaded: LoadedRecipe, parts: Sequence[LoadedPart]) -> Examples:
+    """The recipe's; says which columns that a part needs some of its rows lack.
+
+    Raises:
+        UsageError: none of its rows has one, or no example can be had.
+    """
+    tasks = first_tasks(loaded.recipe)
+    if tasks:
+        for note in check_columns(parts, columns_of(tasks), len(tasks)):
+            print(f"note: {note}", file=sys.stderr)
+    return recipe_examples(loaded.recipe, tasks)
+
+
 def _alone(target: str, style: str | None, base_dir: Path) -> tuple[str, Reward]:
     """The plugin without arguments, and the default parts that it needs, which do not count."""
     name = target.rpartition(":")[2] if target not in DEFAULT_WEIGHTS else target
@@ -64,7 +81,14 @@ def _alone(target: str, style: str | None, base_dir: Path) -> tuple[str, Reward]
     except ValidationError as e:
         raise UsageError(f"--style {style}: {e.errors()[0]['msg'].removeprefix('Value error, ')}") from e
     parts: dict[str, object] = dict.fromkeys(DEFAULT_WEIGHTS)
-    for need in load_part(name, part, base_dir).needs:
+    loaded = load_part(name, part, base_dir)
+    if loaded.columns:
+        needed = ", ".join(map(repr, loaded.columns))
+        raise PluginError(
+            f"{target} needs the columns {needed} of the data, which the built-in examples lack: give a --recipe whose "
+            "data has them, or the arguments a default value"
+        )
+    for need in loaded.needs:
         if need not in DEFAULT_WEIGHTS:
             raise PluginError(f"{target} needs the scores of part {need!r}: give a --recipe that has both")
         parts[need] = {"weight": 0.0}

@@ -14,10 +14,11 @@ from rlkit.provenance import code_hashes, library_versions, model_hashes
 from rlkit.recipe.load import LoadedRecipe, resolve
 from rlkit.recipe.schema import Recipe
 from rlkit.report import Report
-from rlkit.resume import begin, locked
+from rlkit.resume import begin, describe_start, locked
 from rlkit.rollout.arguments import check_engine_values
 from rlkit.rollout.engine import EngineSpec
 from rlkit.run_data import RunData
+from rlkit.runfiles import RECIPE
 from rlkit.runstate import unwritable
 from rlkit.scoring.plugin import load_parts
 from rlkit.stop import StopSignal
@@ -60,11 +61,13 @@ def run_recipe(
     here = recipe.cluster.address is None
     if loaded.recipe.rollout.engine and recipe.model.path is not None and here and recipe.has_engines:
         spec = EngineSpec(recipe.model.path, recipe.rollout, recipe.learner.dtype, recipe.run.seed)
-        check_engine_values(spec, timeout_s=recipe.cluster.start_timeout_s)
+        with report.waiting("checking rollout.engine with the installed vLLM"):
+            check_engine_values(spec, timeout_s=recipe.cluster.start_timeout_s)
     run_dir = run_dir.resolve()  # actors may run in another working directory
     mirror = Mirror(recipe.run, run_dir, report)
     with stop.installed(), locked(run_dir):
         mirror.fetch(resume)
+        goes_on = (run_dir / RECIPE).exists()
         state = begin(run_dir, loaded, resume, made_with=made_with, allow=allow)
         with mirror.kept_up():
             if state is None:
@@ -72,6 +75,8 @@ def run_recipe(
                 report.line(f"the run in {run_dir} is done, its model is {model}; for another give a run.name")
                 return 0
             _write_recipe(run_dir, recipe)
+            if goes_on:
+                report.line(describe_start(state, recipe))
             threads = recipe.learner.num_threads
             return Pipeline(recipe, data, loaded.base_dir, state, report, stop, threads=threads).execute(address)
 
@@ -79,6 +84,6 @@ def run_recipe(
 def _write_recipe(run_dir: Path, recipe: Recipe) -> None:
     """Writes every key with its value, those that were worked out too; what a resume compares is in progress.json."""
     try:
-        write_whole(run_dir / "recipe.yaml", yaml.safe_dump(resolve(recipe), sort_keys=False, allow_unicode=True))
+        write_whole(run_dir / RECIPE, yaml.safe_dump(resolve(recipe), sort_keys=False, allow_unicode=True))
     except OSError as e:
         raise unwritable(run_dir, e) from e

@@ -45,11 +45,11 @@ class RunData:
             rest, heldout = split_holdout(both, keys.num_held_out(len(both)), seed)
         if keys.max_rows is not None and keys.max_rows < len(heldout):
             _, heldout = split_holdout(heldout, keys.max_rows, seed)
-        prompts = {task.prompt for task in heldout}
-        train = [task for task in rest if task.prompt not in prompts]
+        asked = {task.wording for task in heldout}
+        train = [task for task in rest if task.wording not in asked]
         if rest and not train:
             raise DataError("every training task is held out by evaluation.sources too: give it tasks of its own")
-        demonstrations = {i: _without(found, prompts) for i, found in self.demonstrations.items()}
+        demonstrations = {i: _without(found, asked) for i, found in self.demonstrations.items()}
         return Split(train, heldout, demonstrations, len(rest) - len(train))
 
 
@@ -86,9 +86,7 @@ def read_data(recipe: Recipe) -> RunData:
     seed, kinds = recipe.run.seed, recipe.reward.kinds
     tasks = load_tasks(recipe.data, seed=seed, kinds=kinds) if recipe.rl_stages else None
     demonstrations = {
-        i: load_demonstrations(stage.data or recipe.data, seed=seed, kinds=kinds)
-        for i, stage in enumerate(recipe.stages)
-        if isinstance(stage, SftStage)
+        i: _demonstrations(recipe, i) for i, stage in enumerate(recipe.stages) if isinstance(stage, SftStage)
     }
     sources = recipe.evaluation.sources
     heldout = load_sources(sources, recipe.data.on_bad_row, seed=seed, kinds=kinds) if sources else None
@@ -97,24 +95,37 @@ def read_data(recipe: Recipe) -> RunData:
     return data
 
 
+def _demonstrations(recipe: Recipe, index: int) -> LoadedDemonstrations:
+    rows, key = sft_rows(recipe, index)
+    return load_demonstrations(
+        rows, seed=recipe.run.seed, kinds=recipe.reward.kinds, key=key, must_think=recipe.data.prompt.force_think
+    )
+
+
+def sft_rows(recipe: Recipe, index: int) -> tuple[Rows, str]:
+    """What SFT stage `index` learns from, and the key of that section: its own data, or the recipe's."""
+    stage = recipe.stages[index]
+    assert isinstance(stage, SftStage)
+    return (recipe.data, "data") if stage.data is None else (stage.data, f"stages.{index}.data")
+
+
 def task_stream(recipe: Recipe, index: int, tasks: Sequence[Task], mixture: Mixture) -> TaskStream:
     """A fresh stream of the training tasks for RL stage `index`; each stage has an order of its own.
 
     Raises:
         DataError: the tasks do not fit data.domain_shares or data.stratify_by.
     """
-    return _stream(tasks, mixture, recipe.data, derive_seed(recipe.run.seed, "stream", index))
+    return _stream(tasks, mixture, recipe.data, "data", derive_seed(recipe.run.seed, "stream", index))
 
 
 def demonstration_stream(recipe: Recipe, index: int, found: LoadedDemonstrations) -> TaskStream:
     """A fresh stream of SFT stage `index`'s demonstrations, in an order of its own; as task_stream."""
-    stage = recipe.stages[index]
-    assert isinstance(stage, SftStage)
-    return _stream(found.as_tasks(), found.mixture, stage.data or recipe.data, recipe.run.seed + index)
+    return _stream(found.as_tasks(), found.mixture, *sft_rows(recipe, index), recipe.run.seed + index)
 
 
-def _stream(tasks: Sequence[Task], mixture: Mixture, rows: Rows, seed: int) -> TaskStream:
-    return TaskStream(tasks, seed=seed, mixture=mixture, domain_shares=rows.domain_shares, stratify_by=rows.stratify_by)
+def _stream(tasks: Sequence[Task], mixture: Mixture, rows: Rows, key: str, seed: int) -> TaskStream:
+    shares, column = rows.domain_shares, rows.stratify_by
+    return TaskStream(tasks, seed=seed, mixture=mixture, domain_shares=shares, stratify_by=column, key=key)
 
 
 def _check_streams(recipe: Recipe, data: RunData) -> None:
@@ -126,9 +137,9 @@ def _check_streams(recipe: Recipe, data: RunData) -> None:
         demonstration_stream(recipe, index, found)
 
 
-def _without(found: LoadedDemonstrations, prompts: Collection[str]) -> LoadedDemonstrations:
+def _without(found: LoadedDemonstrations, asked: Collection[str]) -> LoadedDemonstrations:
     """The demonstrations of no held-out task: SFT must not see them either."""
-    kept = tuple(d for d in found.demonstrations if d.prompt not in prompts)
+    kept = tuple(d for d in found.demonstrations if d.wording not in asked)
     if not kept:
         raise DataError("every demonstration is of a held-out task: give evaluation.sources of their own")
     return replace(found, demonstrations=kept)

@@ -74,8 +74,11 @@ def stamp_of(path: Path) -> Stamp:
 
 
 def progress_of(run_dir: Path) -> dict[str, object] | None:
-    """The progress of the run in a folder; None: it holds none, or one that has done nothing."""
-    if not (run_dir / RECIPE).exists() or not (run_dir / PROGRESS).exists():
+    """The progress of the run in a folder; None: it holds none, or its progress.json cannot be read."""
+    if not (run_dir / RECIPE).exists():
         return None
-    progress: dict[str, object] = json.loads((run_dir / PROGRESS).read_text(encoding="utf-8"))
+    try:
+        progress: dict[str, object] = json.loads((run_dir / PROGRESS).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
     return progress

@@ -188,6 +188,7 @@ def _sample_row(name: str, group: ScoredGroup, i: int, sample: Sample, advantage
         "id": f"{name}#{i}",
         "kind": group.task.kind,
         "prompt": group.task.prompt,
+        "history": as_json(group.task.history) if group.task.history else None,
         "response": sample.response,
         "reference": reference if isinstance(reference, str) else as_json(reference),
         "num_tokens": sample.num_tokens,
@@ -225,10 +226,11 @@ def _rollout_schema(part_names: Sequence[str]) -> Any:
             ("evidence", pa.string()),
         ]
     )
-    text = {n: pa.string() for n in ("id", "kind", "prompt", "response", "reference", "group", "finish_reason")}
+    names = ("id", "kind", "prompt", "history", "response", "reference", "group", "finish_reason")
+    text = {n: pa.string() for n in names}
     return pa.schema(
         [
-            *((n, text[n]) for n in ("id", "kind", "prompt", "response", "reference")),
+            *((n, text[n]) for n in ("id", "kind", "prompt", "history", "response", "reference")),
             ("num_tokens", pa.int64()),
             ("group", pa.string()),
             ("reward", pa.float64()),

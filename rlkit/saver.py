@@ -9,7 +9,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rlkit.checkpoint import Draft, begin_checkpoint, prune_checkpoints, seal_checkpoint
+from rlkit.checkpoint import (
+    Checkpoint,
+    Draft,
+    begin_checkpoint,
+    find_checkpoint,
+    prune_checkpoints,
+    seal_checkpoint,
+)
 from rlkit.errors import CheckpointError, ClusterError, LearnerLost
 from rlkit.learner.group import LearnerGroup
 from rlkit.recipe.schema import Checkpoint as CheckpointKeys
@@ -128,3 +135,16 @@ def _drop_where_it_fails(draft: Draft) -> Iterator[None]:
         raise
     except ClusterError as e:  # the learner's own write fails in its actor
         raise draft.failed(e) from e
+
+
+def newest_checkpoint(folder: Path, run_id: str, log: RunLog, report: Report) -> Checkpoint | None:
+    """The newest whole checkpoint of a stage, None where there is none; says which ones are damaged.
+
+    Raises:
+        CheckpointError: there are checkpoints, and none is whole.
+    """
+    found = find_checkpoint(folder, run_id)
+    for damage in found.damaged:
+        log.event("checkpoint_damaged", damage)
+        report.line(f"{damage}; the one before it is used")
+    return found.checkpoint

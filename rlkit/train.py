@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rlkit.algorithm.batch import informative
-from rlkit.checkpoint import Checkpoint, find_checkpoint
+from rlkit.checkpoint import Checkpoint
 from rlkit.data.prompts import PromptRenderer
 from rlkit.data.stream import TaskStream
 from rlkit.errors import DataError
@@ -16,13 +16,14 @@ from rlkit.evaluate import Evaluated, evaluate
 from rlkit.learner.group import LearnerGroup
 from rlkit.learner.spec import UpdateReport
 from rlkit.metrics import PhaseTimer, reward_metrics, sandbox_tiers
+from rlkit.no_signal import describe_no_signal
 from rlkit.recipe.schema import Recipe, RlStage
 from rlkit.records import Group, ScoredGroup, Task
 from rlkit.report import Report
 from rlkit.rollout.pool import RolloutPool
 from rlkit.rollout.request import DrawRequest, derive_seed
 from rlkit.runlog import RunLog
-from rlkit.saver import Saver
+from rlkit.saver import Saver, newest_checkpoint
 from rlkit.scoring.combine import check_unscored
 from rlkit.scoring.pool import ScoringPool
 from rlkit.stop import StopSignal
@@ -30,14 +31,15 @@ from rlkit.weight_sync import CANARY_TOKENS, check_parity, max_logprob_gap, wors
 
 
 def train(run: OnlineStage, first_step: int = 1) -> None:
-    """Runs the steps of an RL stage from `first_step` on."""
-    run.sync(first_step - 1)
+    """Runs the steps of an RL stage from `first_step` on. The engines hold the weights of the step before it."""
     run.evaluate_if_due(first_step - 1)  # where a run was killed between a checkpoint and its evaluation
     for step in range(first_step, run.keys.steps + 1):
         timer = PhaseTimer()
+        run.say_step(step, "sampling and scoring")
         scored = run.collect(step, timer)
         with run.stop.deferred():  # from here on a step is finished, so that what is kept is whole
             run.unfinished = True
+            run.say_step(step, "updating the model")
             with timer("update"):
                 run.rollout.sleep()  # until the sync, where engines share GPUs with the learner
                 update = run.learner.train_step(scored, step)
@@ -76,6 +78,8 @@ class OnlineStage:
     """The learner may hold an update of a step that is not whole: nothing is saved of it."""
     done_step: int = 0
     """The last step whose update, sync and metrics are done."""
+    warned_of_no_signal: bool = False
+    """Whether this start has said that a step taught nothing."""
     tiers: list[str] = field(default_factory=list)
     """How programs were isolated so far, as it was logged."""
     stream_state: dict[str, Any] | None = None
@@ -105,7 +109,8 @@ class OnlineStage:
             if missing == 0:
                 break
             with whole("both"):
-                scored |= self.scoring.score(self.sample(step, missing, len(scored), timer), step)
+                groups = self.scoring.score(self.sample(step, missing, len(scored), timer), step)
+                scored |= self.report.counted(groups, missing, "groups")
         # What is left of scoring once the last group was drawn.
         timer.seconds["score"] = max(0.0, whole.seconds["both"] - timer.seconds.get("sample", 0.0))
         ordered = [scored[index] for index in sorted(scored)]
@@ -120,6 +125,15 @@ class OnlineStage:
             yield from self.rollout.draw(
                 make_requests(self.renderer, tasks, samples, seed, self.name, step, first=first)
             )
+
+    def say_step(self, step: int, what: str) -> None:
+        """Shows what the step is at."""
+        self.report.at(f"{self.name} step {step} of {self.keys.steps}, {what}")
+
+    def first_sync(self, version: int) -> None:
+        """The first sync after the engines have started, in which they warm up."""
+        with self.report.waiting("first weight sync from the learner to the engines"):
+            self.sync(version)
 
     def sync(self, version: int) -> float:
         """Publishes the learner's weights to every engine and passes the parity gate; returns the canary's gap."""
@@ -156,6 +170,16 @@ class OnlineStage:
             parts = ", ".join(f"{name} {scores[0].value}" for name, scores in group.parts.items())
             self.log.line(f"step {step} reward {group.rewards[0]} ({parts}): {group.samples[0].response!r}")
         self.report.step(self.name, step, self.keys.steps, metrics, list(scored[0].parts))
+        self.warn_of_no_signal(step, scored)
+
+    def warn_of_no_signal(self, step: int, scored: Sequence[ScoredGroup]) -> None:
+        """At the first step whose rewards teach nothing, says so, and why."""
+        if self.warned_of_no_signal:
+            return
+        if found := describe_no_signal(scored, whole_step=getattr(self.keys, "baseline", "") == "batch"):
+            self.warned_of_no_signal = True
+            self.log.event("no_signal", f"{self.name} step {step} {found}")
+            self.report.line(f"{self.name} step {step} {found}")
 
     def finish_step(self, step: int) -> None:
         """Notes that the step is whole, and saves a checkpoint where one is due."""
@@ -206,6 +230,7 @@ class OnlineStage:
         self.stream_state = self.stream.state_dict()
         self.log.keep_steps(self.name, checkpoint.step)
         self.log.event("resume", f"{self.name} continues after step {checkpoint.step}")
+        self.report.line(f"{self.name} continues after step {checkpoint.step}")
 
     def _go_on_drawing(self, position: dict[str, Any]) -> None:
         try:
@@ -222,7 +247,7 @@ class OnlineStage:
         due = every and 0 < step < self.keys.steps and step % every == 0
         if not due or step in [row["step"] for row in self.log.evaluations(self.name)]:
             return
-        result = self.evaluate()
+        result = self.evaluate(f"after step {step}")
         if result is None:
             return
         self.report.evaluated(f"after step {step}", result)
@@ -230,22 +255,9 @@ class OnlineStage:
         if step in self.best_steps():
             self.saver.begin(step, self.state())
 
-    def evaluate(self) -> Evaluated | None:
+    def evaluate(self, when: str) -> Evaluated | None:
         """The weights in the engines on the held-out tasks; None where there are none."""
-        return evaluate_heldout(self.recipe, self.heldout, self.renderer, self.rollout, self.scoring)
-
-
-def newest_checkpoint(folder: Path, run_id: str, log: RunLog, report: Report) -> Checkpoint | None:
-    """The newest whole checkpoint of a stage, None where there is none; damaged ones are told of.
-
-    Raises:
-        CheckpointError: there are checkpoints, and none is whole.
-    """
-    found = find_checkpoint(folder, run_id)
-    for damage in found.damaged:
-        log.event("checkpoint_damaged", damage)
-        report.line(f"{damage}; the one before it is taken")
-    return found.checkpoint
+        return evaluate_heldout(self.recipe, self.heldout, self.renderer, self.rollout, self.scoring, self.report, when)
 
 
 def make_requests(
@@ -268,7 +280,13 @@ def make_requests(
 
 
 def evaluate_heldout(
-    recipe: Recipe, heldout: Sequence[Task], renderer: PromptRenderer, rollout: RolloutPool, scoring: ScoringPool
+    recipe: Recipe,
+    heldout: Sequence[Task],
+    renderer: PromptRenderer,
+    rollout: RolloutPool,
+    scoring: ScoringPool,
+    report: Report,
+    when: str,
 ) -> Evaluated | None:
     """Sampled replies (and a greedy one) to every held-out task; the same seeds each time, so runs compare."""
     if not heldout:
@@ -278,4 +296,5 @@ def evaluate_heldout(
     if keys.greedy:
         greedy = make_requests(renderer, heldout, 1, seed, "evaluation", 0)
         wanted += [replace(r, index=r.index + len(heldout), greedy=True) for r in greedy]
-    return evaluate(wanted, rollout, scoring)
+    with report.waiting(f"evaluating {when} on {len(heldout)} held-out tasks"):
+        return evaluate(wanted, rollout, scoring, lambda scored: report.counted(scored, len(wanted), "groups"))

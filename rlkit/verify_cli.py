@@ -7,100 +7,16 @@ import json
 import math
 import os
 import sys
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlkit.command import Command, Family
 from rlkit.errors import DataError, RlkitError, UsageError
+from rlkit.judged_rows import Row, RowJudge, check_file, judge_file, refuse_failed
+from rlkit.records import Verdict
 
 if TYPE_CHECKING:
     from rlkit.verify.math import MathJudge
-
-Row = dict[str, Any]
-
-
-def read_rows(path: Path) -> Iterator[tuple[int, Row]]:
-    """(line number, row) of every line that is not blank.
-
-    Raises:
-        DataError: the file cannot be read, or a line is no JSON object.
-    """
-    if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
-        raise DataError(f"{path}: is no file on the disk; it is read twice, so write what it gives to one first")
-    try:
-        lines = path.open("rb")
-    except OSError as e:
-        raise DataError(f"{path}: cannot be read ({e.strerror})") from e
-    with lines:
-        for number, line in enumerate(lines, start=1):
-            if line.strip():
-                yield number, _row(path, number, line)
-
-
-def _row(path: Path, number: int, line: bytes) -> Row:
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as e:
-        raise DataError(f"{path}:{number}: not JSON ({e.msg} at column {e.colno})") from e
-    except (ValueError, RecursionError) as e:
-        raise DataError(f"{path}:{number}: not JSON ({e})") from e
-    if not isinstance(row, dict):
-        raise DataError(f"{path}:{number}: not a JSON object")
-    return row
-
-
-def map_in_order(work: Callable[[Row], Row], rows: Iterable[Row], workers: int) -> Iterator[Row]:
-    """work(row) for each row, in order, with a bounded number of rows in memory."""
-    pool = ThreadPoolExecutor(workers)
-    waiting: deque[Future[Row]] = deque()
-    try:
-        for row in rows:
-            waiting.append(pool.submit(work, row))
-            if len(waiting) >= 4 * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        # After an error or Ctrl-C, what has not begun never does.
-        pool.shutdown(cancel_futures=True)
-
-
-def check_files(source: Path, out: Path) -> None:
-    """Refuses an output that would overwrite the input.
-
-    Raises:
-        UsageError: they are one file.
-    """
-    if os.path.exists(source) and os.path.exists(out) and source.samefile(out):
-        raise UsageError(f"--output {out} is the input: give another file")
-
-
-def check_rows(source: Path, check: Callable[[Row, str], None]) -> None:
-    """Reads a whole file before anything of it is judged; `check` gets each row and its file:line."""
-    number = 0
-    for number, row in read_rows(source):
-        check(row, f"{source}:{number}")
-    if not number:
-        raise DataError(f"{source}: holds no rows")
-
-
-def judge_file(source: Path, out: Path, judge: Callable[[Row], Row], workers: int) -> tuple[Counter[str], Row | None]:
-    """Judges a file row by row into another; returns the verdicts' counts and the first row that was unscored."""
-    counts: Counter[str] = Counter()
-    unscored: Row | None = None
-    rows = (row for _, row in read_rows(source))
-    try:
-        with out.open("w", encoding="utf-8") as file:
-            for judged in map_in_order(judge, rows, workers):
-                file.write(json.dumps(judged) + "\n")
-                counts[judged["verdict"]] += 1
-                unscored = unscored or (judged if judged["verdict"] == "unscored" else None)
-    except OSError as e:
-        raise RlkitError(f"{out}: cannot be written ({e.strerror})") from e
-    return counts, unscored
 
 
 def _configure_files(parser: argparse.ArgumentParser, *, required: bool) -> None:
@@ -125,20 +41,19 @@ def _configure_code(parser: argparse.ArgumentParser) -> None:
 def _verify_code(args: argparse.Namespace) -> int:
     if args.workers < 1:
         raise UsageError(f"--workers {args.workers} must be at least 1")
-    source = Path(args.input)
-    check_files(source, Path(args.output))
-    check_rows(source, _check_code_row)
+    source, out = Path(args.input), Path(args.output)
+    check_file(source, out, _code_fault)
     tier = _open_tier(args.tier)
     print(f"programs are isolated by: {tier}", file=sys.stderr)
-    counts, unscored = judge_file(
-        source, Path(args.output), lambda row: _judge_code_row(row, tier, args.packages), args.workers
+    judge = RowJudge(
+        _code_fault,
+        lambda row: _judge_code_row(row, tier, args.packages),
+        lambda row, why: _code_row(row, Verdict("unscored", why, tier=tier)),
+        lambda judged: judged["verdict"] == "unscored",
     )
+    counts, failed = judge_file(source, out, judge, args.workers)
     print(f"{counts['pass']} of {counts.total()} programs pass", file=sys.stderr)
-    if unscored:
-        raise RlkitError(
-            f"{counts['unscored']} of {counts.total()} rows could not be judged; "
-            f"the first, {unscored['id']}: {unscored['detail']}"
-        )
+    refuse_failed(source, counts.total(), failed)
     return 0
 
 
@@ -158,24 +73,30 @@ def _open_tier(tier: Any) -> str:
         raise RlkitError(f"no sandbox: {e}") from e
 
 
-def _check_code_row(row: Row, where: str) -> None:
+def _code_fault(row: Row) -> str:
+    """What is wrong with a row of `verify code`; "" where it can be judged."""
+    from rlkit.data.code_shapes import reshape
+    from rlkit.data.rows import RowError
     from rlkit.verify.code_tests import Malformed, read_reference
 
     if not isinstance(row.get("program"), str):
-        raise DataError(f"{where}: program is missing, or no text")
-    if isinstance(row.get("reference"), dict) and "mode" not in row:
-        raise DataError(f"{where}: mode is missing; the keys of a reference stand beside program, not inside reference")
+        return "program is missing, or no text"
     try:
-        read_reference(row, {}, {})
-    except Malformed as e:
-        raise DataError(f"{where}: {e}") from e
+        read_reference(reshape(row), {}, {})
+    except (Malformed, RowError) as e:
+        return str(e)
+    return ""
 
 
 def _judge_code_row(row: Row, tier: Any, packages: list[str]) -> Row:
     from rlkit.data.cases import turn_asserts
+    from rlkit.data.code_shapes import reshape
     from rlkit.verify.code import judge_code
 
-    verdict = judge_code(turn_asserts(row), row["program"], tier=tier, packages=packages)
+    return _code_row(row, judge_code(turn_asserts(reshape(row)), row["program"], tier=tier, packages=packages))
+
+
+def _code_row(row: Row, verdict: Verdict) -> Row:
     judged: dict[str, Any] = {
         "id": row.get("id"),
         "verdict": verdict.verdict,
@@ -226,35 +147,50 @@ def _verify_math(args: argparse.Namespace) -> int:
             row = {"gold": args.gold, **{k: v for k in ("answer", "response") if (v := getattr(args, k)) is not None}}
             print(json.dumps(_judge_math_row(row, judge), ensure_ascii=False))
             return 0
-        source = Path(args.input)
-        check_files(source, Path(args.output))
-        check_rows(source, _check_math_row)
-        counts, _ = judge_file(source, Path(args.output), lambda row: _judge_math_row(row, judge), args.workers)
-        print(", ".join(f"{counts[name]} {name}" for name in ("correct", "wrong", "unscored")), file=sys.stderr)
-        return 0
+        return _verify_math_file(Path(args.input), Path(args.output), judge, args.workers)
     finally:
         judge.close()
 
 
-def _check_math_row(row: Row, where: str) -> None:
+def _verify_math_file(source: Path, out: Path, judge: MathJudge, workers: int) -> int:
+    check_file(source, out, _math_fault)
+    row_judge = RowJudge(
+        _math_fault,
+        lambda row: _judge_math_row(row, judge),
+        lambda row, why: _math_row(row, Verdict("unscored", why)),
+        # A gold that cannot be read is a finding; a judge that could not run is none.
+        lambda judged: judged["verdict"] == "unscored" and not judged["detail"].startswith("the gold"),
+    )
+    counts, failed = judge_file(source, out, row_judge, workers)
+    print(", ".join(f"{counts[name]} {name}" for name in ("correct", "wrong", "unscored")), file=sys.stderr)
+    refuse_failed(source, counts.total(), failed)
+    return 0
+
+
+def _math_fault(row: Row) -> str:
+    """What is wrong with a row of `verify math`; "" where it can be judged."""
     if not isinstance(row.get("gold"), str):
-        raise DataError(f"{where}: gold is missing, or no text")
-    if not isinstance(row.get("answer", row.get("response")), str) or ("answer" in row) == ("response" in row):
-        raise DataError(f"{where}: either answer or response is needed, as text")
-    choices = row.get("choices", {})
+        return "gold is missing, or no text"
+    given = [row[key] for key in ("answer", "response") if row.get(key) is not None]
+    if len(given) != 1 or not isinstance(given[0], str):
+        return "either answer or response is needed, as text"
+    choices = row.get("choices") or {}
     if not isinstance(choices, dict) or not all(isinstance(text, str) for text in choices.values()):
-        raise DataError(f"{where}: choices must be an object of letters and texts")
-    tolerance = row.get("tolerance", 0.0)
+        return "choices must be an object of letters and texts"
+    tolerance = row.get("tolerance") or 0.0
     if isinstance(tolerance, bool) or not isinstance(tolerance, int | float) or not 0 <= tolerance < 1:
-        raise DataError(f"{where}: tolerance must be a number from 0, below 1")
+        return "tolerance must be a number from 0, below 1"
+    return ""
 
 
 def _judge_math_row(row: Row, judge: MathJudge) -> Row:
     settings = {"choices": row.get("choices"), "tolerance": row.get("tolerance")}
-    if "answer" in row:
-        verdict = judge.judge(row["gold"], row["answer"], **settings)
-    else:
-        verdict = judge.judge_response(row["gold"], row["response"], **settings)
+    if row.get("answer") is not None:
+        return _math_row(row, judge.judge(row["gold"], row["answer"], **settings))
+    return _math_row(row, judge.judge_response(row["gold"], row["response"], **settings))
+
+
+def _math_row(row: Row, verdict: Verdict) -> Row:
     return {
         "id": row.get("id"),
         "verdict": verdict.verdict,

@@ -1,14 +1,20 @@
 """Learner -> every engine, after each step's last update, stamped with the version and checked.
 
-On CPUs the weights travel through Ray's object store. The parity gate then compares a canary's log-probs: an engine
-that kept old weights anywhere (a packed copy, a tied layer, a cache) is found before it draws a single sample.
+The weights travel through Ray's object store as one block of bytes, which Ray copies at the speed of memory; a table of
+tensors takes it ten times as long (`tests/bench/sampling.py`). The parity gate then compares a canary's log-probs: an
+engine that kept old weights anywhere (a packed copy, a tied layer, a cache) is found before it draws a single sample.
 """
 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from rlkit.errors import ParityError
 
@@ -20,6 +26,68 @@ if TYPE_CHECKING:
 CANARY_PROMPTS = 4
 CANARY_TOKENS = 16
 """The canary: this many prompts, this many tokens of each, drawn with fixed seeds after every sync."""
+
+
+ALIGNMENT = 64
+"""Bytes: each tensor of a block begins at a multiple of it, as the kernels that read it like best."""
+
+
+class TensorPlace(NamedTuple):
+    """Where a tensor lies in a block of weights."""
+
+    name: str
+    """Its Hugging Face name."""
+    dtype: str
+    """torch's name of its type: "float32"."""
+    shape: tuple[int, ...]
+    offset: int
+    """Of its first byte."""
+
+
+@dataclass(frozen=True)
+class PublishedWeights:
+    """A policy's weights on their way to the engines."""
+
+    block: NDArray[np.uint8]
+    """[bytes] all tensors, one after the other."""
+    places: tuple[TensorPlace, ...]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The weights by name, without a copy: views of `block`, which must not be written to."""
+        import torch
+
+        found = {}
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="The given (NumPy array|buffer) is not writable")
+            block = torch.from_numpy(self.block)
+        for place in self.places:
+            dtype = getattr(torch, place.dtype)
+            num_bytes = math.prod(place.shape) * dtype.itemsize
+            found[place.name] = block[place.offset : place.offset + num_bytes].view(dtype).view(place.shape)
+        return found
+
+
+class WeightBlock:
+    """The learner's side: memory that every publication is written into.
+
+    It is kept from one sync to the next: the first write to fresh memory costs several times as much as the copy.
+    """
+
+    def __init__(self) -> None:
+        self._block: NDArray[np.uint8] = np.empty(0, np.uint8)
+
+    def fill(self, weights: Mapping[str, Tensor]) -> PublishedWeights:
+        """Copies the weights into the block. The result is good until the next call."""
+        places, size = [], ALIGNMENT  # not empty: an empty array has no strides to view it by
+        for name, tensor in weights.items():
+            places.append(TensorPlace(name, str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape), size))
+            size += -(-tensor.nbytes // ALIGNMENT) * ALIGNMENT
+        if len(self._block) != size:
+            self._block = np.empty(size, np.uint8)
+        published = PublishedWeights(self._block, tuple(places))
+        for name, room in published.tensors().items():
+            room.copy_(weights[name])
+        return published
 
 
 def load_into_engine(llm: Any, weights: Mapping[str, Tensor]) -> None:
@@ -46,9 +114,14 @@ def repack_cpu_linears(model: Any) -> int:
     the CPUs where packing copies: log-probs are then off by as much as the training moved.
     """
     from vllm.model_executor.layers.utils import dispatch_cpu_unquantized_gemm
+    from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead, VocabParallelEmbedding
 
+    has_head = any(isinstance(module, ParallelLMHead) for module in model.modules())
     repacked = 0
     for module in model.modules():
+        # Where an output layer of its own makes the logits, the input embedding is looked up and never multiplied.
+        if has_head and isinstance(module, VocabParallelEmbedding) and not isinstance(module, ParallelLMHead):
+            continue
         weight = getattr(module, "weight", None)
         if hasattr(module, "cpu_linear") and weight is not None and weight.ndim == 2 and weight.numel() > 0:
             dispatch_cpu_unquantized_gemm(module, remove_weight=False)

@@ -68,8 +68,8 @@ def test_train_defaults(recipe: str, pipeline: list[Any]) -> None:
     ("raised", "code", "sentence"),
     [
         (ClusterError("an actor died"), 1, "rlkit: error: an actor died\n"),
-        (Stopped("stopped at step 4"), 130, "rlkit: error: stopped at step 4\n"),
-        (KeyboardInterrupt(), 130, "rlkit: stopped\n"),
+        (Stopped("stopped as you asked after step 4"), 130, "rlkit: stopped as you asked after step 4\n"),
+        (KeyboardInterrupt(), 130, "rlkit: stopped as you asked\n"),
         (
             ZeroDivisionError("division\nby zero"),
             1,
@@ -272,3 +272,48 @@ def test_a_family_tells_its_members(capsys: pytest.CaptureFixture[str]) -> None:
     assert re.findall(r"^  (\w+)  ", told, re.MULTILINE) == ["math", "code"]
     assert main(["verify"]) == 2
     assert errors(capsys) == told
+
+
+BAD_PARTS = {
+    "{plugin: ./gone.py:Mine, weight: 1}": "reward.mine.plugin: there is no file ./gone.py beside the recipe",
+    "{plugin: 'gone.module:Mine', weight: 1}": "cannot import gone.module: there is no module 'gone'",
+    "{plugin: acuracy, weight: 1}": "no installed plugin is called 'acuracy' (did you mean 'accuracy'?)",
+    "{plugin: ./mine.py:Min, weight: 1}": "has no class or function 'Min' (did you mean 'Mine'?)",
+    "{plugin: {trl: ./mine.py:gone}, weight: 1}": "./mine.py has no class or function 'gone'",
+    "{plugin: ./mine.py:Mine, weight: 1, sise: 3}": "reward.mine.sise: Mine has no such argument",
+    "{plugin: ./mine.py:Mine, weight: 1, size: x}": "reward.mine.size='x' does not fit int",
+    "{plugin: ./mine.py:Mine, weight: 1, size: -1}": "Mine could not be built: ValueError: size=-1",
+    "{plugin: ./mine.py:Mine, weight: 1, size: 7}": "needs the scores of part 'seven', which is not in this recipe",
+    "{plugin: ./mine.py:f, weight: 1}": "write plugin: {trl: ./mine.py:f} in the recipe",
+    "{plugin: {verl: ./mine.py:f}, weight: 1}": "signature of a reward function for TRL, not for verl",
+}
+MINE = """
+class Mine:
+    def __init__(self, size: int = 1):
+        if size < 0:
+            raise ValueError(f"{size=}")
+        self.needs = ("seven",) if size == 7 else ()
+
+    def score(self, group):
+        return []
+
+def f(completions, **kwargs):
+    return []
+"""
+
+
+def test_plan_and_train_check_plugins_before_anything_heavy_is_imported(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(MINE)
+    for i, part in enumerate(BAD_PARTS):
+        (tmp_path / f"{i}.yaml").write_text(f"run: {{name: x}}\n{RECIPE}reward: {{mine: {part}}}\n")
+    code = (
+        "import sys; from rlkit.cli import main;"
+        f"codes = [main([word, f'{{i}}.yaml']) for i in range({len(BAD_PARTS)}) for word in ('plan', 'train')];"
+        "heavy = {'torch', 'ray', 'vllm', 'transformers', 'datasets', 'trl', 'numpy', 'sympy', 'pyarrow'};"
+        "print(*codes, *sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=tmp_path)
+    assert done.stdout.split() == ["2"] * 2 * len(BAD_PARTS), done.stderr
+    lines = done.stderr.splitlines()
+    for line, message in zip(lines, [m for m in BAD_PARTS.values() for _ in range(2)], strict=True):
+        assert message in line

@@ -31,6 +31,14 @@ def test_a_steps_figures():
     assert (found["verdicts/accuracy/correct"], found["verdicts/accuracy/wrong"]) == (2, 1)
 
 
+def test_a_part_counts_where_it_applies():
+    scores = (Score(1.0), Score.not_applicable("no code"), Score(None, "timeout", "too slow"), Score(0.5))
+    samples = tuple(Sample(f"s{i}", "r", 10) for i in range(4))
+    found = reward_metrics([ScoredGroup(TASK, samples, {"style": scores}, {"style": 1.0}, (1.0, None, None, 0.5))])
+    assert (found["reward/style"], found["reward/style_std"], found["failed/style"]) == (0.75, 0.25, 1)
+    assert found["verdicts/style/not_applicable"] == 1
+
+
 def test_the_time_of_a_part_is_what_all_groups_took():
     groups = [replace(group(1.0), seconds={"accuracy": 0.5}), replace(group(0.0), seconds={"accuracy": 0.25})]
     assert reward_metrics(groups)["time/reward/accuracy"] == 0.75

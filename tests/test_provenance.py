@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from types import SimpleNamespace
 
+import pytest
 from huggingface_hub import HfApi
 
 from rewards.accuracy import Accuracy
@@ -41,6 +42,28 @@ def test_the_hash_follows_the_code_and_nothing_else(tmp_path):
     other = hashes(tmp_path, MINE.replace("1.0", "2.0"), THEIRS)
     assert {name for name in first if other[name] != first[name]} == {"mine"}
     other = hashes(tmp_path, MINE, THEIRS.replace("1.0", "2.0"))
+    assert {name for name in first if other[name] != first[name]} == {"theirs"}
+
+
+@pytest.mark.parametrize("form", ["functools.partial(score, 1.0)", "Made()", "timed(bare)"])
+def test_the_code_of_a_foreign_function_counts_in_every_form(tmp_path, form):
+    theirs = f"""
+import functools
+from tests.scoring.foreign_forms import timed
+
+def score(value, completions, **kwargs):
+    return [value] * len(completions)
+
+def bare(completions, **kwargs):
+    return score(1.0, completions)
+
+class Made:
+    def __call__(self, completions, **kwargs):
+        return score(1.0, completions)
+
+reward = {form}
+"""
+    first, other = hashes(tmp_path, MINE, theirs), hashes(tmp_path, MINE, theirs.replace("1.0", "2.0"))
     assert {name for name in first if other[name] != first[name]} == {"theirs"}
 
 

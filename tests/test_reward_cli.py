@@ -55,6 +55,24 @@ class Fragile:
 """
 
 
+FUNCTIONS = """
+def for_math(completions, kind, solution, **kwargs):
+    return [float(s in c[0]["content"]) if k == "math" else None for c, k, s in zip(completions, kind, solution)]
+
+def for_code(completions, kind, **kwargs):
+    return [float("def" in c[0]["content"]) if k == "code" else None for c, k in zip(completions, kind)]
+
+def same_text(completions, solution, **kwargs):
+    return [float(c[0]["content"].endswith("{" + s.strip() + "}")) for c, s in zip(completions, solution)]
+
+def difficulty(completions, difficulty, **kwargs):
+    return [1.0 / d for d in difficulty]
+
+def compute_score(data_source, solution_str, ground_truth, extra_info=None):
+    return 1.0
+"""
+
+
 JUDGES = """
 from rlkit import Score
 
@@ -74,7 +92,15 @@ def folder(tmp_path):
     only = dict.fromkeys(("accuracy", "reasoning", "format", "efficiency"))
     ranked = {**only, "rank": {"plugin": "./plugin.py:Rank", "weight": 1, "unit": 0.5}, "runtime": {"timeout_s": 4}}
     (tmp_path / "rank.yaml").write_text(yaml.safe_dump(RECIPE | {"reward": ranked}))
+    (tmp_path / "f.py").write_text(FUNCTIONS)
     return tmp_path
+
+
+def write_recipe(folder, name, parts, **data):
+    """A recipe with these parts only."""
+    only = dict.fromkeys(("accuracy", "reasoning", "format", "efficiency"))
+    recipe = RECIPE | {"data": RECIPE["data"] | data, "reward": only | parts}
+    (folder / name).write_text(yaml.safe_dump(recipe))
 
 
 def score(folder, rows, recipe="default.yaml", *words):
@@ -127,6 +153,22 @@ def test_every_kind_of_task_is_judged_also_a_plugins_own(folder):
     assert [row["parts"]["accuracy"]["value"] for row in out] == [1, 1, 0, 1, 1]
     assert [row["parts"]["accuracy"]["verdict"] for row in out] == ["correct", "correct", "wrong", "correct", "counted"]
     assert "ms a sample: " in done.stderr
+
+
+def test_prompts_may_be_chat_messages_and_references_lists_as_in_a_recipes_data(folder):
+    talk = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "1 + 1?"}]
+    reply = {"response": "<think>\n1 + 1 = 2\n</think>\n\\boxed{2}"}
+    rows = [
+        {"id": 0, "prompt": talk, "reference": ["two", 2], **reply},
+        {"id": 1, "prompt": "1 + 1?", "history": json.dumps(talk[:1]), "reference": "1 + 1 =\n#### 2", **reply},
+        {"id": 2, "prompt": "Is 1 + 1 = 2?", "reference": True, "response": "<think>\nhm\n</think>\n\\boxed{Yes}"},
+    ]
+    done, out = score(folder, rows)
+    assert done.returncode == 0, done.stderr
+    assert [row["parts"]["accuracy"]["value"] for row in out] == [1, 1, 1]
+    done, _ = score(folder, [{"id": 0, "prompt": talk[:1], "reference": "2", **reply}])
+    assert done.returncode == 2
+    assert "in.jsonl:1: prompt must hold a message of the user last" in done.stderr
 
 
 def test_the_last_traceback_of_a_plugin_is_shown_on_demand(folder):
@@ -201,6 +243,38 @@ def test_rows_are_read_as_the_recipes_data_would_be(folder):
     assert only["parts"]["accuracy"]["value"] == 1.0
 
 
+def test_two_trl_functions_score_their_own_kinds_of_task_and_the_reason_of_none_is_told(folder):
+    parts = {n: {"plugin": {"trl": f"./f.py:for_{n}"}, "weight": 1} for n in ("math", "code")}
+    write_recipe(folder, "two.yaml", parts)
+    rows = [
+        {"id": "a", **SUM, "response": RIGHT, "group": 1},
+        {"id": "b", **SUM, "response": "600", "group": 1},
+        {"id": "c", **CODE, "response": "def add(a, b): ...", "group": 2},
+        {"id": "d", **SUM, "kind": "exact", "response": RIGHT, "group": 3},
+    ]
+    done, out = score(folder, rows, "two.yaml")
+    assert done.returncode == 0, done.stderr
+    assert [row["reward"] for row in out] == [1.0, 0.0, 1.0, None]
+    assert out[0]["parts"]["code"] | {"reason": ""} == {
+        "value": None,
+        "weight": 0.0,
+        "verdict": "not_applicable",
+        "reason": "",
+    }
+    assert all(part["reason"] for row in out for part in row["parts"].values() if part["value"] is None)
+    done, _ = score(folder, rows[3:], "two.yaml")
+    assert done.returncode == 1
+    assert "the last one: the function returned None: it does not apply to this sample" in done.stderr
+
+
+def test_a_column_that_a_function_needs_is_looked_for_before_anything_is_scored(folder):
+    write_recipe(folder, "hard.yaml", {"hard": {"plugin": {"trl": "./f.py:difficulty"}, "weight": 1}})
+    done, out = score(folder, [{"id": "a", **SUM, "response": RIGHT, "dificulty": 2}], "hard.yaml")
+    assert (done.returncode, out) == (2, [])
+    assert "reward.hard: its function needs the column 'difficulty', which no row of the data has" in done.stderr
+    assert "did you mean 'dificulty'" in done.stderr
+
+
 def test_an_input_that_would_be_lost_is_refused(folder):
     row = json.dumps({"id": "a", **SUM, "response": RIGHT}) + "\n"
     (folder / "in.jsonl").write_text(row)
@@ -256,6 +330,9 @@ def test_wrong_use_is_one_sentence(folder):
         (["test", "./plugin.py:Rnak"], "did you mean 'Rank'"),
         (["test", "./plugin.py:Rank", "--recipe", "default.yaml"], "has no reward part with the plugin"),
         (["test", "a:b", "--style", "trll"], "one of trl, trl_text, verl, openrlhf"),
+        (["test", "./f.py:same_text"], "or rlkit reward test ./f.py:same_text --style trl"),
+        (["test", "./f.py:compute_score", "--style", "trl"], "has the signature of a reward function for verl"),
+        (["test", "./f.py:difficulty", "--style", "trl"], "needs the columns 'difficulty' of the data"),
         (["new", "json"], "would hide the module of that name"),
         (["new", "My-Reward"], "is no module's name"),
         (["new", "plugin"], "is there already"),
@@ -307,6 +384,23 @@ def test_a_defect_is_found(folder, cls, check, text):
     checks, _ = findings(done)
     assert checks[check]["status"] == "FAIL"
     assert text in checks[check]["text"]
+
+
+def test_a_recipe_says_on_which_kinds_of_task_its_function_is_tried(folder):
+    tasks = [("Capital of Italy?", "Rome"), ("Capital of France?", "Paris")]
+    rows = [{"prompt": prompt, "reference": answer, "difficulty": 2} for prompt, answer in tasks]
+    (folder / "exact.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    parts = {"same": {"plugin": {"trl": "./f.py:same_text"}, "weight": 1}}
+    write_recipe(folder, "exact.yaml", parts, path="exact.jsonl", kind="exact")
+    done = reward("test", "same", "--recipe", "exact.yaml", "--json", cwd=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    checks, cheats = findings(done)
+    assert checks["range"]["text"] == "0 to 1 over 12 plain replies"  # two known tasks of the kind, two of the recipe's
+    assert cheats["empty thought"]["value"] == 0
+    done = reward("test", "./f.py:same_text", "--style", "trl", "--json", cwd=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    checks, _ = findings(done)
+    assert (checks["kind: code"]["status"], checks["range"]["status"]) == ("note", "ok")
 
 
 def test_a_function_of_another_toolkit_is_tested_as_it_is(folder):

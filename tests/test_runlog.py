@@ -117,3 +117,16 @@ def test_a_task_drawn_again_in_a_step_has_a_group_and_samples_of_its_own(tmp_pat
     groups = ["a", "b", "a@3", "a@2", "a@4"]
     assert [row["group"] for row in rows] == [name for name in groups for _ in range(2)]
     assert [row["id"] for row in rows] == [f"{name}#{i}" for name in groups for i in range(2)]
+
+
+def test_rollouts_hold_the_messages_before_the_prompt(tmp_path):
+    history = ({"role": "system", "content": "Be brief."},)
+    tasks = [Task("a", "math", "p", "1", history=history), Task("b", "math", "p", ["1", "one"])]
+    groups = [
+        ScoredGroup(task, (Sample(f"{task.id}#0", "r", 1),), {"accuracy": (Score(1.0),)}, {"accuracy": 1.0}, (1.0,))
+        for task in tasks
+    ]
+    RunLog(tmp_path).rollouts("s", 1, groups, [(0.0,)] * 2)
+    first, second = pq.read_table(tmp_path / "s/rollouts/step-000001.parquet").to_pylist()
+    assert (first["prompt"], json.loads(first["history"])) == ("p", list(history))
+    assert (second["history"], json.loads(second["reference"])) == (None, ["1", "one"])

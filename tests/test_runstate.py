@@ -14,7 +14,7 @@ from rlkit.errors import DataError, UsageError
 from rlkit.evaluate import Evaluated, Share
 from rlkit.recipe.load import load_recipe
 from rlkit.resume import begin, locked
-from rlkit.runlog import read_rows
+from rlkit.runlog import RunLog, read_rows
 from rlkit.runstate import RunState
 
 RECIPE = """
@@ -57,6 +57,11 @@ def test_a_model_stays_until_another_takes_its_place(loaded, tmp_path):
         state.save()
         begin(run_dir, loaded, "auto")
         assert (run_dir / "model").exists()
+
+
+def do_a_step(run_dir):
+    """From here on there is a run to continue."""
+    RunLog(run_dir).step({"stage": "stage-0-sft", "step": 1})
 
 
 def changes(run_dir):
@@ -139,6 +144,7 @@ def test_held_out_tasks_stay_those_that_the_run_began_with(continued):
 def test_held_out_tasks_may_change_with_what_was_allowed(tmp_path, loaded):
     with locked(tmp_path / "run"):
         begin(tmp_path / "run", loaded, "auto").check_heldout("these")
+    do_a_step(tmp_path / "run")
     path = tmp_path / "recipe.yaml"
     for override, kept in (("checkpoint.every=3", "these"), ("evaluation.holdout=9", None)):
         RunState(tmp_path / "run", "r", [], recipe=loaded.resolved, heldout="these").save()
@@ -165,6 +171,7 @@ def test_what_was_measured_before_goes_where_what_was_allowed_measures_otherwise
     """Another learning rate of a stage leaves the figures of its start model as they are."""
     with locked(tmp_path / "run"):
         begin(tmp_path / "run", loaded, "auto")
+    do_a_step(tmp_path / "run")
     before = Evaluated(Share(0.5, 0.4, 0.6, 100), None, {}, 0.5)
     RunState(tmp_path / "run", "r", models, recipe=loaded.resolved, before=before).save()
     changed = load_recipe(tmp_path / "recipe.yaml", [key])
@@ -233,6 +240,7 @@ def continued(tmp_path):
         run_dir.mkdir(exist_ok=True)
         (run_dir / "recipe.yaml").write_text(yaml.safe_dump(load_recipe(path).resolved))
         RunState(run_dir, "run", list(models), recipe=load_recipe(path).resolved, made_with=MADE).save()
+        do_a_step(run_dir)
         if status:
             (run_dir / "summary.json").write_text(json.dumps({"status": status}))
         path.write_text(then or recipe)

@@ -40,26 +40,48 @@ def test_a_file_keeps_its_rows_and_their_order(tmp_path):
     assert all(found[k][0] == ("wrong" if k % 2 else "correct") for k in range(40) if k in found)
 
 
-@pytest.mark.parametrize(
-    ("line", "says"),
-    [
-        ('{"gold": "1"}', "either answer or response is needed"),
-        ('{"gold": "1", "answer": "1", "response": "1"}', "either answer or response is needed"),
-        ('{"gold": 1, "answer": "1"}', "gold is missing, or no text"),
-        ('{"gold": "1", "answer": "1", "tolerance": 2}', "tolerance must be"),
-        ('{"gold": "1", "answer": "1", "choices": ["A"]}', "choices must be"),
-        ("[1]", "not a JSON object"),
-        ("{", "not JSON"),
-    ],
-)
-def test_a_bad_row_is_named_before_anything_is_judged(tmp_path, line, says):
-    (tmp_path / "in.jsonl").write_text('{"gold": "1", "answer": "1"}\n' + line + "\n")
-    done = run("--input", tmp_path / "in.jsonl", "--output", tmp_path / "out.jsonl")
-    assert done.returncode == 2
-    assert "in.jsonl:2: " in done.stderr
-    assert says in done.stderr
+BAD_LINES = [
+    (b'{"id": 7, "gold": "1"}', "either answer or response is needed"),
+    (b'{"id": 7, "gold": "1", "answer": "1", "response": "1"}', "either answer or response is needed"),
+    (b'{"id": 7, "gold": "1", "answer": 1}', "either answer or response is needed"),
+    (b'{"id": 7, "gold": 1, "answer": "1"}', "gold is missing, or no text"),
+    (b'{"id": 7, "answer": "1"}', "gold is missing, or no text"),
+    (b'{"id": 7, "gold": "1", "answer": "1", "tolerance": 2}', "tolerance must be"),
+    (b'{"id": 7, "gold": "1", "answer": "1", "tolerance": NaN}', "tolerance must be"),
+    (b'{"id": 7, "gold": "1", "answer": "1", "choices": ["A"]}', "choices must be"),
+    (b"[1]", "not a JSON object"),
+    (b"NaN", "not a JSON object"),
+    (b"{", "not JSON"),
+    (b'{"id": 7, "gold": "1", "answer": "\xff"}', "not UTF-8"),
+    (b'{"id": NaN, "gold": "1", "answer": "1"}', "id holds NaN"),
+    (b"[" * 100_000, "not JSON"),
+    (b'{"id": ' + b"1" * 5000 + b"}", "not JSON"),
+]
+
+
+def test_bad_rows_are_unscored_in_their_place_and_stop_no_other(tmp_path):
+    good = b'{"id": "ok", "gold": "1", "answer": "1", "choices": null, "response": null}'
+    lines = [line for bad, _ in BAD_LINES for line in (bad, good, b"  ")]
+    (tmp_path / "in.jsonl").write_bytes(b"\n".join([b"", *lines]) + b"\n\n")
+    done = run("--input", tmp_path / "in.jsonl", "--output", tmp_path / "out.jsonl", "--workers", 2)
+    assert done.returncode == 1
     assert "Traceback" not in done.stderr
-    assert not (tmp_path / "out.jsonl").exists()
+    out = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [row["verdict"] for row in out] == ["unscored", "correct"] * len(BAD_LINES)
+    for row, (line, says) in zip(out[::2], BAD_LINES, strict=True):
+        assert says in row["detail"]
+        assert row["id"] == (7 if line.startswith(b'{"id": 7,') and says != "not UTF-8" else None)
+    before, _, after = done.stderr.partition("15 correct, 0 wrong, 15 unscored\n")
+    assert "15 of 30 rows cannot be judged (lines 2, 5, 8, 11, 14 and 10 more); the others are" in before
+    assert after.count("\n") == 1
+    assert "15 of 30 rows could not be judged and are unscored (lines 2, 5, 8, 11, 14 and 10 more)" in after
+    assert "the first, 7: either answer or response is needed" in after
+
+
+def test_a_gold_that_cannot_be_read_is_no_bad_row(tmp_path):
+    (tmp_path / "in.jsonl").write_text('{"gold": "\\\\frac{", "answer": "1"}\n')
+    done = run("--input", tmp_path / "in.jsonl", "--output", tmp_path / "out.jsonl")
+    assert (done.returncode, done.stderr) == (0, "0 correct, 0 wrong, 1 unscored\n")
 
 
 def test_a_file_that_could_not_be_read_twice_or_would_be_lost_is_refused(tmp_path):

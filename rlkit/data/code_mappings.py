@@ -7,7 +7,8 @@ import builtins
 from typing import Any
 
 from rlkit.data.cases import called_functions, cases_of, check_body, helpers_of
-from rlkit.data.columns import Columns, Draft, id_of, text_of
+from rlkit.data.code_shapes import code_reference
+from rlkit.data.columns import Columns, Draft, column, id_of, text_of
 from rlkit.data.rows import RowError
 
 
@@ -46,6 +47,32 @@ def mbpp(row: Columns) -> Draft:
         reference.update({"entry_point": names[0]} if names else {})
     asked = f"{prompt.strip()}\n\nYour code must pass this test:\n{tests[0].strip()}"
     return Draft(asked, "code", reference, id=id_of(row.get("task_id")), metadata={"domain": "mbpp"})
+
+
+def apps(row: Columns) -> Draft:
+    """APPS and TACO: `input_output` with the tests of a script, or of a function where it names one."""
+    reference = code_reference(column(row, "input_output"))
+    metadata = {"domain": "apps"} | ({"difficulty": row["difficulty"]} if row.get("difficulty") else {})
+    asked = _with_starter(text_of(row, "question"), row.get("starter_code"), reference)
+    return Draft(asked, "code", reference, id=id_of(row.get("problem_id")), metadata=metadata)
+
+
+def livecodebench(row: Columns) -> Draft:
+    """LiveCodeBench: public tests and, where they are there, private ones."""
+    names = ("public_test_cases", "private_test_cases", "metadata")
+    reference = code_reference({name: row[name] for name in names if row.get(name) is not None})
+    metadata = {"domain": "livecodebench"} | ({"difficulty": row["difficulty"]} if row.get("difficulty") else {})
+    asked = _with_starter(text_of(row, "question_content"), row.get("starter_code"), reference)
+    return Draft(asked, "code", reference, id=id_of(row.get("question_id")), metadata=metadata)
+
+
+def _with_starter(question: str, starter: Any, reference: dict[str, Any]) -> str:
+    """A question with what the program begins with, or with the name of the function that the tests call."""
+    if isinstance(starter, str) and starter.strip():
+        return f"{question.strip()}\n\nBegin with this code:\n\n```python\n{starter.strip()}\n```"
+    if reference["mode"] == "stdin":
+        return f"{question.strip()}\n\nRead from standard input and print the answer."
+    return f"{question.strip()}\n\nWrite a function named {reference.get('entry_point')}."
 
 
 def _parse(code: str, column: str) -> ast.Module:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from rlkit.data.read import type_name
-from rlkit.data.rows import RowError
+from rlkit.data.rows import RowError, did_you_mean, some
 
 Columns = Mapping[str, Any]
 
@@ -18,15 +18,49 @@ class Draft:
     """What a mapping finds in a row; what a row lacks is None."""
 
     prompt: str
-    kind: str = "math"
+    kind: str | None = None
+    """None: told from the source's kind, or from the reference and the choices."""
     reference: Any = None
     response: str | None = None
     id: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    history: tuple[Mapping[str, Any], ...] = ()
+
+
+class RowColumns(Columns):
+    """A row's columns, which knows those that a mapping has read; the others become the task's metadata."""
+
+    def __init__(self, columns: Columns) -> None:
+        self.all = columns
+        """The row itself; what is read there does not count as read."""
+        self._read: set[str] = set()
+
+    def __getitem__(self, name: str) -> Any:
+        value = self.all[name]
+        self._read.add(name)
+        return value
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.all
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.all)
+
+    def __len__(self) -> int:
+        return len(self.all)
+
+    @property
+    def unread(self) -> dict[str, Any]:
+        """The columns that nothing has read; an object in the column "metadata" stands for its own columns."""
+        rest = {name: value for name, value in self.all.items() if name not in self._read}
+        nested = rest.pop("metadata") if isinstance(rest.get("metadata"), Mapping) else {}
+        return {**nested, **rest}
 
 
 def column(row: Columns, name: str, *, required: bool = True) -> Any:
-    """The column's value; "a.b" is column "a.b" or key "b" of column "a".
+    """The column's value; "a.b" is column "a.b" or key "b" of column "a", "a.0" the first item of column "a".
+
+    A column that is read in part does not count as read.
 
     Raises:
         RowError: the column is missing and required.
@@ -34,16 +68,44 @@ def column(row: Columns, name: str, *, required: bool = True) -> Any:
     if name in row:
         return row[name]
     head, _, rest = name.partition(".")
-    if rest and isinstance(row.get(head), Mapping):
-        return column(row[head], rest, required=required)
+    while rest:
+        if head in row:
+            found, value = _inside((row.all if isinstance(row, RowColumns) else row)[head], rest)
+            if found:
+                return value
+        step, _, rest = rest.partition(".")
+        head = f"{head}.{step}"
     if required:
-        raise RowError(f'no column "{name}"; the row has {", ".join(sorted(row)) or "none"}')
+        raise RowError(f'no column "{name}"; the row has {some(sorted(row), 20)}{did_you_mean(name, row)}')
     return None
+
+
+def _inside(value: Any, path: str) -> tuple[bool, Any]:
+    """(whether there is one, the value) at a dotted path into lists, objects and their JSON texts."""
+    if isinstance(value, str) and value.lstrip().startswith(("{", "[")):
+        try:
+            value = json.loads(value)  # as a cell of a CSV file carries them
+        except ValueError:
+            return False, None
+    if isinstance(value, Mapping) and path in value:
+        return True, value[path]
+    step, _, rest = path.partition(".")
+    if isinstance(value, Mapping) and step in value:
+        value = value[step]
+    elif isinstance(value, list) and step.removeprefix("-").isdecimal() and -len(value) <= int(step) < len(value):
+        value = value[int(step)]
+    else:
+        return False, None
+    return _inside(value, rest) if rest else (True, value)
 
 
 def text_of(row: Columns, name: str) -> str:
     """The column's text, not empty."""
-    value = column(row, name)
+    return filled(column(row, name), name)
+
+
+def filled(value: Any, name: str) -> str:
+    """A column's value that must be a text with something in it."""
     if value is None:
         raise RowError(f"no {name} (the column is null)")
     if not isinstance(value, str):
@@ -51,28 +113,6 @@ def text_of(row: Columns, name: str) -> str:
     if not value.strip():
         raise RowError(f"empty {name}")
     return value
-
-
-def gold_text(value: Any, name: str = "reference") -> str:
-    """A gold answer as text: 145.0 -> "145".
-
-    Raises:
-        RowError: it is empty, null, or neither text nor a finite number.
-    """
-    if value is None:
-        raise RowError(f"no {name} (the column is null)")
-    # JSON writers turn 145 into 145.0; the gold answer is the number, not its spelling.
-    if isinstance(value, float) and math.isfinite(value):
-        return str(int(value)) if value.is_integer() and abs(value) < 2**53 else repr(value)
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    if not isinstance(value, str):
-        raise RowError(
-            f"the {name} is {value if isinstance(value, (bool, float)) else type_name(value)}, not an answer"
-        )
-    if not value.strip():
-        raise RowError(f"empty {name}")
-    return value.strip()
 
 
 def id_of(value: Any, *, required: bool = False) -> str | None:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from rlkit.data.references import YES
 from rlkit.data.rows import RowError, did_you_mean
 
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -37,17 +38,43 @@ def check_task(kind: str, reference: Any, metadata: Mapping[str, Any]) -> tuple[
     if kind not in ("exact", "choice", "numeric"):
         return reference, metadata
     if kind == "choice" and metadata.get("choices") is not None:
-        choices = _choices(metadata["choices"])
+        choices = choices_of(metadata["choices"])
         return _chosen(reference, choices), {**metadata, "choices": choices}
-    if not isinstance(reference, str) or not reference.strip():
+    for gold in reference if isinstance(reference, list) else [reference]:
+        _check_gold(kind, gold)
+    return reference, ({**metadata, **_tolerances(metadata)} if kind == "numeric" else metadata)
+
+
+def _check_gold(kind: str, gold: Any) -> None:
+    if not isinstance(gold, str) or not gold.strip():
         raise RowError(f"the reference of a task of kind {kind} must be a text")
-    if kind == "choice" and not (len(reference.strip("() .")) == 1 and reference.strip("() .").isalpha()):
-        raise RowError(f"without metadata.choices the reference of a choice is one letter, not {reference[:80]!r}")
-    if kind == "numeric":
-        if not any(char.isdecimal() for char in reference):
-            raise RowError(f"the reference {reference[:80]!r} of a task of kind numeric is no number")
-        metadata = {**metadata, **_tolerances(metadata)}
-    return reference, metadata
+    if kind == "choice" and not (len(gold.strip("() .")) == 1 and gold.strip("() .").isalpha()):
+        raise RowError(f"without metadata.choices the reference of a choice is one letter, not {gold[:80]!r}")
+    if kind == "numeric" and not any(char.isdecimal() for char in gold):
+        raise RowError(f"the reference {gold[:80]!r} of a task of kind numeric is no number")
+
+
+def told_kind(reference: Any, metadata: Mapping[str, Any]) -> str:
+    """The kind of a task that names none: code for an object, exact for true or false, choice for one of its choices.
+
+    Everything else is math.
+    """
+    if isinstance(reference, Mapping):
+        return "code"
+    if _is_choice(reference, metadata.get("choices")):
+        return "choice"
+    return "exact" if reference in YES.values() else "math"
+
+
+def _is_choice(reference: Any, given: Any) -> bool:
+    """Whether there are choices, and the reference, where there is one, names one of them."""
+    if given is None:
+        return False
+    try:
+        choices = choices_of(given)
+    except RowError:
+        return False
+    return reference is None or bool(_named(reference, choices))
 
 
 def with_options(prompt: str, metadata: Mapping[str, Any]) -> str:
@@ -58,7 +85,7 @@ def with_options(prompt: str, metadata: Mapping[str, Any]) -> str:
     return "\n".join([f"{prompt.rstrip()}\n", *(f"{letter}. {text}" for letter, text in choices.items())])
 
 
-def _choices(given: Any) -> dict[str, str]:
+def choices_of(given: Any) -> dict[str, str]:
     """{letter: text} of {"A": ...}, [...] or {"label": [...], "text": [...]}, as data sets carry them."""
     if isinstance(given, str):
         try:
@@ -79,15 +106,27 @@ def _choices(given: Any) -> dict[str, str]:
 
 def _chosen(reference: Any, choices: Mapping[str, str]) -> str:
     """The letter that a reference names: itself, its option's text, or its number from 0 (as MMLU counts)."""
-    text = str(reference).strip()
+    named = _named(reference, choices)
+    if len(named) != 1:
+        problem = "names more than one" if named else "is neither a letter nor a text"
+        shown = repr(reference.strip() if isinstance(reference, str) else reference)
+        raise RowError(f"the reference {shown[:80]} {problem} of the choices {', '.join(choices)}")
+    return named.pop()
+
+
+def _named(reference: Any, choices: Mapping[str, str]) -> set[str]:
+    """The letters that a reference, or any text of a list, may mean."""
+    golds = reference if isinstance(reference, list) else [reference]
+    return {letter for gold in golds for letter in _letters(str(gold).strip(), choices)}
+
+
+def _letters(text: str, choices: Mapping[str, str]) -> set[str]:
+    """The letters that a text may mean; more than one where a number stands in an option and counts another."""
     letters = [letter for letter in choices if text.strip("()").upper() == letter.upper()]
     letters = letters or [letter for letter, its_text in choices.items() if its_text.strip() == text]
+    letters = letters or [letter for letter, its_text in choices.items() if its_text.strip().lower() == text.lower()]
     numbered = list(choices)[int(text) : int(text) + 1] if text.isdecimal() and len(text) < 4 else []
-    named = set(letters or numbered)
-    if len(named) != 1 or (letters and numbered and letters != numbered):
-        problem = "names more than one" if named else "is neither a letter nor a text"
-        raise RowError(f"the reference {text[:80]!r} {problem} of the choices {', '.join(choices)}")
-    return named.pop()
+    return {*letters, *numbered}
 
 
 def _tolerances(metadata: Mapping[str, Any]) -> dict[str, float]:

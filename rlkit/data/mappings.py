@@ -2,55 +2,95 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from rlkit.data.cases import check_code_reference, turn_asserts
-from rlkit.data.code_mappings import humaneval, mbpp
-from rlkit.data.columns import Columns, Draft, column, gold_text, id_of, text_of
+from rlkit.data.code_mappings import apps, humaneval, livecodebench, mbpp
+from rlkit.data.columns import Columns, Draft, RowColumns, id_of, text_of
+from rlkit.data.kinds import told_kind
+from rlkit.data.own_columns import OwnColumns
+from rlkit.data.recognise import Need, complete
+from rlkit.data.references import gold_text
 from rlkit.data.rows import RowError
-from rlkit.recipe.schema import Fields, Source
+from rlkit.data.worked import last_boxed, thought_reply, without_calculator
+from rlkit.recipe.schema import Source
+from rlkit.recipe.schema.data import Mapping
+
+Mapper = Callable[[Columns], Draft]
 
 
-def mapping_for(source: Source, columns: Columns) -> Callable[[Columns], Draft] | None:
-    """The source's mapping, told from the columns where the recipe names none; None where they do not tell."""
-    if source.fields is not None:
-        fields = source.fields
-        return lambda row: from_fields(row, fields, fields.model_fields_set, source.kind)
-    name = source.mapping or detect(columns)
+def mapping_for(source: Source, columns: Columns, need: Need, place: str) -> Mapper:
+    """The source's mapping, told from its first row's columns where the recipe names none.
+
+    Every column that it does not read goes to the task's metadata.
+
+    Args:
+        need: what the stage reads beside the prompt.
+        place: of the source in the recipe, such as "data.sources.1".
+    Raises:
+        RowError: the columns do not tell.
+    """
+    name = source.mapping or ("plain" if source.fields else detect(columns, need))
     if name == "plain":
-        return lambda row: plain(row, source.kind)
-    return _of_kind(READY[name], source.kind) if name else None
-
-
-def _of_kind(mapping: Callable[[Columns], Draft], kind: str | None) -> Callable[[Columns], Draft]:
-    """A mapping whose tasks, where they are of kind math, are of another kind."""
+        fields = complete(source.fields, columns, need, place)
+        named = source.fields.model_fields_set if source.fields else None
+        reader: Mapper = OwnColumns(fields, named, need, source.kind, place)
+    else:
+        reader = _of_kind(READY[name], source.kind, place)
 
     def mapped(row: Columns) -> Draft:
-        draft = mapping(row)
-        if kind is None or kind == draft.kind:
-            return draft
-        if draft.kind == "code":
-            raise RowError(f"data.kind is {kind} and the row is a task of kind code")
-        return replace(draft, kind=kind)
+        noted = RowColumns(row)
+        draft = reader(noted)
+        metadata = {**noted.unread, **draft.metadata}
+        return replace(draft, kind=draft.kind or told_kind(draft.reference, metadata), metadata=metadata)
 
     return mapped
 
 
-def detect(columns: Columns) -> str | None:
-    """Name of the ready mapping that a row's columns fit."""
+def _of_kind(mapping: Mapper, kind: str | None, place: str) -> Mapper:
+    """A ready mapping whose tasks are of the source's kind, where it names one."""
+
+    def mapped(row: Columns) -> Draft:
+        try:
+            draft = mapping(row)
+        except RowError as e:
+            raise RowError(str(e), f"name the columns of your own with {place}.fields") from e
+        if draft.kind == "code" and kind not in (None, "code"):
+            raise RowError(f"{place}.kind is {kind} and the row is a task of kind code")
+        return replace(draft, kind=draft.kind or kind)
+
+    return mapped
+
+
+def detect(columns: Columns, need: Need) -> Mapping:
+    """Name of the mapping that a row's columns fit; "plain" where they are no known data set's."""
+    if need == "response" and any(name in columns for name in ("response", "completion")):
+        return "plain"  # replies of the user's own
     # Most telling first: HumanEval and MBPP rows have a prompt column too.
-    signs = (
+    signs: tuple[tuple[Mapping, tuple[set[str], ...]], ...] = (
         ("humaneval", ({"prompt"}, {"entry_point"}, {"test"})),
+        ("livecodebench", ({"question_content"}, {"public_test_cases"})),
+        ("apps", ({"question"}, {"input_output"})),
         ("mbpp", ({"test_list"}, {"text", "prompt"})),
         ("gsm8k", ({"question"}, {"answer"})),
         ("math", ({"problem"}, {"solution", "answer"})),
-        ("plain", ({"prompt"}, {"reference", "response"})),
     )
-    return next((name for name, sets in signs if all(any(c in columns for c in s) for s in sets)), None)
+    fitting = (name for name, sets in signs if all(any(c in columns for c in s) for s in sets))
+    further = {"gsm8k": _is_gsm8k, "math": _is_math}
+    return next((name for name in fitting if name not in further or further[name](columns, need)), "plain")
+
+
+def _is_gsm8k(columns: Columns, need: Need) -> bool:
+    return isinstance(columns["answer"], str) and "####" in columns["answer"]
+
+
+def _is_math(columns: Columns, need: Need) -> bool:
+    solution, answer = columns.get("solution"), columns.get("answer")
+    if need == "response":
+        return isinstance(solution, str) and (answer is not None or last_boxed(solution) is not None)
+    return answer is None or (isinstance(answer, str | int | float) and not isinstance(answer, bool))
 
 
 def gsm8k(row: Columns) -> Draft:
@@ -61,9 +101,8 @@ def gsm8k(row: Columns) -> Draft:
         raise RowError('the answer has no "####" before its final number (name columns of your own in fields)')
     if not gold:
         raise RowError('nothing follows "####" in the answer')
-    # <<48/2=24>> are calculator calls of the data set's authors, not reasoning.
-    worked = re.sub(r"<<[^>]*>>", "", worked).strip()
-    return Draft(prompt=text_of(row, "question"), reference=gold, response=_reply(worked, gold))
+    reply = thought_reply(without_calculator(worked), gold)
+    return Draft(prompt=text_of(row, "question"), reference=gold, response=reply)
 
 
 def math_mapping(row: Columns) -> Draft:
@@ -82,122 +121,17 @@ def math_mapping(row: Columns) -> Draft:
     return Draft(
         prompt=text_of(row, "problem"),
         reference=given,
-        response=_reply(solution, given) if solution else None,
+        response=thought_reply(solution, given) if solution else None,
         id=id_of(row.get("unique_id")),
         metadata=metadata,
     )
 
 
-def _reply(worked: str, gold: str) -> str:
-    return f"<think>\n{worked}\n</think>\n\\boxed{{{gold}}}"
-
-
-def last_boxed(text: str) -> str | None:
-    """Content of the last \\boxed{...} whose braces balance: "a \\boxed{\\frac{1}{2}} b" -> "\\frac{1}{2}"."""
-    for match in reversed(list(re.finditer(r"\\(?:boxed|fbox)\s*\{", text))):
-        depth, at = 1, match.end()
-        while at < len(text) and depth:
-            # A brace after a backslash is printed, it opens no group.
-            step = 2 if text[at] == "\\" else 1
-            depth += {"{": 1, "}": -1}.get(text[at], 0)
-            at += step
-        if not depth and text[match.end() : at - 1].strip():
-            return text[match.end() : at - 1].strip()
-    return None
-
-
-def plain(row: Columns, kind: str | None = None) -> Draft:
-    """Columns prompt, reference and response; id, kind, domain and difficulty are taken where they are.
-
-    Args:
-        kind: of a row without that column.
-    """
-    fields = Fields(
-        reference="reference" if "reference" in row or "response" not in row else None,
-        response="response" if "response" in row else None,
-        id="id" if "id" in row else None,
-        kind="kind" if "kind" in row else None,
-        domain="domain" if "domain" in row else "metadata.domain",
-        difficulty="difficulty" if "difficulty" in row else "metadata.difficulty",
-    )
-    return from_fields(row, fields, set(), kind)
-
-
-READY: dict[str, Callable[[Columns], Draft]] = {
+READY: dict[str, Mapper] = {
     "gsm8k": gsm8k,
     "math": math_mapping,
     "humaneval": humaneval,
     "mbpp": mbpp,
-    "plain": plain,
+    "apps": apps,
+    "livecodebench": livecodebench,
 }
-
-
-def from_fields(row: Columns, fields: Fields, named: set[str], source_kind: str | None = None) -> Draft:
-    """A row by the user's own columns.
-
-    Args:
-        named: the keys of `fields` that the user wrote: the columns of domain and difficulty may be missing otherwise.
-        source_kind: of a row where `fields` names no kind.
-    """
-    kind = source_kind if fields.kind is None else column(row, fields.kind)
-    if kind is not None and not (isinstance(kind, str) and kind.strip()):
-        raise RowError(f"kind is {json.dumps(kind, default=str)}, not a kind of task")
-    given = None if fields.reference is None else column(row, fields.reference)
-    reference = None if fields.reference is None else reference_of(given, kind)
-    told = "code" if kind is None and isinstance(reference, dict) else "math"
-    # What no key names stays visible to reward plugins.
-    metadata = dict(row["metadata"]) if isinstance(row.get("metadata"), Mapping) else {}
-    used = {name.split(".")[0] for name in (fields.reference, fields.response, fields.id, fields.kind) if name}
-    used |= {"metadata", *_prompt_columns(fields.prompt)}
-    metadata.update({name: value for name, value in row.items() if name not in used})
-    for key, name in (("domain", fields.domain), ("difficulty", fields.difficulty)):
-        value = None if name is None else column(row, name, required=key in named)
-        if value is not None:
-            metadata[key] = value
-    return Draft(
-        prompt=_prompt(row, fields.prompt),
-        kind=kind or told,
-        reference=reference,
-        response=None if fields.response is None else text_of(row, fields.response),
-        id=None if fields.id is None else id_of(column(row, fields.id), required=True),
-        metadata=metadata,
-    )
-
-
-def _prompt_columns(pattern: str) -> list[str]:
-    return re.findall(r"\{([^{}]+)\}", pattern) if "{" in pattern else [pattern]
-
-
-def _prompt(row: Columns, pattern: str) -> str:
-    if "{" not in pattern:
-        return text_of(row, pattern)
-    return re.sub(r"\{([^{}]+)\}", lambda m: text_of(row, m[1]), pattern)
-
-
-def reference_of(value: Any, kind: str | None) -> Any:
-    """The reference as its kind has it; without a kind, code for an object and math for anything else."""
-    if kind in ("exact", "numeric", "choice"):
-        return gold_text(value)
-    if kind not in ("math", "code", None):
-        if value is None:
-            raise RowError("no reference (the column is null)")
-        return value  # what a judge of the recipe's own makes of it
-    reference = _math_or_code(value)
-    if kind is not None and reference is not None and isinstance(reference, dict) != (kind == "code"):
-        raise RowError(f"kind is {kind} and the reference is {'text' if kind == 'code' else 'an object'}")
-    return reference
-
-
-def _math_or_code(value: Any) -> Any:
-    """Text for math, a checked object for code; CSV and Parquet carry the object as JSON text."""
-    if isinstance(value, str) and value.lstrip().startswith("{") and '"mode"' in value:
-        try:
-            value = json.loads(value)
-        except ValueError as e:
-            raise RowError(f"the reference looks like a code reference and is broken JSON ({e})") from e
-    if not isinstance(value, dict):
-        return gold_text(value)
-    reason = check_code_reference(value)
-    if reason:
-        raise RowError(reason)
-    return dict(turn_asserts(value))

@@ -5,20 +5,18 @@ Task -> template -> user turn -> chat template -> text, ending in the forced "<t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rlkit.data.rows import BadRow, BadRows, OnBadRow
-from rlkit.data.tasks import Demonstration, LoadedDemonstrations, LoadedTasks
+from rlkit.data.tasks import NO_THOUGHT, THINK, Demonstration, LoadedDemonstrations, LoadedTasks
 from rlkit.errors import DataError
 from rlkit.recipe.schema import Prompt
 from rlkit.records import Task
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-THINK = "<think>"
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,7 @@ class PromptRenderer:
         Raises:
             DataError: the chat template fails on it.
         """
-        return self._render(task.prompt, task.kind)
+        return self._render(task)
 
     def render_demonstration(self, demo: Demonstration) -> RenderedDemonstration:
         """The demonstration's prompt and reply. Prompt and reply are tokenised apart, as in sampling.
@@ -75,11 +73,11 @@ class PromptRenderer:
             DataError: thinking is forced and the reply does not begin with <think>, or the tokenizer names no end
                 of text.
         """
-        prompt = self._render(demo.prompt, demo.kind)
+        prompt = self._render(demo)
         learned = demo.response
         if prompt.forced:
             if not learned.startswith(THINK):
-                raise DataError(f"the response does not begin with {THINK}, which data.prompt.force_think asks for")
+                raise DataError(NO_THOUGHT)
             # A reply may leave out the newline that the prompt ends in.
             own = prompt.forced if learned.startswith(prompt.forced) else THINK
             learned = learned.removeprefix(own)
@@ -90,9 +88,13 @@ class PromptRenderer:
         mask = (0,) * len(prompt.token_ids) + (1,) * len(completion)
         return RenderedDemonstration(prompt.token_ids + completion, mask)
 
-    def _render(self, prompt: str, kind: str) -> RenderedPrompt:
-        system = [{"role": "system", "content": self._prompt.system}] if self._prompt.system is not None else []
-        turns = [*system, {"role": "user", "content": self._prompt.template_for(kind).format(prompt=prompt)}]
+    def _render(self, item: Task | Demonstration) -> RenderedPrompt:
+        turns = [dict(message) for message in item.history]
+        # A row's own system message takes the place of the recipe's.
+        if self._prompt.system is not None and (not turns or turns[0]["role"] != "system"):
+            turns.insert(0, {"role": "system", "content": self._prompt.system})
+        asked = self._prompt.template_for(item.kind).format(prompt=item.prompt)
+        turns.append({"role": "user", "content": asked})
         try:
             text: str = self._tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
         except Exception as e:  # a template is the model's own program: it raises what it likes
@@ -113,49 +115,64 @@ class PromptRenderer:
 def check_prompt_lengths(
     loaded: LoadedTasks, renderer: PromptRenderer, max_tokens: int, on_bad_row: OnBadRow
 ) -> LoadedTasks:
-    """The tasks whose rendered prompt has at most `max_tokens` tokens; the others are bad rows.
+    """The tasks that render, to at most `max_tokens` tokens; the others are bad rows.
 
     Raises:
         DataError: on_bad_row is "stop" and one is longer, or none is left.
     """
+    bad = BadRows(on_bad_row)
 
-    def reason(task: Task) -> str | None:
-        num_tokens = len(renderer.render(task).token_ids)
-        return None if num_tokens <= max_tokens else f"the prompt has {num_tokens} tokens, more than {max_tokens}"
+    def num_tokens(task: Task) -> int:
+        return len(renderer.render(task).token_ids)
 
-    kept, bad = _keep(loaded.tasks, loaded.where, reason, on_bad_row)
-    return replace(loaded, tasks=tuple(kept), skipped=(*loaded.skipped, *bad))
+    longest = Longest(max_tokens, "the prompt has", "raise data.max_prompt_tokens or lower rollout.max_tokens")
+    kept = _that_fit(loaded.tasks, loaded.where, num_tokens, longest, bad)
+    return replace(loaded, tasks=kept, skipped=(*loaded.skipped, *bad.listed))
 
 
 def check_demonstrations(
-    loaded: LoadedDemonstrations, renderer: PromptRenderer, max_tokens: int, on_bad_row: OnBadRow
+    loaded: LoadedDemonstrations, renderer: PromptRenderer, max_tokens: int, on_bad_row: OnBadRow, key: str = "data"
 ) -> LoadedDemonstrations:
-    """The demonstrations that render, to at most `max_tokens` tokens in all; as check_prompt_lengths."""
+    """The demonstrations that render, to at most `max_tokens` tokens in all; as check_prompt_lengths.
 
-    def reason(demo: Demonstration) -> str | None:
+    Args:
+        key: of their section in the recipe.
+    """
+    bad = BadRows(on_bad_row, f"{key}.on_bad_row")
+
+    def num_tokens(demo: Demonstration) -> int:
+        return len(renderer.render_demonstration(demo).token_ids)
+
+    longest = Longest(max_tokens, "prompt and reply have", "raise the stage's max_length where the model allows it")
+    kept = _that_fit(loaded.demonstrations, loaded.where, num_tokens, longest, bad)
+    return replace(loaded, demonstrations=kept, skipped=(*loaded.skipped, *bad.listed))
+
+
+@dataclass(frozen=True)
+class Longest:
+    """The most tokens that something may have, and how to say that it has more."""
+
+    tokens: int
+    what: str
+    """"the prompt has"."""
+    remedy: str
+    """What to do where all are longer."""
+
+
+Item = TypeVar("Item", Task, Demonstration)
+
+
+def _that_fit(
+    items: Sequence[Item], where: Mapping[str, str], num_tokens: Callable[[Item], int], longest: Longest, bad: BadRows
+) -> tuple[Item, ...]:
+    def check(item: Item) -> Item | BadRow:
         try:
-            num_tokens = len(renderer.render_demonstration(demo).token_ids)
+            tokens = num_tokens(item)
         except DataError as e:
-            return str(e)
-        return (
-            None if num_tokens <= max_tokens else f"prompt and reply have {num_tokens} tokens, more than {max_tokens}"
-        )
+            return BadRow(where[item.id], str(e))
+        if tokens <= longest.tokens:
+            return item
+        too_long = f"{longest.what} {tokens} tokens, more than {longest.tokens}"
+        return BadRow(where[item.id], too_long, longest.remedy)
 
-    kept, bad = _keep(loaded.demonstrations, loaded.where, reason, on_bad_row)
-    return replace(loaded, demonstrations=tuple(kept), skipped=(*loaded.skipped, *bad))
-
-
-def _keep(
-    items: tuple[Any, ...], where: Mapping[str, str], reason: Callable[[Any], str | None], on_bad_row: OnBadRow
-) -> tuple[list[Any], list[BadRow]]:
-    bad = BadRows(on_bad_row)
-    kept = []
-    for item in items:
-        why = reason(item)
-        if why is None:
-            kept.append(item)
-        else:
-            bad.add(BadRow(where[item.id], why))
-    if not kept:
-        raise DataError(f"no row is left of {len(items)}; the first: {bad.listed[0].where}: {bad.listed[0].reason}")
-    return kept, bad.listed
+    return tuple(bad.sift(map(check, items), "the data"))

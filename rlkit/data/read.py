@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import json
@@ -15,6 +16,7 @@ from rlkit.errors import DataError
 
 TEXT_ENDINGS = (".jsonl", ".json", ".csv")
 ENDINGS = (*TEXT_ENDINGS, *(e + ".gz" for e in TEXT_ENDINGS), ".parquet")
+_JSON_LIST = "a .jsonl file has an object on each line; a JSON list needs a name that ends in .json"
 SPLIT_NAMES = ("train", "test", "validation", "valid", "val", "dev", "eval", "heldout")
 
 
@@ -64,7 +66,14 @@ def _lines(path: Path) -> Iterator[bytes]:
     """Lines as bytes: only a newline ends one (str.splitlines would also break at U+2028)."""
     with _open(path) as f:
         for number, line in enumerate(f):
-            yield line.removeprefix(b"\xef\xbb\xbf") if number == 0 else line
+            yield line if number else _without_mark(line, path)
+
+
+def _without_mark(start: bytes, path: Path) -> bytes:
+    """The file's start without the mark that some editors put before UTF-8."""
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise DataError(f"{path}: UTF-16 or UTF-32, not UTF-8; save the file as UTF-8")
+    return start.removeprefix(codecs.BOM_UTF8)
 
 
 def _read_jsonl(path: Path, label: str) -> Iterator[Row | BadRow]:
@@ -77,6 +86,8 @@ def _read_jsonl(path: Path, label: str) -> Iterator[Row | BadRow]:
         except UnicodeDecodeError as e:
             yield BadRow(where, f"not UTF-8 (byte {e.start + 1} of the line)")
         except json.JSONDecodeError as e:
+            if number == 1 and line.strip() == b"[":
+                raise DataError(f"{path}: {_JSON_LIST}") from e
             yield BadRow(where, f"broken JSON ({e.msg} at column {e.colno})")
         except (ValueError, RecursionError) as e:
             yield BadRow(where, f"broken JSON ({e})")
@@ -86,7 +97,8 @@ def _read_jsonl(path: Path, label: str) -> Iterator[Row | BadRow]:
 
 def _object_row(value: Any, where: str, key: str) -> Row | BadRow:
     if not isinstance(value, dict):
-        return BadRow(where, f"a row must be a JSON object, here it is {type_name(value)}")
+        remedy = _JSON_LIST if isinstance(value, list) else ""
+        return BadRow(where, f"a row must be a JSON object, here it is {type_name(value)}", remedy)
     return Row(where, key, value)
 
 
@@ -98,24 +110,48 @@ def type_name(value: Any) -> str:
 
 def _read_json(path: Path, label: str) -> Iterator[Row | BadRow]:
     with _open(path) as f:
-        raw = f.read().removeprefix(b"\xef\xbb\xbf")
+        raw = _without_mark(f.read(), path)
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as e:
         line = raw.count(b"\n", 0, e.start) + 1
         raise DataError(f"{path}:{line}: not UTF-8; save the file as UTF-8") from e
-    if text.strip() and not text.lstrip().startswith("["):
-        raise DataError(f"{path}: not a list of objects; JSON lines need a name that ends in .jsonl")
-    for number, (value, line) in enumerate(_list_items(text, path), start=1):
+    start = _list_start(text, path)
+    for number, (value, line) in enumerate(_list_items(text, start, path), start=1):
         yield _object_row(value, f"{path}:{line}", f"{label}:{number}")
 
 
-def _list_items(text: str, path: Path) -> Iterator[tuple[Any, int]]:
-    """Items of a JSON list with the lines they begin on, which json.loads does not tell."""
+def _list_start(text: str, path: Path) -> int:
+    """Where the file's list of rows begins: all of it, or the only list in the object that it is."""
+    at = _skip_space(text, 0)
+    if not text[at:] or text[at] == "[":
+        return at
+    lists = _lists_inside(text, at)
+    if len(lists) != 1:
+        there = f"has the lists {', '.join(lists)}: keep the rows' own alone" if lists else "is not a list of objects"
+        raise DataError(f"{path}: the file {there}; JSON lines need a name that ends in .jsonl")
+    return next(iter(lists.values()))
+
+
+def _lists_inside(text: str, at: int) -> dict[str, int]:
+    """By key, where each list begins that the JSON object at `at` holds; nothing where it is broken."""
+    decoder, found = json.JSONDecoder(), dict[str, int]()
+    try:
+        while text[at] in "{,":
+            key, at = decoder.raw_decode(text, _skip_space(text, at + 1))
+            at = _skip_space(text, _skip_space(text, at) + 1)  # the colon
+            found.update({key: at} if text[at] == "[" else {})
+            at = _skip_space(text, decoder.raw_decode(text, at)[1])
+    except (ValueError, IndexError, RecursionError):
+        return {}
+    return found if not text[at + 1 :].strip() else {}
+
+
+def _list_items(text: str, start: int, path: Path) -> Iterator[tuple[Any, int]]:
+    """Items of the JSON list at `start` with the lines they begin on, which json.loads does not tell."""
     decoder = json.JSONDecoder()
     # Lines are counted as we go: counting from the start for each item would be quadratic.
-    at, line, counted = _skip_space(text, 0) + 1, 1, 0
-    at = _skip_space(text, at)
+    at, line, counted = _skip_space(text, start + 1), 1, 0
     while at < len(text) and text[at] != "]":
         line, counted = line + text.count("\n", counted, at), at
         try:
@@ -141,6 +177,8 @@ def _read_csv(path: Path, label: str) -> Iterator[Row | BadRow]:
     if not lines:
         return
     header = next(csv.reader(lines[:1]))
+    if len(header) == 1 and (other := next((mark for mark in ";\t|" if mark in header[0]), None)):
+        raise DataError(f"{path}:1: the columns are separated by {other!r}, and must be by commas")
     if len(set(header)) != len(header):
         raise DataError(f"{path}:1: two columns have one name ({', '.join(header)})")
     for line, cells in _csv_records(lines):
@@ -191,14 +229,15 @@ def _read_parquet(path: Path, label: str) -> Iterator[Row | BadRow]:
 
 
 def _read_saved_dataset(path: Path, split: str, label: str) -> Iterator[Row]:
-    import datasets
+    where, splits = str(path), path / "dataset_dict.json"
+    if splits.exists():
+        there = json.loads(splits.read_text(encoding="utf-8"))["splits"]
+        if split not in there:
+            raise DataError(f'{path}: no split "{split}"{did_you_mean(split, there)}; it has {some(sorted(there))}')
+        path, label = path / split, f"{label}/{split}"
+    import datasets  # takes seconds
 
-    saved = datasets.load_from_disk(str(path))
-    if isinstance(saved, datasets.DatasetDict):
-        if split not in saved:
-            raise DataError(f'{path}: no split "{split}"{did_you_mean(split, saved)}; it has {some(sorted(saved))}')
-        saved, label = saved[split], f"{label}/{split}"
-    yield from dataset_rows(saved, str(path), label)
+    yield from dataset_rows(datasets.load_from_disk(str(path)), where, label)
 
 
 def dataset_rows(dataset: Any, where: str, label: str) -> Iterator[Row]:

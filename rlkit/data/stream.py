@@ -93,6 +93,7 @@ class TaskStream:
         mixture: Mixture | None = None,
         domain_shares: Mapping[str, float] | None = None,
         stratify_by: Literal["domain", "difficulty"] | None = None,
+        key: str = "data",
     ) -> None:
         """Sets up the order.
 
@@ -101,6 +102,7 @@ class TaskStream:
             mixture: of load_tasks; by default one source.
             domain_shares: least share of the draws by domain; comes before the sources' weights.
             stratify_by: spread this column's values evenly.
+            key: of the section in the recipe that says so, for messages.
         Raises:
             DataError: no tasks, a domain that no task has, shares that leave other domains out, or too many strata.
         """
@@ -108,8 +110,8 @@ class TaskStream:
             raise DataError("there are no tasks to draw from")
         self._tasks = tuple(tasks)
         shares = dict(domain_shares or {})
-        _check_domains(tasks, shares)
-        self._leaves, masses = _leaves(tasks, seed, mixture, shares, stratify_by)
+        _check_domains(tasks, shares, key)
+        self._leaves, masses = _leaves(tasks, seed, mixture, shares, stratify_by, key)
         self._root = _tree(self._leaves, masses, 0)
         settings = [seed, sorted(shares.items()), stratify_by, [str(masses[leaf.path]) for leaf in self._leaves]]
         self._order_print = fingerprint(settings)
@@ -159,21 +161,24 @@ def fingerprint(value: Any) -> str:
 
 def tasks_fingerprint(tasks: Sequence[Task]) -> str:
     """Tells tasks, in their order, from other tasks."""
-    return fingerprint([[t.id, t.kind, t.prompt, t.reference, dict(t.metadata)] for t in tasks])
+    rows = [[t.id, t.kind, t.prompt, t.reference, dict(t.metadata), *map(dict, t.history)] for t in tasks]
+    return fingerprint(rows)
 
 
-def _check_domains(tasks: Sequence[Task], shares: Mapping[str, float]) -> None:
+def _check_domains(tasks: Sequence[Task], shares: Mapping[str, float], key: str) -> None:
     there = {str(t.metadata.get("domain")) for t in tasks}
     for domain in shares:
+        if there == {"None"}:
+            raise DataError(f"{key}.domain_shares: no row has a domain; name its column with {key}.fields.domain")
         if domain not in there:
             raise DataError(
-                f'data.domain_shares names "{domain}", which no task has{did_you_mean(domain, there)}; '
+                f'{key}.domain_shares names "{domain}", which no task has{did_you_mean(domain, there)}; '
                 f"domains there: {some(sorted(there))}"
             )
     left_out = sorted(there - set(shares))
     if shares and left_out and sum(map(_exact, shares.values())) >= 1:
         raise DataError(
-            f"data.domain_shares add to 1, so the domains {some(left_out)} would never be drawn; lower the shares "
+            f"{key}.domain_shares add to 1, so the domains {some(left_out)} would never be drawn; lower the shares "
             "or filter those domains out"
         )
 
@@ -184,7 +189,12 @@ def _exact(number: float) -> Fraction:
 
 
 def _leaves(
-    tasks: Sequence[Task], seed: int, mixture: Mixture | None, shares: Mapping[str, float], stratify_by: str | None
+    tasks: Sequence[Task],
+    seed: int,
+    mixture: Mixture | None,
+    shares: Mapping[str, float],
+    stratify_by: str | None,
+    key: str,
 ) -> tuple[list[_Leaf], dict[_Path, Fraction]]:
     """Leaves in the order of their first tasks, and the share of the draws that each is due."""
     members: dict[_Path, list[Task]] = {}
@@ -197,7 +207,7 @@ def _leaves(
         source_sizes[source] = source_sizes.get(source, 0) + 1
     if len({path[2] for path in members}) > MAX_STRATA:
         raise DataError(
-            f"data.stratify_by: {stratify_by} has more than {MAX_STRATA} different values; it must be coarser"
+            f"{key}.stratify_by: {stratify_by} has more than {MAX_STRATA} different values; it must be coarser"
         )
     masses: dict[_Path, Fraction] = {}
     for path, its in members.items():
@@ -255,7 +265,7 @@ def split_holdout(tasks: Sequence[Task], n: int, seed: int) -> tuple[tuple[Task,
         raise DataError(f"evaluation.holdout={n} leaves nothing to train on: there are {len(tasks)} tasks; lower it")
     groups: dict[str, list[str]] = {}
     for task in tasks:
-        groups.setdefault(hashlib.sha256(f"{seed}/{task.prompt}".encode()).hexdigest(), []).append(task.id)
+        groups.setdefault(hashlib.sha256(f"{seed}/{task.wording}".encode()).hexdigest(), []).append(task.id)
     heldout: set[str] = set()
     # A group that no longer fits is passed over, so that one prompt is never on both sides.
     for _, ids in sorted(groups.items()):

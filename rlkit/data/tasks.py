@@ -5,24 +5,27 @@ Source -> Row -> Draft -> Task | Demonstration | BadRow
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from rlkit.data.builtin import read_builtin
 from rlkit.data.columns import Columns, Draft
-from rlkit.data.hub import HUB_NAME, read_hub
-from rlkit.data.kinds import check_kind, check_task, with_options
-from rlkit.data.mappings import mapping_for
-from rlkit.data.read import ending_of, read_path
-from rlkit.data.rows import BadRow, BadRows, OnBadRow, Row, RowError, did_you_mean, some
-from rlkit.errors import DataError
-from rlkit.recipe.schema import Filter, Rows, Source, WeightedSource
+from rlkit.data.kinds import check_kind, check_task, choices_of, with_options
+from rlkit.data.mappings import Mapper, mapping_for
+from rlkit.data.messages import Message
+from rlkit.data.recognise import Need
+from rlkit.data.rows import BadRow, BadRows, OnBadRow, Row, RowError
+from rlkit.data.sources import filtered, labels_of, open_source, places_of
+from rlkit.recipe.schema import Rows, Source, WeightedSource
 from rlkit.recipe.schema.data import TASK_KINDS
-from rlkit.records import Task
+from rlkit.records import Task, wording_of
+
+THINK = "<think>"
+_SURROGATES = re.compile("[\ud800-\udfff]")
+NO_THOUGHT = f"the response does not begin with {THINK}, which data.prompt.force_think asks for"
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,13 @@ class Demonstration:
     """As in a task: which prompt template it gets."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     """As in a task."""
+    history: tuple[Message, ...] = ()
+    """As in a task."""
+
+    @property
+    def wording(self) -> str:
+        """As of a task."""
+        return wording_of(self.history, self.prompt)
 
 
 @dataclass(frozen=True)
@@ -80,7 +90,7 @@ class LoadedDemonstrations:
 
     def as_tasks(self) -> tuple[Task, ...]:
         """The demonstrations as a TaskStream takes them; ids stay."""
-        return tuple(Task(d.id, d.kind, d.prompt, d.response, d.metadata) for d in self.demonstrations)
+        return tuple(Task(d.id, d.kind, d.prompt, d.response, d.metadata, d.history) for d in self.demonstrations)
 
 
 R = TypeVar("R", Task, Demonstration)
@@ -95,194 +105,144 @@ class _Found(Generic[R]):
 
 Kinds = Collection[str] | None
 """Kinds of task that are judged; None: any."""
+Make = Callable[[str, Draft], R]
+"""(id, draft) -> the item; raises RowError where something that the stage reads is missing."""
 
 
-def load_tasks(data: Rows, *, seed: int, kinds: Kinds = TASK_KINDS) -> LoadedTasks:
+def load_tasks(data: Rows, *, seed: int, kinds: Kinds = TASK_KINDS, key: str = "data") -> LoadedTasks:
     """Tasks of the recipe's data.
 
     Args:
         seed: draws the built-in sources' tasks; files are read as they are.
         kinds: a row of another kind is a bad row.
+        key: of the section in the recipe, for messages.
     Raises:
         DataError: a source or (with on_bad_row "stop") a row cannot be used, or nothing is left.
     """
-    return load_sources(data.all_sources(), data.on_bad_row, seed=seed, kinds=kinds)
+    bad = BadRows(data.on_bad_row, f"{key}.on_bad_row")
+    return _load_tasks(data.all_sources(), places_of(data, key), bad, seed, kinds)
 
 
 def load_sources(
     sources: Sequence[Source], on_bad_row: OnBadRow, *, seed: int, kinds: Kinds = TASK_KINDS
 ) -> LoadedTasks:
-    """Tasks of any sources, also of the evaluation's; as load_tasks."""
-    bad = BadRows(on_bad_row)
-    found: _Found[Task] = _load(sources, bad, seed, kinds, _task)
+    """Tasks of `evaluation.sources`; as load_tasks."""
+    places = [f"evaluation.sources.{i}" for i in range(len(sources))]
+    return _load_tasks(sources, places, BadRows(on_bad_row), seed, kinds)
+
+
+def load_demonstrations(
+    data: Rows, *, seed: int, kinds: Kinds = TASK_KINDS, key: str = "data", must_think: bool = False
+) -> LoadedDemonstrations:
+    """Demonstrations of an SFT stage's data; as load_tasks, and a row without a response is a bad row.
+
+    Args:
+        must_think: whether a response that does not begin with <think> makes a bad row.
+    """
+
+    def make(demo_id: str, draft: Draft) -> Demonstration:
+        return _demonstration(demo_id, draft, must_think, places[0])
+
+    bad, places = BadRows(data.on_bad_row, f"{key}.on_bad_row"), places_of(data, key)
+    found: _Found[Demonstration] = _load(data.all_sources(), places, bad, seed, kinds, make, "response")
+    mixture = Mixture(found.source_of, tuple(s.weight for s in data.all_sources()))
+    return LoadedDemonstrations(tuple(found.items), tuple(bad.listed), mixture, found.where)
+
+
+def _load_tasks(sources: Sequence[Source], places: Sequence[str], bad: BadRows, seed: int, kinds: Kinds) -> LoadedTasks:
+    found: _Found[Task] = _load(sources, places, bad, seed, kinds, _task, "reference")
     weights = tuple(s.weight if isinstance(s, WeightedSource) else 1.0 for s in sources)
     mixture = Mixture(found.source_of, weights)
     return LoadedTasks(tuple(found.items), tuple(bad.listed), mixture, found.where)
 
 
-def load_demonstrations(data: Rows, *, seed: int, kinds: Kinds = TASK_KINDS) -> LoadedDemonstrations:
-    """Demonstrations of an SFT stage's data; as load_tasks, and a row without a response is a bad row."""
-    bad = BadRows(data.on_bad_row)
-    found: _Found[Demonstration] = _load(data.all_sources(), bad, seed, kinds, _demonstration)
-    mixture = Mixture(found.source_of, tuple(s.weight for s in data.all_sources()))
-    return LoadedDemonstrations(tuple(found.items), tuple(bad.listed), mixture, found.where)
-
-
 def _load(
-    sources: Sequence[Source], bad: BadRows, seed: int, kinds: Kinds, make: Callable[[str, Draft], R]
+    sources: Sequence[Source],
+    places: Sequence[str],
+    bad: BadRows,
+    seed: int,
+    kinds: Kinds,
+    make: Make[R],
+    need: Need,
 ) -> _Found[R]:
     def make_checked(item_id: str, draft: Draft) -> R:
-        return make(item_id, _checked(draft, kinds))
+        check_kind(draft.kind or "", kinds)
+        return make(item_id, draft)
 
     found: _Found[R] = _Found()
-    for index, (source, label) in enumerate(zip(sources, _labels(sources), strict=True)):
-        made = list(_make_rows(source, label, seed, bad, make_checked, found.where))
-        kept = _filtered([item for item, _ in made], source)
-        places = {item.id: where for item, where in made}
+    for index, (source, place, label) in enumerate(zip(sources, places, labels_of(sources), strict=True)):
+        # Counted before the filter: max_rows bounds what is read, as its doc says.
+        rows = islice(open_source(source, label, seed), source.max_rows)
+        mapping = partial(mapping_for, source, need=need, place=place)
+        made = list(bad.sift(_make_rows(rows, mapping, label, place, make_checked, found.where), source.path))
+        kept = filtered([item for item, _ in made], source, place)
+        where_of = {item.id: where for item, where in made}
         found.items += kept
-        found.where.update({item.id: places[item.id] for item in kept})
+        found.where.update({item.id: where_of[item.id] for item in kept})
         found.source_of.update({item.id: index for item in kept})
     return found
 
 
-def _labels(sources: Sequence[Source]) -> list[str]:
-    """What ids begin with: the path's last part, so that a moved folder changes no id, where it tells sources apart."""
-    names = {s.path: Path(s.path).name or s.path for s in sources}
-    times = Counter(names.values())
-    # "builtin:x" and its like have no folder that could move.
-    return [s.path if times[names[s.path]] > 1 or s.path.startswith("builtin:") else names[s.path] for s in sources]
-
-
 def _make_rows(
-    source: Source,
+    rows: Iterable[Row | BadRow],
+    mapping_of: Callable[[Columns], Mapper],
     label: str,
-    seed: int,
-    bad: BadRows,
-    make: Callable[[str, Draft], R],
+    place: str,
+    make: Make[R],
     earlier: Mapping[str, str],
-) -> Iterator[tuple[R, str]]:
-    """Usable rows of one source, made into tasks or demonstrations, with their places."""
-    mapping: Callable[[Columns], Draft] | None = None
+) -> Iterator[tuple[R, str] | BadRow]:
+    """Each row of one source, made into a task or a demonstration, with its place in the source."""
+    mapping: Mapper | None = None
     seen: dict[str, str] = {}
-    num_read, num_made, first_bad = 0, 0, ""
-    # Counted before the filter: max_rows bounds what is read, as its doc says.
-    for row in islice(_rows(source, label, seed), source.max_rows):
-        num_read += 1
-        # The first row that fits a mapping decides for the source; rows of two shapes in one file are a mistake.
-        if mapping is None and isinstance(row, Row):
-            mapping = mapping_for(source, row.columns)
-        made = row if isinstance(row, BadRow) else _make_row(row, mapping, label, make)
-        if not isinstance(made, BadRow) and (made.id in seen or made.id in earlier):
-            first = seen.get(made.id) or earlier[made.id]
-            made = BadRow(row.where, f'duplicate id "{made.id}" (first at {first})')
-        if isinstance(made, BadRow):
-            first_bad = first_bad or f"{made.where}: {made.reason}"
-            bad.add(made)
+    for row in rows:
+        if isinstance(row, BadRow):
+            yield row
             continue
-        seen[made.id] = row.where
-        num_made += 1
-        yield made, row.where
-    if not num_read:
-        raise DataError(f"{source.path}: empty, it has no rows")
-    if not num_made:
-        raise DataError(f"{source.path}: none of its {num_read} rows can be used; the first: {first_bad}")
+        try:
+            # The first row that fits a mapping decides for the source; rows of two shapes in one file are a mistake.
+            mapping = mapping or mapping_of(row.columns)
+            draft = mapping(row.columns)
+            _check_text(draft)
+            made = make(f"{label}:{draft.id}" if draft.id else row.key, draft)
+            if first := seen.get(made.id) or earlier.get(made.id):
+                remedy = f"rows are numbered where {place}.fields names no id"
+                raise RowError(f'duplicate id "{made.id}" (first at {first})', remedy)
+        except RowError as e:
+            yield BadRow(row.where, str(e), e.remedy)
+        else:
+            seen[made.id] = row.where
+            yield made, row.where
 
 
-def _rows(source: Source, label: str, seed: int) -> Iterator[Row | BadRow]:
-    """Opens a source by what its path is: built in, on disk, or a Hub name."""
-    if source.path.startswith("builtin:"):
-        return read_builtin(source.path, source.split, seed)
-    path = Path(source.path)
-    # What is on disk wins over a Hub name of the same spelling.
-    if path.exists():
-        return read_path(path, source.split, label)
-    if ending_of(path) is None and HUB_NAME.fullmatch(source.path):
-        return read_hub(source.path, source.split, label)
-    # A known ending or an odd character: a path was meant, so name what lies beside it.
-    siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-    folder = "" if path.parent.is_dir() else f"; folder {path.parent} does not exist either"
-    raise DataError(f"{source.path}: no such file or folder{did_you_mean(path.name, siblings)}{folder}")
-
-
-def _make_row(
-    row: Row, mapping: Callable[[Columns], Draft] | None, label: str, make: Callable[[str, Draft], R]
-) -> R | BadRow:
-    try:
-        if mapping is None:
-            raise RowError(
-                f"cannot tell what the columns {some(sorted(row.columns))} hold: name them with "
-                "data.fields (prompt, reference), or set data.mapping"
-            )
-        draft = mapping(row.columns)
-        _check_text(draft.prompt, "prompt")
-        _check_text(draft.response or "", "response")
-        return make(f"{label}:{draft.id}" if draft.id else row.key, draft)
-    except RowError as e:
-        return BadRow(row.where, str(e))
-
-
-def _checked(draft: Draft, kinds: Kinds) -> Draft:
-    """The draft, if it is a whole one of a kind that is judged."""
-    check_kind(draft.kind, kinds)
-    if draft.reference is None:
-        return draft
-    reference, metadata = check_task(draft.kind, draft.reference, draft.metadata)
-    prompt = with_options(draft.prompt, metadata) if draft.kind == "choice" else draft.prompt
-    return replace(draft, prompt=prompt, reference=reference, metadata=metadata)
-
-
-def _check_text(text: str, name: str) -> None:
-    if "\0" in text:
-        raise RowError(f"the {name} holds a NUL byte")
-    if any("\ud800" <= c <= "\udfff" for c in text):
-        raise RowError(f"the {name} holds half of a surrogate pair, which is not text")
+def _check_text(draft: Draft) -> None:
+    said = [(f"message {i} before the prompt", str(m["content"])) for i, m in enumerate(draft.history, start=1)]
+    for name, text in (("prompt", draft.prompt), ("response", draft.response or ""), *said):
+        if "\0" in text:
+            raise RowError(f"the {name} holds a NUL byte")
+        if _SURROGATES.search(text):
+            raise RowError(f"the {name} holds half of a surrogate pair, which is not text")
 
 
 def _task(task_id: str, draft: Draft) -> Task:
+    kind = draft.kind or ""
     if draft.reference is None:
         raise RowError("no reference to check an answer against")
-    return Task(task_id, draft.kind, draft.prompt, draft.reference, draft.metadata)
+    reference, metadata = check_task(kind, draft.reference, draft.metadata)
+    prompt = with_options(draft.prompt, metadata) if kind == "choice" else draft.prompt
+    return Task(task_id, kind, prompt, reference, metadata, draft.history)
 
 
-def _demonstration(demo_id: str, draft: Draft) -> Demonstration:
+def _demonstration(demo_id: str, draft: Draft, must_think: bool, place: str) -> Demonstration:
+    kind, metadata = draft.kind or "", draft.metadata
     if draft.response is None:
-        raise RowError("no response to learn from (data.fields.response names its column)")
-    return Demonstration(demo_id, draft.prompt, draft.response, draft.kind, draft.metadata)
-
-
-def _filtered(items: list[R], source: Source) -> list[R]:
-    """The items that the source's filter keeps.
-
-    Raises:
-        DataError: it keeps none; says which values there are.
-    """
-    left = items
-    for name in Filter.model_fields:
-        wanted = getattr(source.filter, name, None)
-        if wanted is None:
-            continue
-        keys = {_filter_key(w) for w in wanted}
-        kept = [item for item in left if _filter_key(_value(item, name)) in keys]
-        if not kept:
-            there = sorted({str(_value(item, name)) for item in left if _value(item, name) is not None})
-            raise DataError(
-                f"{source.path}: filter.{name} {some(wanted)} keeps none of {len(left)} rows"
-                f"{did_you_mean(str(next(iter(wanted), '')), there)}; values there: {some(there)}"
-            )
-        left = kept
-    return left
-
-
-def _value(item: Task | Demonstration, name: str) -> Any:
-    return item.kind if name == "kind" else item.metadata.get(name)
-
-
-def _filter_key(value: Any) -> Any:
-    """So that the recipe's 3 finds "3" of a CSV file and 3.0."""
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return str(value)
+        raise RowError("no response to learn from", f"name its column with {place}.fields.response")
+    if must_think and not draft.response.startswith(THINK):
+        raise RowError(NO_THOUGHT, "set data.prompt.force_think: false, or begin the responses with it")
+    prompt = draft.prompt
+    if kind == "choice" and metadata.get("choices") is not None:
+        metadata = {**metadata, "choices": choices_of(metadata["choices"])}
+        prompt = with_options(prompt, metadata)
+    return Demonstration(demo_id, prompt, draft.response, kind, metadata, draft.history)
 
 
 __all__ = [

@@ -91,15 +91,15 @@ class Learner:
         return [part.tolist() for part in torch.split(logprobs_C, counts)]
 
     def weights(self) -> dict[str, Tensor]:
-        """Copies of weights and buffers by their Hugging Face names, on the CPU, in the engine's dtype; tied ones once.
+        """Weights and buffers by their Hugging Face names, on the CPU, in the engine's dtype; tied ones once.
 
-        On rank 0; the others help gather them and have none.
+        On rank 0; the others help gather them and have none. The next update changes those that need no conversion.
         """
         dtype = torch.bfloat16 if self.spec.keys.dtype == "bfloat16" else torch.float32
         weights = {}
         for name, weight in merged_weights(self.policy.model):
             if self.ranks.rank == 0:
-                weights[name] = weight.to("cpu", dtype, copy=True)
+                weights[name] = weight.to("cpu", dtype)
         if self.ranks.rank == 0:
             weights |= kept_buffers(self.policy.model)
         return stored_form(self.policy.model, weights)

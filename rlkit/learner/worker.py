@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from rlkit.cluster import check_sees, let_children_hear, node_address
 from rlkit.disk import written_beside
@@ -14,6 +13,7 @@ from rlkit.learner.shard import connect, join_meeting, open_meeting
 from rlkit.learner.spec import LearnerSpec, UpdateReport
 from rlkit.learner.state import Saving, saver_thread
 from rlkit.records import Sample, ScoredGroup
+from rlkit.weight_sync import PublishedWeights, WeightBlock
 
 
 class LearnerWorker:
@@ -23,6 +23,7 @@ class LearnerWorker:
 
     def __init__(self) -> None:
         self._saver = saver_thread()
+        self._block = WeightBlock()
 
     def open_meeting(self, spec: LearnerSpec) -> tuple[str, int]:
         """On rank 0: where the ranks find each other, as (host, port)."""
@@ -44,10 +45,10 @@ class LearnerWorker:
         """See Learner.train_step."""
         return self.learner.train_step(groups)
 
-    def weights(self) -> tuple[Any, None]:
+    def weights(self) -> tuple[PublishedWeights, None]:
         """The weights, and nothing: two return values, so that they go straight into the object store and the driver
         sees by the other one that they are there."""
-        return self.learner.weights(), None
+        return self._block.fill(self.learner.weights()), None
 
     def logprobs_of(self, samples: Sequence[Sample]) -> list[list[float]]:
         """See Learner.logprobs_of."""

@@ -83,6 +83,9 @@ def engine_arguments(spec: EngineSpec) -> dict[str, Any]:
             "kv_cache_memory_bytes": int(spec.keys.cache_gib * 2**30),
             # Of a small model a step costs the same for many samples as for few; vLLM's own limit on a CPU is 128.
             "max_num_seqs": 256,
+            # Samples of a group share the whole blocks of their prompt, which is then computed once. vLLM's own 128
+            # tokens are longer than most prompts; its CPU attention takes multiples of 32.
+            "block_size": 32,
             # vLLM 0.32 on a CPU: a prompt cut in two rewinds its request's seeded generator, which CPU generators
             # cannot do ("CPU Generator does not use offset").
             "enable_chunked_prefill": False,

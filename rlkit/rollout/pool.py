@@ -18,6 +18,7 @@ from rlkit.rollout.request import DrawRequest
 
 if TYPE_CHECKING:
     from rlkit.rollout.engine import Engine
+    from rlkit.weight_sync import PublishedWeights
 
 
 class RolloutWorker:
@@ -44,13 +45,13 @@ class RolloutWorker:
         """All groups at once, in the requests' order."""
         return [group for _, group in sorted(self.engine.draw(requests), key=lambda pair: pair[0])]
 
-    def load(self, weights: Any, version: int) -> int:
+    def load(self, weights: PublishedWeights, version: int) -> int:
         """Takes new weights; answers with the version it now holds."""
         from rlkit.weight_sync import load_into_engine
 
         self.engine.abort()
         with self.engine.waking():
-            load_into_engine(self.engine.llm, weights)
+            load_into_engine(self.engine.llm, weights.tensors())
         self.engine.policy_version = version
         return version
 

@@ -40,7 +40,12 @@ def check_arguments(
             )
     missing = [key for key in known if parameters[key].default is inspect.Parameter.empty and key not in given]
     if missing and given_later is None:
-        raise PluginError(f"reward.{name}.{missing[0]}: {cls.__name__} needs this argument; set it in the recipe")
+        what = f"reward.{name}.{missing[0]}: {cls.__name__} needs this argument; set it in the recipe"
+        if not inspect.isclass(cls):
+            what += ". A function is called once, to make the plugin: a plugin is a class with score(group) or "
+            what += "score_one(task, sample), a function of another toolkit is named as {trl: ...}, {verl: ...} or "
+            what += "{openrlhf: ...}"
+        raise PluginError(what)
     hints = _hints(cls)
     checked: dict[str, Any] = {}
     for key, value in given.items():
@@ -59,8 +64,23 @@ def _with_functions(where: str, hint: Any, value: Any, base_dir: Path) -> Any:
         if typing.get_origin(option) is Callable and isinstance(value, str):
             if ":" not in value:
                 raise PluginError(f"{where}: {value!r} must be module:function or ./file.py:function")
-            return find_plugin(value, base_dir, where)
+            function = find_plugin(value, base_dir, where)
+            _check_takes(where, value, function, (*typing.get_args(option), None)[0])
+            return function
     return value
+
+
+def _check_takes(where: str, spec: str, function: Any, wanted: Any) -> None:
+    """Whether a function can be called with as many arguments as the plugin's annotation says."""
+    if not isinstance(wanted, list):
+        return  # Callable[..., X]: any arguments
+    names = ", ".join(getattr(kind, "__name__", str(kind)).lower() for kind in wanted)
+    try:
+        inspect.signature(function).bind(*wanted)
+    except TypeError as e:
+        raise PluginError(f"{where}: {spec} must take ({names}): {e}") from e
+    except ValueError:
+        return  # no signature to look at
 
 
 def _hints(cls: Any) -> dict[str, Any]:

@@ -8,7 +8,8 @@ and "One Token to Fool LLM-as-a-Judge" (arXiv:2507.08794) report, and graders th
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from rlkit.records import Group, Sample, Task
@@ -24,6 +25,8 @@ class Example:
     thought: str
     right: str
     wrong: str
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    """The task's further columns."""
 
     @property
     def honest(self) -> str:
@@ -116,6 +119,62 @@ EXAMPLES = (
     ),
 )
 
+FURTHER_EXAMPLES = (
+    Example(
+        "exact",
+        "Which planet of the solar system is the largest?",
+        "Jupiter",
+        "The planets differ in mass. Jupiter has more mass than all the others together, so it is the largest.",
+        "Jupiter",
+        "Saturn",
+    ),
+    Example(
+        "exact",
+        "What is the chemical symbol of gold?",
+        "Au",
+        "Gold is called aurum in Latin, and its symbol is made of the first two letters of that word.",
+        "Au",
+        "Ag",
+    ),
+    Example(
+        "choice",
+        "Which of these is a prime number?\n\nA. 21\nB. 23\nC. 25\nD. 27",
+        "B",
+        "21 = 3 * 7, 25 = 5 * 5 and 27 = 3 * 9 are no primes. 23 has no divisor but 1 and itself.",
+        "B",
+        "C",
+        {"choices": {"A": "21", "B": "23", "C": "25", "D": "27"}},
+    ),
+    Example(
+        "choice",
+        "Which city is the capital of Australia?\n\nA. Sydney\nB. Melbourne\nC. Canberra",
+        "C",
+        "Sydney and Melbourne are larger, but the parliament sits in Canberra, which was built for it.",
+        "C",
+        "A",
+        {"choices": {"A": "Sydney", "B": "Melbourne", "C": "Canberra"}},
+    ),
+    Example(
+        "numeric",
+        "How far does a car go in 2.5 hours at 60 km an hour, in km?",
+        "150",
+        "It goes 60 km in each hour.\n2.5 * 60 = 150",
+        "150",
+        "120",
+        {"tolerance": 0.01},
+    ),
+    Example(
+        "numeric",
+        "What is the circumference of a circle with radius 10?",
+        "62.83",
+        "The circumference is 2 times pi times the radius.\n2 * 3.1416 * 10 = 62.832",
+        "62.83",
+        "31.42",
+        {"tolerance": 0.01},
+    ),
+)
+"""Of kinds that only some recipes have."""
+
 CHEATS = {
     # with a wrong answer
     "wrong answer, honest thought": "<think>\n{thought}\n</think>\n{wrong}",
@@ -168,7 +227,7 @@ HOSTILE = {
 
 def group_of(example: Example, replies: list[str], name: str = "example") -> Group:
     """A group of replies to an example's task; a token is four bytes here."""
-    task = Task(name, example.kind, example.prompt, example.reference)
+    task = Task(name, example.kind, example.prompt, example.reference, example.metadata)
     return Group(task, tuple(_sample(f"{name}#{i}", text) for i, text in enumerate(replies)))
 
 

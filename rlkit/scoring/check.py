@@ -8,7 +8,7 @@ from pathlib import Path
 from rlkit.errors import PluginError
 from rlkit.recipe.schema.reward import Reward
 from rlkit.scoring.find import check_present, did_you_mean
-from rlkit.scoring.plugin import LoadedPart, load_parts
+from rlkit.scoring.plugin import LoadedPart, check_function_name, load_parts
 
 
 def check_plugins(reward: Reward, base_dir: Path) -> list[LoadedPart]:
@@ -20,9 +20,12 @@ def check_plugins(reward: Reward, base_dir: Path) -> list[LoadedPart]:
         PluginError: one sentence that begins with the recipe key.
     """
     for name, part in reward.parts.items():
-        specs = [part.plugin or name] if not isinstance(part.plugin, dict) else part.plugin.values()
-        for spec in specs:
-            check_present(spec, base_dir, f"reward.{name}.plugin")
+        if isinstance(part.plugin, dict):
+            ((style, spec),) = part.plugin.items()
+            check_function_name(name, style, spec)
+        else:
+            spec = part.plugin or name
+        check_present(spec, base_dir, f"reward.{name}.plugin")
     return load_parts(reward, base_dir)
 
 
@@ -31,7 +34,7 @@ def check_columns(parts: Sequence[LoadedPart], columns: Mapping[str, int], num_r
 
     Args:
         columns: by name, the rows that have the column.
-        num_rows: all of them.
+        num_rows: all of them; 0: there are none for the reward to score, and nothing is asked of them.
 
     Raises:
         PluginError: a function needs a column that no row has.
@@ -40,11 +43,12 @@ def check_columns(parts: Sequence[LoadedPart], columns: Mapping[str, int], num_r
     for part in parts:
         for name in part.columns:
             found = columns.get(name, 0)
-            if not found:
-                hint = did_you_mean(name, columns) or f"; the rows have {', '.join(sorted(columns)) or 'no columns'}"
+            if num_rows and not found:
+                there = ", ".join(sorted(columns)) or "no column beside prompt and reference"
+                hint = did_you_mean(name, columns) or f"; there is {there}"
                 raise PluginError(
                     f"reward.{part.name}: its function needs the column {name!r}, which no row of the data has{hint}: "
-                    f"rename the column, set reward.{part.name}.{name}, or give the argument a default value"
+                    f"add or rename the column, set reward.{part.name}.{name}, or give the argument a default value"
                 )
             if found < num_rows:
                 notes.append(

@@ -7,6 +7,7 @@ import math
 import numbers
 import time
 import traceback
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +22,10 @@ ACCURACY = "accuracy"
 _MAX_REASON = 500
 
 
+Paid = dict[str, float]
+"""What the parts that apply to a sample pay it."""
+
+
 def combine(
     parts: Mapping[str, tuple[Score, ...]], weights: Mapping[str, float], rules: Combine
 ) -> tuple[float | None, ...]:
@@ -33,36 +38,65 @@ def combine(
     accuracy 0, reasoning 1.0, format 1.0, efficiency 0 with the default weights and caps -> 0.3 * 0.5 + 0.2 = 0.35
     accuracy 0.5 (half of the tests) and the rest as before -> 0.4 * 0.5 * 0.125 + 0.35 = 0.375
 
+    A part that does not apply to a sample leaves its sum: the other parts' sum counts, as in TRL (1.16.0,
+    `GRPOTrainer`: nansum). A part that applies to no sample of the group leaves the weights too: the others' add to 1.
+    So the totals of a group are TRL's sums up to one factor, and no reply gains by what a part does not apply to. A
+    part whose gate's opener does not apply does not apply either. A sample to which no part applies has no total.
+
+    weights 1 and 1, group [1, n/a], [0, n/a] -> 1, 0;  group [1, n/a], [1, 0.5] -> 0.5, 0.75
+
     Args:
         parts: by name, [G] scores.
         weights: by name; every name in `parts` has one.
     """
     counted = {name: weights[name] for name in parts if weights[name] > 0}
     summed = {name: weight for name, weight in counted.items() if name not in rules.penalties}
-    total_weight = math.fsum(summed.values())
-    assert total_weight > 0, "at least one part needs a weight above 0"
+    assert math.fsum(summed.values()) > 0, "at least one part needs a weight above 0"
+    total_weight = weight_in_group(parts, weights, rules)
     (num_samples,) = {len(scores) for scores in parts.values()}
-    paid = [
-        _paid({name: scores[i].value for name, scores in parts.items()}, counted, rules) for i in range(num_samples)
-    ]
+    paid = [_paid({name: scores[i] for name, scores in parts.items()}, counted, rules) for i in range(num_samples)]
     if rules.normalize == "group":
         paid = _normalized(paid, summed)
     return tuple(
         None
-        if row is None
-        else math.fsum(weight * row[name] for name, weight in summed.items()) / total_weight
-        + math.fsum(counted[name] * row[name] for name in counted if name not in summed)
+        if not row
+        else math.fsum(weight * row[name] for name, weight in summed.items() if name in row) / total_weight
+        + math.fsum(counted[name] * row[name] for name in row if name not in summed)
         for row in paid
     )
 
 
-def _paid(values: Mapping[str, float | None], counted: Iterable[str], rules: Combine) -> dict[str, float] | None:
-    """What each counted part pays one sample; None where it cannot be told."""
-    accuracy = values.get(ACCURACY)
-    paid: dict[str, float] = {}
+def weight_in_group(parts: Mapping[str, tuple[Score, ...]], weights: Mapping[str, float], rules: Combine) -> float:
+    """What the weights of a group are divided by: the sum of those of the parts that apply to any of its samples.
+
+    Where none applies it is the sum of all. Penalties stand beside the others and are no part of it.
+    """
+    summed = {name: weights[name] for name in parts if name not in rules.penalties}
+    applying = [weight for name, weight in summed.items() if applies_to_group(name, parts, rules)]
+    return math.fsum(applying) or math.fsum(summed.values())
+
+
+def applies_to_group(name: str, parts: Mapping[str, tuple[Score, ...]], rules: Combine) -> bool:
+    """Whether a part applies to any sample."""
+    columns = zip(*parts.values(), strict=True)
+    return any(_applies(name, dict(zip(parts, scores, strict=True)), rules) for scores in columns)
+
+
+def _applies(name: str, scores: Mapping[str, Score], rules: Combine) -> bool:
+    """Whether a part, and what opens its gate, applies to a sample."""
+    gate = rules.gates.get(name)
+    return scores[name].applies and (gate is None or scores[gate.part].applies)
+
+
+def _paid(scores: Mapping[str, Score], counted: Iterable[str], rules: Combine) -> Paid | None:
+    """What each counted part that applies pays one sample; None where it cannot be told."""
+    accuracy = scores[ACCURACY].value if ACCURACY in scores else None
+    paid: Paid = {}
     for name in counted:
-        value, gate = values[name], rules.gates.get(name)
-        opener = values[gate.part] if gate else None
+        if not _applies(name, scores, rules):
+            continue
+        value, gate = scores[name].value, rules.gates.get(name)
+        opener = scores[gate.part].value if gate else None
         if value is None or (gate and opener is None):
             return None
         if name == ACCURACY and 0 < value < 1:
@@ -75,14 +109,15 @@ def _paid(values: Mapping[str, float | None], counted: Iterable[str], rules: Com
     return paid
 
 
-def _normalized(paid: Sequence[dict[str, float] | None], names: Iterable[str]) -> list[dict[str, float] | None]:
-    """Each part with mean 0 and population deviation 1 over a group's graded samples; 0 where all are equal.
+def _normalized(paid: Sequence[Paid | None], names: Iterable[str]) -> list[Paid | None]:
+    """Each part with mean 0 and population deviation 1 over the graded samples of a group that it applies to; 0 where
+    all are equal.
 
     [1, 0, None] -> [1, -1, None]
     """
     rows = [None if row is None else dict(row) for row in paid]
-    graded = [row for row in rows if row is not None]
     for name in names:
+        graded = [row for row in rows if row is not None and name in row]
         values = [row[name] for row in graded]
         mean = math.fsum(values) / max(1, len(values))
         std = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / max(1, len(values)))
@@ -147,14 +182,16 @@ def make_scored_group(
     rules: Combine,
     seconds: Mapping[str, float],
 ) -> ScoredGroup:
-    """A group with its parts' scores and the totals; the weights in it, penalties aside, add to 1."""
-    penalties = rules.penalties
-    total = math.fsum(weights[name] for name in scores if name not in penalties)
+    """A group with its parts' scores and the totals; the weights in it, penalties aside, add to 1: one of a part that
+    applies to no sample is 0, unless none does."""
+    total = weight_in_group(scores, weights, rules)
+    applying = {name for name in scores if applies_to_group(name, scores, rules)} or set(scores)
+    own = {name: weights[name] / (1 if name in rules.penalties else total) for name in scores}
     return ScoredGroup(
         task=group.task,
         samples=group.samples,
         parts=scores,
-        weights={name: weights[name] / (1 if name in penalties else total) for name in scores},
+        weights={name: weight if name in applying else 0.0 for name, weight in own.items()},
         rewards=combine(scores, weights, rules),
         seconds=seconds,
     )
@@ -192,7 +229,11 @@ def _checked(name: str, score: Any) -> Score:
         evidence = json.loads(json.dumps(score.evidence, allow_nan=False))
     except (TypeError, ValueError, RecursionError):
         evidence = repr(score.evidence)[:_MAX_REASON]
-    return Score(None if value is None else float(value), str(score.verdict), str(score.reason), evidence)
+    verdict, reason = str(score.verdict), str(score.reason)
+    if value is None:
+        unsaid = "could not grade this sample" if score.applies else "does not apply to this sample"
+        verdict, reason = verdict or "unscored", reason.strip() or f"reward part {name!r} {unsaid} and does not say why"
+    return Score(None if value is None else float(value), verdict, reason, evidence)
 
 
 class PluginTraceback(Exception):
@@ -206,6 +247,18 @@ def last_traceback(scores: Sequence[Score]) -> str:
     return found[-1] if found else ""
 
 
+def unscored_causes(group: ScoredGroup) -> list[tuple[str, Score]]:
+    """(part, its score) for every part that leaves a sample without a total: those that failed on it; of a sample on
+    which none failed, those that do not apply to it. A part of weight 0 counts where it opens another's gate only."""
+    causes = []
+    for i, reward in enumerate(group.rewards):
+        without = [(name, scores[i]) for name, scores in group.parts.items() if scores[i].value is None]
+        failed = [(name, score) for name, score in without if score.applies]
+        counted = [(name, score) for name, score in failed if group.weights[name] > 0]
+        causes += (counted or failed or without) if reward is None else []
+    return causes
+
+
 def check_unscored(groups: Sequence[ScoredGroup], max_unscored: float) -> None:
     """Stops a run whose reward does not work.
 
@@ -217,16 +270,15 @@ def check_unscored(groups: Sequence[ScoredGroup], max_unscored: float) -> None:
     num_unscored = sum(reward is None for group in groups for reward in group.rewards)
     if not num_samples or num_unscored <= max_unscored * num_samples:
         return
-    failures: dict[str, list[Score]] = {}
-    for group in groups:
-        for name, scores in group.parts.items():
-            if group.weights[name] > 0:
-                failures.setdefault(name, []).extend(score for score in scores if score.value is None)
-    worst = max(failures, key=lambda name: len(failures[name]))
-    last, trace = failures[worst][-1], last_traceback(failures[worst])
+    causes = [cause for group in groups for cause in unscored_causes(group)]
+    worst, count = Counter(name for name, _ in causes).most_common(1)[0]
+    scores = [score for name, score in causes if name == worst]
+    last, trace = scores[-1], last_traceback(scores)
     where = "; its last traceback is in the run's run.log, and here with --debug" if trace else ""
+    what = f"failed on {count}, last with {last.verdict}"
+    if not last.applies:
+        what = f"does not apply to {count}, and no other part does: {last.verdict}"
     raise ScoringError(
         f"{num_unscored} of {num_samples} samples ({num_unscored / num_samples:.0%}) could not be scored, more than "
-        f"reward.runtime.max_unscored={max_unscored:g} allows; reward part {worst!r} failed on {len(failures[worst])}, "
-        f"last with {last.verdict}: {last.reason}{where}"
+        f"reward.runtime.max_unscored={max_unscored:g} allows; reward part {worst!r} {what}: {last.reason}{where}"
     ) from (PluginTraceback(f"\n{trace}") if trace else None)

@@ -4,7 +4,8 @@ Each toolkit calls its functions with arguments of its own; an adapter makes the
 into scores, by the toolkit's own rules (versions: see `toolkits`):
 
     TRL       any iterable with one reward a sample; None and NaN: the function does not apply to that sample
-    verl      a number, or a mapping whose "score" counts and whose other keys are logged; None is no number there
+    verl      a number, or a mapping whose "score" counts and whose other keys are logged; None is no number there (its
+              manager prime alone takes None for 0 and the first of a tuple)
     OpenRLHF  a list or tensor with one reward a sample, or a mapping whose "rewards" is one ("extra_logs" is logged)
 
 What no toolkit would take (text, a mapping without its key, another count) is a `BadReturn` that says so. What a
@@ -17,7 +18,7 @@ import asyncio
 import inspect
 import math
 import numbers
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from decimal import Decimal
 from itertools import islice
@@ -54,12 +55,13 @@ class ForeignReward:
         return by_style.get(self.style, self._trl)(group)
 
     def _trl(self, group: Group) -> list[Score]:
+        task = group.task
         extra: dict[str, list[Any]] = {}
         metrics: dict[str, Any] = {}
         given: dict[str, Any] = {
             **{name: [None] * len(group.samples) for name in self.columns},
             **_columns(group),
-            "prompts": [self._message("user", group.task.prompt) for _ in group.samples],
+            "prompts": [task.prompt if self.style == "trl_text" else task.messages for _ in group.samples],
             "completions": [self._message("assistant", sample.response) for sample in group.samples],
             "log_extra": lambda name, values: extra.update({name: list(values)}),
             "log_metric": lambda name, value: metrics.update({name: value}),
@@ -93,7 +95,14 @@ class ForeignReward:
         by_position = [] if given.keys() >= set(taken) else list(given.values())[: len(taken)]
         (result,) = self._call([{} if by_position else given], by_position)
         logs = result.get("extra_logs") if isinstance(result, Mapping) else None
-        values = _listed(_of_key(result, "rewards") if isinstance(result, Mapping) else result, count)
+        rewards = _of_key(result, "rewards") if isinstance(result, Mapping) else result
+        if isinstance(_plain(rewards), numbers.Real):
+            # OpenRLHF asks for one query at a time: a function may give one number.
+            if count > 1:
+                alone = [Group(group.task, (sample,)) for sample in group.samples]
+                return [score for one in alone for score in self._openrlhf(one)]
+            rewards = [rewards]
+        values = _listed(rewards, count)
         return [_number_score(value, _logged(logs, i, count)) for i, value in enumerate(values)]
 
     def _call(self, calls: list[dict[str, Any]], positional: Sequence[Any] = ()) -> list[Any]:
@@ -177,8 +186,9 @@ def _listed(values: Any, count: int) -> list[Any]:
         raise BadReturn(f"the function returned {type(values).__name__}, not a list with one reward a sample")
     listed = list(islice(values, count + 1))
     if len(listed) != count:
-        many = f"more than {count}" if len(listed) > count else len(listed)
-        many = len(values) if hasattr(values, "__len__") else many
+        # A generator may have no end.
+        endless = f"more than {count}" if len(listed) > count else len(listed)
+        many = len(values) if isinstance(values, Sized) else endless
         raise BadReturn(f"the function returned {many} rewards for {count} samples")
     return [_only_one(value) for value in listed]
 

@@ -172,8 +172,7 @@ def _refuse_foreign(name: str, spec: str, function: Any) -> None:
 def _load_foreign(name: str, part: RewardPart, base_dir: Path) -> LoadedPart:
     assert isinstance(part.plugin, dict)
     ((style, spec),) = part.plugin.items()
-    if ":" not in spec:
-        raise PluginError(f"reward.{name}.plugin.{style}: {spec!r} must be module:function or ./file.py:function")
+    check_function_name(name, style, spec)
     function, arguments = find_plugin(spec, base_dir, f"reward.{name}.plugin"), part.arguments
     _refuse_other_toolkit(name, style, spec, function)
     if is_factory(function, style, arguments):
@@ -189,6 +188,19 @@ def _load_foreign(name: str, part: RewardPart, base_dir: Path) -> LoadedPart:
     return LoadedPart(
         name, part.weight, ForeignReward(style, function, arguments, tuple(needed)), columns=tuple(needed)
     )
+
+
+def check_function_name(name: str, style: str, spec: str) -> None:
+    """Refuses what cannot name a function.
+
+    Raises:
+        PluginError: with what to write.
+    """
+    if ":" not in spec:
+        model = f"; a reward model is plugin: reward_model with path: {spec}" if "/" in spec else ""
+        raise PluginError(
+            f"reward.{name}.plugin.{style}: {spec!r} must be module:function or ./file.py:function{model}"
+        )
 
 
 def _refuse_other_toolkit(name: str, style: str, spec: str, function: Any) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+Prompt = str | Sequence[Mapping[str, Any]]
+"""A user's text, or chat messages."""
 
 
 class SequenceModel:
@@ -45,7 +48,7 @@ class SequenceModel:
         """
         self._load()
 
-    def score(self, pairs: Sequence[tuple[str, str]]) -> list[float | None]:
+    def score(self, pairs: Sequence[tuple[Prompt, str]]) -> list[float | None]:
         """The score of each pair, in order; None for one that is longer than `max_tokens`.
 
         A pair's score does not depend on the order of the others: batches are cut by length and text.
@@ -63,14 +66,18 @@ class SequenceModel:
                 scores[i] = score
         return scores
 
-    def _encode(self, tokenizer: Any, prompt: str, reply: str) -> list[int]:
-        # Half a surrogate pair is no text that a tokenizer takes.
-        prompt, reply = (text.encode("utf-8", "replace").decode() for text in (prompt, reply))
+    def _encode(self, tokenizer: Any, prompt: Prompt, reply: str) -> list[int]:
+        asked = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+        messages = [
+            # Half a surrogate pair is no text that a tokenizer takes.
+            {**message, "content": message["content"].encode("utf-8", "replace").decode()}
+            for message in (*asked, {"role": "assistant", "content": reply})
+        ]
         if tokenizer.chat_template:
-            messages = [{"role": "user", "content": prompt}, {"role": "assistant", "content": reply}]
             text = tokenizer.apply_chat_template(messages, tokenize=False)
             return list(tokenizer(text, add_special_tokens=False)["input_ids"])
-        return list(tokenizer(f"{prompt}\n{reply}")["input_ids"]) or [tokenizer.eos_token_id or 0]
+        text = "\n".join(message["content"] for message in messages)
+        return list(tokenizer(text)["input_ids"]) or [tokenizer.eos_token_id or 0]
 
     def _score_batch(self, rows: list[list[int]]) -> list[float]:
         import torch

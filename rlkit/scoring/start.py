@@ -39,6 +39,7 @@ class {cls}:
         share = _share(prompt, response)
         if share is None:
             # None: cannot be graded, through no fault of the reply; the sample is left out of the update.
+            # If the others' scores should count, return Score.not_applicable("the prompt has no numbers").
             return Score(None, "no_numbers", "the prompt has no numbers")
         return Score(min(1.0, share / self.full), reason=f"{{share:.0%}} of the prompt's numbers", evidence=share)
 

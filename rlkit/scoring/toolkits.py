@@ -1,7 +1,7 @@
 """Reads from a signature for which toolkit a reward function was written, and which columns of the data it needs.
 
-The rules are those of TRL 1.16.0 (`GRPOTrainer._calculate_rewards`), verl 0.6 (`NaiveRewardManager`,
-`BatchRewardManager`) and OpenRLHF 0.9 (`reward_func(queries, prompts, labels)`, called by position).
+The rules are those of TRL 1.16.0 (`GRPOTrainer._calculate_rewards`), of verl's reward managers naive, dapo (as of
+commit 13c4d3a) and batch (0ffc057), and of OpenRLHF's `SingleTurnAgentExecutor` (04655bc).
 """
 
 from __future__ import annotations

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pickle
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from rlkit.recipe.schema.reward import Actors, Reward
 from rlkit.records import Group, Score, ScoredGroup
-from rlkit.scoring.cheats import CHEATS, EXAMPLES, HOSTILE, group_of
+from rlkit.scoring.cheats import CHEATS, HOSTILE, Example, group_of
 from rlkit.scoring.plugin import load_part, takes_several
 from rlkit.scoring.process import LocalPool
 
@@ -56,6 +56,23 @@ class Cheat:
     """Tasks on which it scored both."""
 
 
+@dataclass(frozen=True)
+class Examples:
+    """The tasks of a trial."""
+
+    checked: tuple[Example, ...]
+    """On which the part is tried."""
+    cheated: tuple[Example, ...]
+    """On which its cheats are compared with honest replies."""
+    certain: bool
+    """Whether these are the kinds of task that the part will score; else it may fail on a kind that is none of its."""
+
+    def without(self, kinds: Collection[str]) -> Examples:
+        """Those of other kinds."""
+        checked, cheated = (tuple(e for e in of if e.kind not in kinds) for of in (self.checked, self.cheated))
+        return Examples(checked, cheated, self.certain)
+
+
 class Trial:
     """One plugin, in a process of its own.
 
@@ -63,17 +80,19 @@ class Trial:
         reward: holds the part under test and what it needs.
         name: the part under test.
         base_dir: folder that `./file.py:Class` plugins are relative to.
+        examples: the tasks that it is tried on.
 
     Raises:
         PluginError: the plugin cannot be found or built.
         ClusterError: it takes too long to be built.
     """
 
-    def __init__(self, reward: Reward, name: str, base_dir: Path) -> None:
+    def __init__(self, reward: Reward, name: str, base_dir: Path, examples: Examples) -> None:
         runtime = reward.runtime.model_copy(update={"num_workers": 1})
         self._reward = reward.model_copy(update={"runtime": runtime})
         self._name = name
         self._base_dir = base_dir
+        self._examples = examples
         self._pool = self._start()
 
     def close(self) -> None:
@@ -84,6 +103,7 @@ class Trial:
         """Every check but the cheats, each as it is done."""
         yield self._arguments()
         yield self._pickling()
+        yield from self._kinds()
         first = self._values(self._groups())
         yield self._range(first)
         yield from self._repeatable(first)
@@ -94,7 +114,7 @@ class Trial:
     def cheats(self) -> Iterator[Cheat]:
         """Each known cheat beside the honest replies, in one group with them, as a run would draw them."""
         for name, template in CHEATS.items():
-            groups = [group_of(e, [e.honest, e.cheat(template)]) for e in EXAMPLES]
+            groups = [group_of(e, [e.honest, e.cheat(template)]) for e in self._examples.cheated]
             yield _compare(name, "{wrong}" in template or "{right}" not in template, self._name, self._score(groups))
 
     def _start(self) -> LocalPool:
@@ -103,7 +123,7 @@ class Trial:
     def _groups(self) -> list[Group]:
         return [
             group_of(e, [e.honest, e.cheat("{right}"), e.cheat("<think>\nA guess.\n</think>\n{wrong}")])
-            for e in EXAMPLES
+            for e in self._examples.checked
         ]
 
     def _score(self, groups: Sequence[Group], pool: LocalPool | None = None) -> list[ScoredGroup]:
@@ -128,16 +148,34 @@ class Trial:
             return Finding("pickling", "note", f"it cannot be pickled ({why}); rlkit builds it anew in each process")
         return Finding("pickling", "ok", "survives it; rlkit builds it anew in each process")
 
+    def _kinds(self) -> Iterator[Finding]:
+        """Leaves out the kinds on which the part fails throughout, where it does not on another, or says they fail."""
+        if self._examples.certain:
+            return
+        found: dict[str, list[Score]] = {}
+        for example, scores in zip(self._examples.checked, self._values(self._groups()), strict=True):
+            found.setdefault(example.kind, []).extend(scores)
+        failing = {kind: scores[0].reason for kind, scores in found.items() if all(map(_is_fault, scores))}
+        if len(failing) == len(found):
+            return
+        self._examples = self._examples.without(failing)
+        for kind, reason in failing.items():
+            text = f"it fails on every task of this kind, which are left out below: {reason}"
+            yield Finding(f"kind: {kind}", "note", f"{text}; --recipe says which kinds your data has")
+
     def _range(self, found: list[list[Score]]) -> Finding:
         scores = [score for scores in found for score in scores]
         values = [score.value for score in scores if score.value is not None]
-        faults = [score for score in scores if score.verdict in _FAULTS and score.value is None]
+        faults = [score for score in scores if _is_fault(score)]
         if faults:
             return Finding("range", "FAIL", f"{len(faults)} of {len(scores)} plain replies failed: {faults[0].reason}")
         if not values:
             return Finding("range", "FAIL", f"scores none of {len(scores)} plain replies: {scores[0].reason}")
         span = f"{min(values):g} to {max(values):g} over {len(scores)} plain replies"
-        span += f", {len(scores) - len(values)} of them unscored" if len(values) < len(scores) else ""
+        apart = sum(not score.applies for score in scores)
+        unscored = len(scores) - len(values) - apart
+        span += f", {unscored} of them unscored" if unscored else ""
+        span += f", not applicable to {apart} of them" if apart else ""
         if max(values) - min(values) < _TOLERANCE:
             return Finding("range", "note", f"{span}: it tells no reply from another here")
         if min(values) < 0 or max(values) > 1:
@@ -170,7 +208,7 @@ class Trial:
         if not takes_several(load_part(self._name, self._reward.parts[self._name], self._base_dir).plugin):
             return
         parts = self._reward.model_dump()
-        parts[self._name]["actors"] = Actors(groups_per_call=len(EXAMPLES)).model_dump()
+        parts[self._name]["actors"] = Actors(groups_per_call=len(self._examples.checked)).model_dump()
         pool = LocalPool(Reward.model_validate(parts), self._base_dir, start_timeout_s=_START_TIMEOUT_S)
         try:
             together = self._values(self._groups(), pool)
@@ -194,11 +232,15 @@ class Trial:
     def _hostile(self) -> Iterator[Finding]:
         for name, reply in HOSTILE.items():
             began = time.perf_counter()
-            ((score,),) = self._values([group_of(EXAMPLES[0], [reply], "hostile")])
+            ((score,),) = self._values([group_of(self._examples.checked[0], [reply], "hostile")])
             seconds = time.perf_counter() - began
-            failed = score.value is None and score.verdict in _FAULTS
+            failed = _is_fault(score)
             what = score.reason if failed else f"{score.value} {score.verdict}".strip()
             yield Finding(f"hostile: {name}", "FAIL" if failed else "ok", f"{what} ({seconds:.2f} s)")
+
+
+def _is_fault(score: Score) -> bool:
+    return score.value is None and score.verdict in _FAULTS
 
 
 def _compare(name: str, is_wrong: bool, part: str, scored: Sequence[ScoredGroup]) -> Cheat:

@@ -28,6 +28,7 @@ def judge_code(
     packages: Sequence[str] = (),
     limits: Mapping[str, float] | None = None,
     compare: Mapping[str, Any] | None = None,
+    contest_names: bool | None = None,
     stop_at_failure: bool = False,
 ) -> Verdict:
     """Runs `program` against the tests of `reference`. Safe to call from several threads and processes.
@@ -37,18 +38,20 @@ def judge_code(
     as failed. Hidden tests are run after the others, by the same rules, and counted apart.
 
     Args:
-        reference: {"mode", "entry_point", "tests" | "test_code", "hidden_tests", "limits", "compare"}.
+        reference: {"mode", "entry_point", "tests" | "test_code", "hidden_tests", "limits", "compare", "contest_names"}.
         program: Python source.
         tier: how it is isolated; "auto" takes the strongest that holds here.
         packages: installed packages that the program may import besides the standard library.
         limits: defaults of the limits that the reference does not name (fields of `Limits`).
         compare: defaults of the rules of comparison likewise (fields of `Rules`).
+        contest_names: whether programs find the names that contest sites provide without an import, where the
+            reference does not say; None: functions do, scripts do not.
         stop_at_failure: do not run what follows the first failing test: enough where only all or nothing counts.
     """
     start = time.perf_counter()
     place = Place(tier, tuple(packages))
     try:
-        suite = read_reference(reference, limits or {}, compare or {})
+        suite = read_reference(reference, limits or {}, compare or {}, contest_names)
         tests, hidden = _run_all(suite, program, place, stop_at_failure)
     except Malformed as e:
         return Verdict("unscored", f"the reference is malformed: {e}", time.perf_counter() - start)

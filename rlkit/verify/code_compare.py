@@ -10,7 +10,9 @@ Options: `rel_tol` and `abs_tol` let floats (and ints where a float is expected 
 `any_order` compares lists and tuples, at every level, without their order; `tuples_as_lists` takes one for the other.
 
 Outputs. Line by line and token by token: blanks between tokens and at a line's ends do not count, nor do empty lines at
-the end; every other line, empty ones too, does. With a tolerance, tokens that are both decimal numbers compare by it.
+the end; every other line, empty ones too, does. With `numbers`, tokens that are both decimal numbers compare by value,
+2.50 as 2.5, and with a tolerance within it; but two whole numbers only as text, where 007 and 7 may be a code and not
+a count.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from rlkit.verify.sandbox.values import MAX_DEPTH, BadValue, Tree, integer
@@ -27,6 +30,7 @@ _NUMBER, _NAN, _COMPLEX = "1 number", "2 nan", "3 complex"
 _RANKS = {"l": "6 list", "t": "7 tuple", "S": "8 set", "F": "8 set", "q": "9 deque", "r": "9 range"}
 _DICT = "8 dict"
 _DECIMAL = re.compile(rb"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,4})?")
+_WHOLE = re.compile(rb"[+-]?\d+")
 
 Canonical = tuple[Any, ...]
 """(rank, content): equal for equal values, and in one order whatever the values are."""
@@ -44,6 +48,8 @@ class Rules:
     """Lists and tuples are compared without their order."""
     tuples_as_lists: bool = False
     """A tuple and a list with equal items are equal."""
+    numbers: bool = False
+    """Printed decimal numbers compare by value, also without a tolerance."""
 
     def close(self, got: float, want: float) -> bool:
         """Whether two numbers are equal, or within the tolerance."""
@@ -138,7 +144,8 @@ def _close(a: Any, b: Any, rules: Rules) -> bool:
 
 def same_output(got: bytes, want: bytes, rules: Rules) -> bool:
     """Whether a printed output is the expected one by the rules above."""
-    return _tokens(got) == _tokens(want) or (rules.tolerant and _close_tokens(_tokens(got), _tokens(want), rules))
+    a, b = _tokens(got), _tokens(want)
+    return a == b or ((rules.numbers or rules.tolerant) and _close_tokens(a, b, rules))
 
 
 def _tokens(output: bytes) -> list[list[bytes]]:
@@ -155,4 +162,6 @@ def _close_tokens(got: list[list[bytes]], want: list[list[bytes]], rules: Rules)
 def _close_token(got: bytes, want: bytes, rules: Rules) -> bool:
     if max(len(got), len(want)) > 400 or not (_DECIMAL.fullmatch(got) and _DECIMAL.fullmatch(want)):
         return False
-    return rules.close(float(got), float(want))
+    if _WHOLE.fullmatch(got) and _WHOLE.fullmatch(want):
+        return False
+    return Decimal(got.decode()) == Decimal(want.decode()) or rules.close(float(got), float(want))

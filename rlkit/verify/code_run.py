@@ -55,22 +55,24 @@ def run_test(test: Test, program: str, suite: Suite, place: Place) -> Result:
     """
     if test.request["mode"] == "tester":
         return _run_relayed(test, program, suite, place)
-    script = test.request["mode"] == "stdin"
     with lease(place.tier, place.packages) as sandbox:
-        running = sandbox.start(_job({**test.request, "program": program}, suite, place, test.stdin))
+        running = sandbox.start(_job(test.request, suite, place, program, test.stdin))
         try:
-            frame = running.receive()
-            if script:
+            if test.request["mode"] == "stdin":
                 running.wait()
+            frame = running.receive()
         finally:
             outcome = running.finish()
-    judge = _printed if script else _returned
-    verdict, detail = judge(frame, outcome, test.want, suite)
+    if isinstance(test.want, bytes):
+        verdict, detail = _printed(frame, outcome, test.want, suite)
+    else:
+        verdict, detail = _returned(frame, outcome, test.want, suite)
     return Result(verdict, detail, outcome.seconds, outcome.cpu_s, outcome.tier)
 
 
-def _job(request: Mapping[str, Any], suite: Suite, place: Place, stdin: bytes = b"") -> Job:
-    return Job(request, suite.limits, stdin, place.packages)
+def _job(request: Mapping[str, Any], suite: Suite, place: Place, program: str, stdin: bytes = b"") -> Job:
+    full = {**request, "program": program, "contest_names": suite.contest_names}
+    return Job(full, suite.limits, stdin, place.packages)
 
 
 def _printed(frame: bytes | None, outcome: Outcome, want: bytes, suite: Suite) -> tuple[str, str]:
@@ -86,7 +88,7 @@ def _printed(frame: bytes | None, outcome: Outcome, want: bytes, suite: Suite) -
     return "fail", f"printed {_short(outcome.stdout)}, not {_short(want)}"
 
 
-def _returned(frame: bytes | None, outcome: Outcome, want: Tree, suite: Suite) -> tuple[str, str]:
+def _returned(frame: bytes | None, outcome: Outcome, accepted: tuple[Tree, ...], suite: Suite) -> tuple[str, str]:
     """The verdict on a function; the candidate may have written the frame, so nothing in it is trusted."""
     if frame is None or outcome.end in _LIMITED:
         return _stopped(outcome, suite.limits)
@@ -94,11 +96,11 @@ def _returned(frame: bytes | None, outcome: Outcome, want: Tree, suite: Suite) -
     if status != "value":
         return ("memory", "out of memory") if status == "memory" else ("fail", detail)
     try:
-        if same_value(value, want, suite.rules):
+        if any(same_value(value, want, suite.rules) for want in accepted):
             return "pass", ""
     except BadValue:
         return "fail", "a result that cannot be read"
-    return "fail", f"returned {show(value)}, not {show(want)}"
+    return "fail", f"returned {show(value)}, not {' or '.join(map(show, accepted))}"
 
 
 def _stopped(outcome: Outcome, limits: Limits) -> tuple[str, str]:
@@ -132,11 +134,11 @@ def _run_relayed(test: Test, program: str, suite: Suite, place: Place) -> Result
     """Runs test code in one sandbox and the program in another, and carries calls and values between them."""
     token = secrets.token_hex(16)
     with lease(place.tier, place.packages) as sandbox, lease(place.tier, place.packages) as other:
-        candidate = sandbox.start(_job({"mode": "serve", "program": program}, suite, place))
+        candidate = sandbox.start(_job({"mode": "serve"}, suite, place, program))
         try:
             verdict = _first_frame(candidate, suite.limits)
             if verdict is None:
-                tester = other.start(_job({**test.request, "token": token}, suite, place))
+                tester = other.start(Job({**test.request, "token": token}, suite.limits, packages=place.packages))
                 verdict = _relay(candidate, tester, suite.limits, token)
         finally:
             outcome = candidate.finish()

@@ -29,8 +29,9 @@ class Test:
 
     request: Mapping[str, Any]
     """For the sandbox's harness; the program is still to be added."""
-    want: Tree | bytes = None
-    """The expected value as a tree, or the expected output; None in asserts mode, whose test code judges by itself."""
+    want: tuple[Tree, ...] | bytes = ()
+    """The values any of which is right, as trees, or the expected output; empty in asserts mode, whose test code judges
+    by itself."""
     stdin: bytes = b""
     """Standard input of a script."""
 
@@ -43,19 +44,28 @@ class Suite:
     """What the verdict rests on."""
     hidden: tuple[Test, ...]
     """Run and counted apart, never part of the verdict."""
+    contest_names: bool
+    """Whether programs find the names that contest sites provide without an import."""
     limits: Limits
     """Of each test."""
     rules: Rules
     """How results are compared."""
 
 
-def read_reference(reference: Any, limits: Mapping[str, float], compare: Mapping[str, Any]) -> Suite:
+def read_reference(
+    reference: Any,
+    limits: Mapping[str, float],
+    compare: Mapping[str, Any],
+    contest_names: bool | None = None,
+) -> Suite:
     """A reference as tests.
 
     Args:
-        reference: {"mode", "entry_point", "tests" | "test_code", "hidden_tests", "limits", "compare"}.
+        reference: {"mode", "entry_point", "tests" | "test_code", "hidden_tests", "limits", "compare", "contest_names"}.
         limits: defaults of the fields of `Limits` that the reference does not name.
         compare: defaults of the fields of `Rules` likewise.
+        contest_names: whether programs find the names that contest sites provide, where the reference does not say;
+            None: functions do, scripts do not.
 
     Raises:
         Malformed: it cannot be used.
@@ -67,9 +77,13 @@ def read_reference(reference: Any, limits: Mapping[str, float], compare: Mapping
         raise Malformed(f"mode is {mode!r}, not function, asserts or stdin")
     entry = reference.get("entry_point")
     hidden = reference.get("hidden_tests") or []
+    names = reference.get("contest_names", mode != "stdin" if contest_names is None else contest_names)
+    if not isinstance(names, bool):
+        raise Malformed(f"contest_names is {names!r}, not true or false")
     return Suite(
         tests=(_asserts(reference, entry),) if mode == "asserts" else _tests(reference.get("tests"), mode, entry, 1),
         hidden=_tests(hidden, "stdin" if mode == "stdin" else "function", entry, 0) if hidden else (),
+        contest_names=names,
         limits=read_limits({**limits, **_mapping(reference, "limits")}),
         rules=read_rules({**compare, **_mapping(reference, "compare")}),
     )
@@ -140,8 +154,12 @@ def _script_test(test: Mapping[str, Any]) -> Test:
 
 
 def _function_test(test: Mapping[str, Any], entry: str) -> Test:
-    if not {"expected", "expected_py"} & set(test):
+    if not {"accepted", "accepted_py", "expected", "expected_py"} & set(test):
         raise Malformed("a test has no expected")
+    several = _literal(test, "accepted")
+    accepted = [_literal(test, "expected")] if several is None else several
+    if not isinstance(accepted, list | tuple) or not accepted:
+        raise Malformed("accepted must be a list of values any of which is right")
     args, kwargs = _literal(test, "args") or [], _literal(test, "kwargs") or {}
     if (
         not isinstance(args, list | tuple)
@@ -156,7 +174,7 @@ def _function_test(test: Mapping[str, Any], entry: str) -> Test:
             "args": [encode(arg) for arg in args],
             "kwargs": {name: encode(value) for name, value in kwargs.items()},
         }
-        return Test(request, encode(_literal(test, "expected")))
+        return Test(request, tuple(encode(value) for value in accepted))
     except BadValue as e:
         raise Malformed(f"a test holds {e}") from e
 
@@ -175,14 +193,16 @@ def _asserts(reference: Mapping[str, Any], entry: Any) -> Test:
     code = reference.get("test_code")
     if not isinstance(code, str) or not code.strip():
         raise Malformed("test_code is missing")
+    if not isinstance(entry, str | None):
+        raise Malformed(f"entry_point is {entry!r}, no function's name")
     try:
         top = ast.parse(code)
         free = _free_names(code)
+        # HumanEval's tests define check(candidate) and leave the call to others.
+        defines = any(isinstance(node, ast.FunctionDef) and node.name == "check" for node in top.body)
+        calls = any(isinstance(node, ast.Expr) and "check(" in ast.unparse(node) for node in top.body)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as e:
         raise Malformed(f"test_code does not parse ({e})") from e
-    # HumanEval's tests define check(candidate) and leave the call to others.
-    defines = any(isinstance(node, ast.FunctionDef) and node.name == "check" for node in top.body)
-    calls = any(isinstance(node, ast.Expr) and "check(" in ast.unparse(node) for node in top.body)
     if defines and not calls:
         _check_entry(entry)
     modules = sorted(free & _attribute_owners(top) & set(sys.stdlib_module_names) - {entry})

@@ -8,49 +8,19 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from rlkit.verify.marked_answer import marked_answer, short_reply, unmarked_number
+
 OPEN, CLOSE = "<think>", "</think>"
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
 _SHORT_BOX = re.compile(r"\\(?:boxed|fbox)[ \t]+(-?[\w.,/]*\w)|\\(?:boxed|fbox)(-?\d[\d.,/]*)")
 _OPEN_BOX = re.compile(r"\\(?:boxed|fbox)\s*\{(?:(?!\\(?:boxed|fbox)).)*$", re.DOTALL)
 _ANSWER_TAGS = re.compile(r"<answer>((?:(?!</?answer>).)*)</answer>", re.DOTALL | re.IGNORECASE)
-_HASHES = re.compile(r"####[ \t]*(\S[^\n]*)")
-_LABEL = re.compile(r"^[ \t>*#]*(?:A|Ans|Answer)[ \t*]*:[ \t*]*(\S[^\n]*)", re.MULTILINE)
-_ANSWER_IS = re.compile(
-    r"\banswer\b[^.\n:=]{0,60}?(?:\bis\b|\bequals\b|:|=)|答案(?!不)\**(?:应该是|应为|是|为|选|：|:)|故[^。\n]{0,6}?选|应选|选择|本题选"
-    r"|(?<![\u4e00-\u9fff])答(?:：|:)",
-    re.IGNORECASE,
-)
-_RESULT_IS = re.compile(
-    r"\b(?:result|solution|value|option|choice)\b[^.\n:=]{0,60}?(?:\bis\b|\bequals\b|:|=)|[值果](?:是|为)",
-    re.IGNORECASE,
-)
-_IS_THE_ANSWER = re.compile(
-    r"(?:^|[\s,(])\(?([A-J]|\$[^$\n]{1,60}\$|-?\d[\d,./]*)\)? is (?:the|our) (?:correct |right |final )?"
-    r"(?:answer|choice|option)\b"
-)
-_NEGATED = re.compile(r"(?:\bnot|n't|\bnever|\bcannot)\W*(?:be\W*)?$|不(?:是|等于|为)\W*$", re.IGNORECASE)
-_NOT = re.compile(r"\s*(?:not|never)\b", re.IGNORECASE)
-_OPTION = re.compile(r"^[ \t>*#]*\(?B\)?[ \t*]*[:.)]", re.MULTILINE)
-_BOLD = re.compile(r"\*\*([^*\n]+)\*\*")
-_PROSE = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
-_MATHY = re.compile(
-    r"[(\[{$]*(?:-?[\d.,/]*\d[\d.,/]*|[-+*/^=<>×÷≤≥:·]|.*[\^_√\\(){}=<>:π²³*/+].*|[a-zA-Z]|million|billion|thousand)[.,;)\]}$]*"
-)
-_ADVERBS = re.compile(
-    r"(?:(?:therefore|thus|hence|simply|just|indeed|then|equal to|given by)\b[ \t,:：]*)+", re.IGNORECASE
-)
-_INLINE_OR_NUMBER = re.compile(
-    r"(?<!\\)\$((?:\\\$|[^$\n])*)\$|\\\(((?:(?!\\[()]).)*)\\\)"
-    r"|((?<![A-Za-z0-9_.])[-−–]?\d[\d,]*(?:\.\d+)?(?:/\d+)?%?)"
-)
-_SENTENCE_END = re.compile(
-    r"[.!](?:\s|$)|。|；|，|,\s+(?:since|because|which|so|as|where|when|therefore|hence|thus)\b|\s+(?:because|since)\b"
-)
+_PLAIN_BETWEEN = re.compile(r"\\[()\[\],;:! ]|\$|\*|\\q?quad(?![a-z])|\\(?:text|mathrm|mbox|textrm) ?(?=\{)|[{}]")
+_BETWEEN = re.compile(r"([,;、，；]?) ?(and|or|和|与|及|以及|或|或者|且|&|) ?(?:([A-Za-z](?:_\w+)?) ?=)?")
+_NAME_BEFORE = re.compile(r"(?<![\w\\}+*/^-])([A-Za-z](?:_\{?\w+\}?)?) ?=\s*\$?$")
+_BETWEEN_CHARS = 60
 _TAIL_CHARS = 20_000
 """Where an answer that no box and no tag marks is looked for: at the end."""
-_CLAUSE_CHARS = 1000
-_SHORT_CHARS = 60
-_PYTHON = ("python", "python3", "py")
 
 
 @dataclass(frozen=True)
@@ -105,125 +75,43 @@ def _last_box(text: str) -> str | None:
         return short[1] or short[2]
     if not boxes:
         return None
-    start, end, content = boxes[-1]
+    start, end, _ = boxes[-1]
     inner = [box for box in boxes[:-1] if box[0] > start and box[1] <= end]
-    return (inner[-1][2] if inner else content).strip()
+    return inner[-1][2].strip() if inner else _joined(text, boxes)
 
 
-def _last(pattern: re.Pattern[str], text: str) -> str | None:
-    found = None
-    for match in pattern.finditer(text):
-        found = match[1]
-    return found
-
-
-def _after_last(pattern: re.Pattern[str], text: str) -> str | None:
-    """The rest of the line behind the pattern's last place that nothing denies, or the line after it."""
-    for match in reversed(list(pattern.finditer(text))):
-        if _NEGATED.search(match[0]) or "n't" in match[0] or _NOT.match(text, match.end()):
-            continue
-        rest = text[match.end() : match.end() + _CLAUSE_CHARS].lstrip(" \t\n:*：")
-        adverbs = _ADVERBS.match(rest)
-        return rest[adverbs.end() if adverbs else 0 :].split("\n", 1)[0]
-    return None
-
-
-def _clause(text: str | None) -> str | None:
-    """The answer at the start of the rest of a line: a formula, bold text, or words up to the end of the sentence."""
-    if text is None:
-        return None
-    text = text[:_CLAUSE_CHARS].strip().lstrip("*").strip()
-    for start, end in (("$$", r"\$\$"), ("$", r"(?<!\\)\$"), (r"\(", r"\\\)"), (r"\[", r"\\\]")):
-        close = re.compile(end).search(text, len(start)) if text.startswith(start) else None
-        if close:
-            rest = text[close.end() :].strip(" *.")
-            # "$5$ or $6$" and "$5$ cm" say more than their first formula.
-            if not rest or not re.match(r"or\b|and\b|,|[a-zA-Z°%]+$", rest):
-                return text[len(start) : close.start()].strip()
-    clause = _SENTENCE_END.split(text, maxsplit=1)[0].strip(" *")
-    clause = re.sub(r"(?<=[\w$}]) \([A-Za-z -]+\)$|\s*\\(?:boxed|fbox)$", "", clause)
-    if len(_PROSE.findall(clause)) >= 3:
-        # A sentence: what is bold in it, or its only number.
-        bold = _BOLD.findall(clause)
-        numbers = [match[3] for match in _INLINE_OR_NUMBER.finditer(clause) if match[3]]
-        if bold or len(numbers) == 1:
-            return (bold[-1] if bold else numbers[0]).strip()
-    return clause
-
-
-def _last_display(text: str) -> str | None:
-    r"""The inside of the last $$...$$ or \[...\]."""
-    found: tuple[int, str] | None = None
-    for opening, closing in (("$$", "$$"), (r"\[", r"\]")):
-        end = text.rfind(closing)
-        start = text.rfind(opening, 0, end) if end > 0 else -1
-        if start >= 0 and (found is None or start > found[0]):
-            found = start, text[start + len(opening) : end]
-    return found[1] if found else None
-
-
-def _short_reply(text: str) -> str | None:
-    """A reply that is nothing but an answer: one short line without prose."""
-    line = text.strip().strip("*").strip()
-    if not line or len(line) > _SHORT_CHARS or "\n" in line or re.search(r"[\u4e00-\u9fff]{2}", line):
-        return None
-    if re.match(r"[A-Za-z ]+ ?(?:[:=]|- )", line) and not re.match(r"[a-z] ?=", line):
-        return None
-    if len(_PROSE.findall(line)) <= (0 if "$" in line else 1):
-        return line.rstrip(".") if not line.endswith("...") else line
-    return None
-
-
-def _last_number(text: str) -> str | None:
-    """The last number with the mathematics round it, or the last formula with a number, whichever stands later."""
-    last = None
-    for match in _INLINE_OR_NUMBER.finditer(text):
-        candidate = next(group for group in match.groups() if group is not None)
-        if any(char.isdigit() for char in candidate) and not _NEGATED.search(
-            text[max(0, match.start() - 20) : match.start()]
-        ):
-            last = match
-    if last is None:
-        return None
-    if last[3] is None:
-        return (last[1] if last[1] is not None else last[2]).strip()
-    return _formula_round(text, last.start(), last.end()).rstrip(",").strip()
-
-
-def _formula_round(text: str, start: int, end: int) -> str:
-    """The words next to a number that are mathematics too: 2 + 3, x^2 + 1, 5 million."""
-    line_start, line_end = text.rfind("\n", 0, start) + 1, text.find("\n", end)
-    before = text[line_start:start].split(" ")[-8:]
-    after = text[end : line_end if line_end >= 0 else len(text)].split(" ")[:8]
-    word = before.pop() + text[start:end] + after.pop(0)
-    if len(word) > _SHORT_CHARS or not _MATHY.fullmatch(word):
-        return text[start:end]
-    words = [word]
-    while (
-        before
-        and len(before[-1]) <= _SHORT_CHARS
-        and _MATHY.fullmatch(before[-1])
-        and before[-1] not in ("a", "A", "I")
-    ):
-        words.insert(0, before.pop())
-    while (
-        after
-        and words[-1][-1:] not in (",", ".", ";")
-        and len(after[0]) <= _SHORT_CHARS
-        and _MATHY.fullmatch(after[0])
-        and after[0] != "a"
-    ):
-        words.append(after.pop(0))
-    formula = " ".join(words).strip(".,; ")
-    return formula.rsplit("=", 1)[-1].strip() if "=" in formula and "<" not in formula else formula
+def _joined(text: str, boxes: list[tuple[int, int, str]]) -> str:
+    r"""The last box, with those before it that only a comma, "and" or "or" parts from it: \boxed{1} and \boxed{2}."""
+    start, _, content = boxes[-1]
+    items = [content.strip()]
+    joins: list[str] = []
+    names: list[str] = []
+    for before in reversed(boxes[:-1]):
+        between = text[before[1] : start] if before[1] <= start <= before[1] + _BETWEEN_CHARS else ""
+        plain = " ".join(_PLAIN_BETWEEN.sub(" ", between).split())
+        match = _BETWEEN.fullmatch(plain)
+        if match is None or not (match[1] or match[2]):
+            break
+        joins.insert(0, {"or": " or ", "或": " or ", "或者": " or "}.get(match[2], " and " if match[2] else ", "))
+        names.insert(0, match[3] or "")
+        items.insert(0, before[2].strip())
+        start = before[0]
+    if len(set(items)) == 1:
+        return items[-1]
+    first = _NAME_BEFORE.search(text[max(0, start - _BETWEEN_CHARS) : start])
+    names.insert(0, first[1] if first and all(names) else "")
+    if any(names) != all(names):
+        return items[-1]
+    items = [f"{name} = {item}" if name else item for name, item in zip(names, items, strict=True)]
+    return items[0] + "".join(join + item for join, item in zip(joins, items[1:], strict=True))
 
 
 def extract_answer(response: str, *, last_number: bool = True) -> str | None:
     r"""The final answer of a math reply, or None.
 
-    Tried in order: the last finished \boxed{} or \fbox{}, the last <answer></answer>, the last `#### 72`, the last "the
-    answer is ..." (in English or Chinese) or "A: ...", the last display formula, the last number or formula with one.
-    Only the text after the thought is looked at.
+    Tried in order: the last finished \boxed{} or \fbox{}, or several that only commas, "and" or "or" part; the last
+    <answer></answer>; the last `#### 72`; the later of "the answer is ..." (in English or Chinese) and "A: ..."; the
+    last display formula; the last number or formula with one. Only the text after the thought is looked at.
 
     "<think>1</think> so \\boxed{\\frac{1}{2}}" -> "\\frac{1}{2}";  "<think>\\boxed{5}" -> None
 
@@ -237,61 +125,9 @@ def extract_answer(response: str, *, last_number: bool = True) -> str | None:
     boxed = _last_box(text)
     if boxed is not None:
         return boxed
-    tagged = _last(_ANSWER_TAGS, text)
-    if tagged is not None and tagged.strip():
-        return tagged.strip()
+    tagged = _ANSWER_TAGS.findall(text)
+    if tagged and tagged[-1].strip():
+        return str(tagged[-1]).strip()
     # What stands in a box that never ends is no answer.
     text = _OPEN_BOX.sub("", text)[-_TAIL_CHARS:]
-    label = None if _OPTION.search(text) else _last(_LABEL, text)
-    marked = (
-        _clause(_last(_HASHES, text)),
-        _clause(label),
-        _clause(_after_last(_ANSWER_IS, text)),
-        _last(_IS_THE_ANSWER, text),
-        _clause(_after_last(_RESULT_IS, text)),
-        _last_display(text),
-    )
-    for found in marked:
-        if found is not None and found.strip():
-            return found.strip()
-    return (_short_reply(text) or _last_number(text)) if last_number else None
-
-
-def find_code_blocks(text: str) -> list[tuple[str, str, int]]:
-    """(language, code, offset just past the closing fence) of every finished ``` block, in order.
-
-    A fence of more backticks ends at one that is no shorter; what follows the language on its line does not count; the
-    indentation of the opening fence is taken off every line, so that a block in a list item is a program too.
-    """
-    blocks: list[tuple[str, str, int]] = []
-    fence, language, indent = "", "", 0
-    lines: list[str] = []
-    position = 0
-    for line in text.splitlines(keepends=True):
-        position += len(line)
-        bare = line.strip()
-        ticks = bare[: len(bare) - len(bare.lstrip("`"))]
-        if not fence and len(ticks) >= 3 and "`" not in bare[len(ticks) :]:
-            fence, lines = ticks, []
-            language = next(iter(bare[len(ticks) :].lower().split()), "")
-            indent = len(line) - len(line.lstrip(" "))
-        elif fence and bare == ticks and len(ticks) >= len(fence):
-            blocks.append((language, "".join(lines), position))
-            fence = ""
-        elif fence:
-            lines.append(line[min(indent, len(line) - len(line.lstrip(" "))) :])
-    return blocks
-
-
-def extract_code(response: str) -> str | None:
-    """The program of a code reply: its last finished ```python block after the thought, or None.
-
-    A block without a language counts where none is marked as Python: after a program it is what the program prints.
-    """
-    text = split_reply(response).answer
-    if text is None:
-        return None
-    blocks = find_code_blocks(text)
-    programs = [code for language, code, _ in blocks if language in _PYTHON]
-    programs = programs or [code for language, code, _ in blocks if not language]
-    return programs[-1] if programs else None
+    return marked_answer(text) or ((short_reply(text) or unmarked_number(text)) if last_number else None)

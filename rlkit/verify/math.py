@@ -146,6 +146,8 @@ class MathJudge:
         return self._spares.get(timeout=2 * START_TIMEOUT_S)
 
     def _judge(self, gold: str, answer: str, options: dict[str, Any]) -> tuple[str, str]:
+        if max(len(gold), len(answer)) > _MAX_CHARS and _bare(gold) == _bare(answer) != "":
+            return "correct", "same text"
         if len(gold) > _MAX_CHARS or not gold.strip() or "\0" in gold:
             return "unscored", UNREAD + "empty or too long"
         # An unreadable answer to an unreadable gold is unscored, so the gold comes first.
@@ -194,6 +196,11 @@ class MathJudge:
             return "unscored", f"the judge could not start: {e}"
         finally:
             self._workers.put(worker if worker is not None and worker.alive else None)
+
+
+def _bare(text: str) -> str:
+    """A text that is too long to be read, without what plainly means nothing: runs of blanks, dollar signs round it."""
+    return " ".join(text.split()).strip("$ .")
 
 
 _shared: dict[int, MathJudge] = {}

@@ -228,9 +228,9 @@ def measure_resume(size: Size, scratch: Path) -> dict[str, float]:
     row = again.rows[EVERY + 1]
     took = step["time/step"]
     return {
-        "command to reading the data": at("run ") - again.began,
-        "data and Ray": at("starting the engines") - at("run "),
-        "engines, scorers, learner": resumed - at("starting the engines"),
+        "command to reading the data": at("reading the data") - again.began,
+        "data and Ray": at("starting the scorers") - at("reading the data"),
+        "engines, scorers, learner": resumed - at("starting the scorers"),
         "first sync and parity": row - resumed - took,
         "the step itself": took,
         "whole": row - again.began,

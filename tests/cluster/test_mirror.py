@@ -227,10 +227,12 @@ def test_the_later_of_two_starts_owns_the_copy(keys, tmp_path):
 def test_a_copy_of_something_else_is_refused(keys, tmp_path):
     ours = Work(tmp_path / "ours")
     ours.begin("r1")
+    ours.step(1, "r1")
     mirror, remote = opened(keys, tmp_path / "ours")
     mirror.copy(remote)
     other = Work(tmp_path / "other")
     other.begin("r2")
+    other.step(1, "r2")
     with pytest.raises(UsageError, match="another run"):
         make(keys, tmp_path / "other").fetch("auto")
     with pytest.raises(UsageError, match="--resume never"):
@@ -242,6 +244,44 @@ def test_a_copy_of_something_else_is_refused(keys, tmp_path):
     (tmp_path / "full/notes.txt").write_text("of mine")
     make(keys, tmp_path / "full").fetch("auto")
     assert [p.name for p in (tmp_path / "full").iterdir()] == ["notes.txt"], "for `begin` to refuse"
+
+
+def test_a_copy_without_a_whole_step_is_no_run_and_the_next_start_takes_its_place(keys, tmp_path):
+    failed = Work(tmp_path / "failed")
+    failed.begin("r1")
+    (failed.run_dir / "start").mkdir()
+    (failed.run_dir / "start/weights").write_text("of the failed start")
+    mirror, remote = opened(keys, failed.run_dir)
+    mirror.copy(remote)
+    for here in ("fresh", "other"):
+        work = Work(tmp_path / here)
+        if here == "other":
+            work.begin("r2")
+            work.step(1, "r2")
+        make(keys, work.run_dir).fetch("never")
+        assert not (work.run_dir / "start").exists()
+    mirror, remote = opened(keys, work.run_dir)
+    mirror.copy(remote)
+    assert set(remote.files()) == {*scan(work.run_dir), "mirror-owner.json"}
+    assert remote.read_json("progress.json")["run"] == "r2"
+
+
+def test_a_start_that_did_nothing_here_gives_way_to_the_run_that_was_copied(keys, tmp_path):
+    ours = Work(tmp_path / "ours")
+    ours.begin("r1")
+    ours.step(1, "r1")
+    mirror, remote = opened(keys, ours.run_dir)
+    mirror.copy(remote)
+    here = tmp_path / "here"
+    failed = Work(here)
+    failed.begin("r2")
+    (here / "start").mkdir()
+    (here / "summary.json").write_text("{}")
+    (here / "notes.txt").write_text("of mine")
+    make(keys, here).fetch("must")
+    assert json.loads((here / "progress.json").read_text())["run"] == "r1"
+    assert [row["step"] for row in metrics(here)] == [1]
+    assert sorted(set(os.listdir(here)) - set(os.listdir(ours.run_dir))) == ["notes.txt"]
 
 
 @pytest.mark.parametrize("behind", [False, True])

@@ -52,7 +52,7 @@ def test_a_hanging_call_is_told_while_it_hangs_and_ends_at_its_deadline(worker, 
         pytest.raises(ActorLost, match=r"the update took more than 1 s"),
     ):
         cluster.get(worker.hang.remote(), timeout_s=1, what="the update")
-    assert "waiting for the update: 0 s of at most 1" in caplog.text
+    assert "still waiting, 0 s of at most 1: the update" in caplog.text
 
 
 def test_actors_run_at_the_priority_of_the_command(worker):

@@ -37,11 +37,20 @@ BAD_JSONL = {
     "lone surrogate": (GOOD, row(prompt="a\ud800"), "the prompt holds half of a surrogate pair"),
     "null reference": (GOOD, row(reference=None), "no reference (the column is null)"),
     "empty reference": (GOOD, row(reference=" "), "empty reference"),
-    "reference is a list": (GOOD, row(reference=[1]), "the reference is a list, not an answer"),
-    "reference is true": (GOOD, row(reference=True), "the reference is True, not an answer"),
+    "reference is a list of lists": (GOOD, row(reference=[[1]]), "the reference is a list, not an answer"),
+    "reference is an empty list": (GOOD, row(reference=[]), "the reference is an empty list"),
+    "reference is an object without a mode": (
+        GOOD,
+        row(reference='{"value": 3}'),
+        "the reference is an object (value) and no code reference, which has a mode and tests",
+    ),
     "reference is NaN": (GOOD, '{"prompt": "p", "reference": NaN}', "the reference is nan, not an answer"),
     "unknown mode": (GOOD, code(mode="run"), 'the code reference\'s mode is "run", not function, asserts or stdin'),
-    "no mode": (GOOD, row(reference={"tests": []}), "the code reference's mode is null"),
+    "no mode": (
+        GOOD,
+        row(reference={"tests": []}),
+        "the reference is an object (tests) and no code reference, which has a mode and tests",
+    ),
     "no tests": (GOOD, code(tests=[]), "the code reference has no tests"),
     "no entry point": (GOOD, code(entry_point=None), "the code reference has no entry_point"),
     "test without expected": (GOOD, code(tests=[{"args": []}]), "test 1 of the code reference lacks args and expected"),
@@ -161,6 +170,12 @@ BROKEN_FILES = {
     "k.parquet": (b"not parquet", "not a readable Parquet file"),
     "l.txt": (b"hello", "cannot tell the format; the name must end in one of .jsonl"),
     "m.jsonl": (b'{"a": 1}\n', "cannot tell what the columns a hold"),
+    "n.jsonl": (b'[\n{"prompt": "p", "reference": "1"}\n]', "a JSON list needs a name that ends in .json"),
+    "o.jsonl": ('{"prompt": "p", "reference": "1"}'.encode("utf-16"), "UTF-16 or UTF-32, not UTF-8; save the file as"),
+    "p.csv": ("prompt,reference\np,1\n".encode("utf-16"), "UTF-16 or UTF-32, not UTF-8; save the file as UTF-8"),
+    "q.json": (b'{"a": [{}], "b": [{}]}', "the file has the lists a, b: keep the rows' own alone"),
+    "r.csv": (b"prompt;reference\np;1\n", ":1: the columns are separated by ';', and must be by commas"),
+    "s.json": (b'{"data": [{"prompt": "p"}', "not a list of objects"),
 }
 
 
@@ -172,6 +187,14 @@ def test_broken_file_is_named_even_when_rows_may_be_skipped(name, write, load):
         load(path, on_bad_row="skip")
     assert str(path) in str(stopped.value)
     assert reason in str(stopped.value)
+
+
+@pytest.mark.parametrize("before", ["", "\n\n", "\ufeff"])
+def test_rows_may_stand_in_the_only_list_of_a_json_object(before, write, load):
+    path = write("rows.json", f'{before}{{"version": "[1", "data":\n[{GOOD},\n{GOOD}], "size": 2}}')
+    loaded = load(path)
+    assert [t.reference for t in loaded.tasks] == ["2", "2"]
+    assert list(loaded.where.values()) == [f"{path}:{2 + before.count(chr(10)) + i}" for i in range(2)]
 
 
 def test_truncated_gzip_is_named(write, load):

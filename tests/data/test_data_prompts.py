@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from rlkit.data.prompts import PromptRenderer, check_demonstrations, check_prompt_lengths
@@ -101,7 +103,7 @@ def test_too_long_prompts_are_bad_rows(write, make_tokenizer):
     kept = check_prompt_lengths(loaded, renderer, 100, "skip")
     assert [t.prompt for t in kept.tasks] == ["short"]
     assert [b.where for b in kept.skipped] == [f"{path}:2"]
-    with pytest.raises(DataError, match=r"no row is left of 2; the first: .*rows.jsonl:1: the prompt has"):
+    with pytest.raises(DataError, match=r"none of its 2 rows can be used; the first: .*rows.jsonl:1: the prompt has"):
         check_prompt_lengths(loaded, renderer, 1, "skip")
 
 
@@ -116,3 +118,29 @@ def test_demonstrations_that_do_not_render_or_fit_are_bad_rows(write, make_token
     kept = check_demonstrations(loaded, renderer, 100, "skip")
     assert [d.id for d in kept.demonstrations] == ["rows.jsonl:1"]
     assert [b.where for b in kept.skipped] == [f"{path}:2", f"{path}:3"]
+
+
+def test_earlier_messages_are_shown_and_a_rows_own_system_message_replaces_the_recipes(make_tokenizer):
+    renderer = PromptRenderer(make_tokenizer(CHAT), Prompt(system="Be brief.", template="{prompt} Box it."))
+    turns = ({"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"})
+    own = {"role": "system", "content": "Be long."}
+    asked = "<|im_start|>user\nWhat is 1 + 1? Box it.<|im_end|>\n<|im_start|>assistant\n<think>\n"
+    earlier = "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nHello<|im_end|>\n"
+    for history, shown in (((), "Be brief."), (turns, "Be brief."), ((own, *turns), "Be long.")):
+        text = renderer.render(replace(TASK, history=history)).text
+        assert text == f"<|im_start|>system\n{shown}<|im_end|>\n" + (earlier if turns[0] in history else "") + asked
+    learned = renderer.render_demonstration(replace(DEMO, history=turns))
+    prompt = renderer.render(replace(TASK, history=turns))
+    assert learned.token_ids[: len(prompt.token_ids)] == prompt.token_ids
+    assert sum(learned.completion_mask) == len(learned.token_ids) - len(prompt.token_ids)
+
+
+def test_a_row_that_the_chat_template_refuses_is_a_bad_row(write, make_tokenizer):
+    template = "{% if messages[0].role == 'system' %}{{ raise_exception('no system turn') }}{% endif %}" + CHAT
+    renderer = PromptRenderer(make_tokenizer(template), Prompt())
+    talk = [{"role": "system", "content": "s"}, {"role": "user", "content": "p"}]
+    path = write("rows.jsonl", [{"prompt": "p", "reference": "1"}, {"prompt": talk, "reference": "1"}])
+    loaded = load_tasks(Data(path=str(path)), seed=0)
+    with pytest.raises(DataError, match=r"rows.jsonl:2: the model's chat template fails .*set data\.on_bad_row: skip"):
+        check_prompt_lengths(loaded, renderer, 100, "stop")
+    assert len(check_prompt_lengths(loaded, renderer, 100, "skip").tasks) == 1

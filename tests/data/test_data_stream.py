@@ -1,11 +1,12 @@
 import json
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlkit.data.stream import TaskStream, split_holdout
+from rlkit.data.stream import TaskStream, split_holdout, tasks_fingerprint
 from rlkit.data.tasks import Mixture
 from rlkit.errors import DataError
 from rlkit.records import Task
@@ -154,6 +155,16 @@ def test_holdout_splits_the_tasks_whatever_their_order(n, data, seed):
     assert sorted(t.id for t in (*train, *heldout)) == sorted(t.id for t in tasks)
     shuffled = data.draw(st.permutations(tasks))
     assert {t.id for t in split_holdout(shuffled, size, seed)[1]} == {t.id for t in heldout}
+
+
+def test_tasks_with_other_messages_before_one_prompt_are_other_tasks():
+    histories = [({"role": "system", "content": str(i)},) for i in range(20)]
+    tasks = [Task(str(i), "math", "Go on.", "1", history=history) for i, history in enumerate(histories)]
+    train, heldout = split_holdout(tasks, 5, seed=3)
+    assert (len(train), len(heldout)) == (15, 5)
+    plain = [replace(task, history=()) for task in tasks]
+    assert len({tasks_fingerprint(some) for some in (tasks, plain, tasks[::-1])}) == 3
+    assert len(split_holdout(plain, 5, seed=3)[1]) == 0
 
 
 def test_holdout_keeps_equal_prompts_on_one_side():

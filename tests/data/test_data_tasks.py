@@ -4,8 +4,8 @@ from collections import Counter
 import pytest
 
 from rlkit.data import hub
-from rlkit.data.mappings import last_boxed
 from rlkit.data.tasks import load_demonstrations, load_sources, load_tasks
+from rlkit.data.worked import last_boxed
 from rlkit.errors import DataError
 from rlkit.recipe.schema import Data, Source
 

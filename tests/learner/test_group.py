@@ -57,7 +57,7 @@ def test_two_ranks_learn_publish_and_save_one_whole_model(tiny_model, two_ranks,
     report, expected = two_ranks.train_step(groups_of(1), 1), alone.train_step(groups_of(1))
     assert report.metrics["learner/loss"] == pytest.approx(expected.metrics["learner/loss"], rel=1e-4)
     assert report.advantages == expected.advantages
-    published = ray.get(two_ranks.publish(), timeout=60)
+    published = ray.get(two_ranks.publish(), timeout=60).tensors()
     for name, weight in alone.weights().items():
         torch.testing.assert_close(published[name], weight, atol=2e-4, rtol=0)
     two_ranks.save_model(tmp_path / "model")

@@ -65,7 +65,7 @@ def test_unscored_samples_and_groups_without_spread_stay_out_and_are_counted():
 
 def test_a_step_without_any_spread_changes_no_weight(tiny_model):
     learner = Learner(spec_of(tiny_model))
-    before = learner.weights()
+    before = {name: weight.clone() for name, weight in learner.weights().items()}
     groups = [dataclasses.replace(g, rewards=(1.0,) * 4) for g in groups_of(2)]
     report = learner.train_step(groups)
     assert report.metrics["learner/updates"] == 0
@@ -80,7 +80,7 @@ def test_a_step_whose_rewards_are_all_equal_changes_no_weight_against_the_steps_
 ):
     learner = Learner(spec_of(tiny_model, baseline="batch", normalize=normalize))
     learner.train_step(groups_of(3))  # the optimizer has moments now
-    before = learner.weights()
+    before = {name: weight.clone() for name, weight in learner.weights().items()}
     report = learner.train_step([dataclasses.replace(g, rewards=(reward,) * 4) for g in groups_of(2)])
     assert report.metrics["learner/updates"] == 0
     assert all(torch.equal(before[name], weight) for name, weight in learner.weights().items())

@@ -1,11 +1,16 @@
 """Tasks of other kinds than math and code, in each of the four parts."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from rewards.accuracy import Accuracy
+from rewards.efficiency import Efficiency
+from rewards.labels import StepLabels
+from rewards.language import LanguageConsistency
+from rewards.lengths import CosineLength, EfficientReasoning, GroupLength
 from rlkit import Group, Sample, Score, Task
 from rlkit.errors import PluginError
 from rlkit.recipe.schema.data import TASK_KINDS
@@ -25,6 +30,12 @@ def twice(task, sample):
 
 def nothing(task, sample):
     return None
+
+def of_a_text(response):
+    return Score(1.0)
+
+def open_question(task, sample):
+    return Score.not_applicable("an open question")
 """
 
 
@@ -65,6 +76,21 @@ def test_numbers_lie_within_the_tasks_tolerance_else_the_recipes(accuracy):
     assert values(accuracy, "numeric", "5", "\\boxed{5 million}") == [0]
 
 
+@pytest.mark.parametrize(
+    ("kind", "golds", "answers", "expected"),
+    [
+        ("math", ["1/2", "2/3"], ["\\boxed{0.5}", "\\boxed{\\frac{2}{3}}", "\\boxed{3}"], [1, 1, 0]),
+        ("exact", ["true", "yes"], ["\\boxed{Yes}", "\\boxed{True}", "\\boxed{no}"], [1, 1, 0]),
+        ("math", ["false", "no"], ["\\boxed{No}", "\\boxed{\\text{False}}", "\\boxed{Yes}"], [1, 1, 0]),
+        ("numeric", ["5 km", "5000 m"], ["\\boxed{5000 m}", "\\boxed{7 km}"], [1, 0]),
+        # A gold that nothing can read does not cost the others their say.
+        ("math", ["\\frac{1}{", "7"], ["\\boxed{7}", "\\boxed{8}"], [1, 0]),
+    ],
+)
+def test_an_answer_is_right_where_it_is_one_of_the_golds(accuracy, kind, golds, answers, expected):
+    assert values(accuracy, kind, golds, *answers) == expected
+
+
 def test_a_kind_that_nothing_judges_is_unscored_and_says_what_there_is(accuracy):
     (score,) = accuracy.score(Group(Task("t", "sql", "?", "1"), (Sample("a", "x", 1),)))
     assert (score.value, score.verdict) == (None, "unscored")
@@ -84,6 +110,20 @@ def test_a_recipe_adds_kinds_by_file_and_by_module(tmp_path):
         assert scores == [Score(1.0, "counted"), Score(0.0, "counted")]
 
 
+def test_what_a_judge_does_not_judge_is_not_paid_by_accuracy_either(tmp_path):
+    part = with_judges(tmp_path, open="./judges.py:open_question")
+    group = Group(Task("t", "open", "?", "x"), (Sample("t#0", "hello", 1),))
+    (accuracy,) = part.plugin.score(group)
+    assert (accuracy.applies, accuracy.reason) == (False, "an open question")
+    given = replace(group, scores={"accuracy": (accuracy,)})
+    by_length = (Efficiency(), CosineLength(9), GroupLength(), EfficientReasoning())
+    for follower in (*by_length, StepLabels(), LanguageConsistency()):
+        (score,) = follower.score(given)
+        assert (score.applies, score.reason) == (False, "its accuracy does not apply")
+        (score,) = follower.score(replace(group, scores={"accuracy": (Score(None, "unscored", "?"),)}))
+        assert (score.value, score.applies) == (None, True)
+
+
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
@@ -94,6 +134,7 @@ def test_a_recipe_adds_kinds_by_file_and_by_module(tmp_path):
         ),
         ("by_length", r"^reward.accuracy.judges.mine: 'by_length' must be module:function or ./file.py:function"),
         (3, r"^reward.accuracy.judges={'mine': 3} does not fit"),
+        ("./judges.py:of_a_text", r"^reward.accuracy.judges.mine: ./judges.py:of_a_text must take \(task, sample\)"),
     ],
 )
 def test_a_judge_that_cannot_be_found_is_named_by_its_key(tmp_path, spec, message):

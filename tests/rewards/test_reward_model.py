@@ -2,6 +2,7 @@
 
 import math
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,20 @@ def test_batches_score_as_single_replies_do(classifier):
     logits = [directly(classifier, "What is 1 + 1?", reply.encode("utf-8", "replace").decode())[0] for reply in REPLIES]
     assert [score.value for score in scores] == pytest.approx([1 / (1 + math.exp(-x)) for x in logits], abs=1e-5)
     assert len({round(score.value, 3) for score in scores}) > 3
+
+
+def test_messages_before_the_prompt_are_read_too(classifier):
+    history = ({"role": "system", "content": "Be brief."},)
+    alone = make_group("2")
+    after = Group(replace(alone.task, history=history), alone.samples)
+    tokenizer = AutoTokenizer.from_pretrained(classifier)
+    messages = [*after.task.messages, {"role": "assistant", "content": "2"}]
+    ids = tokenizer(tokenizer.apply_chat_template(messages, tokenize=False), add_special_tokens=False)["input_ids"]
+    model = AutoModelForSequenceClassification.from_pretrained(classifier).eval()
+    with torch.inference_mode():
+        logit = model(torch.tensor([ids])).logits[0].item()
+    (score,) = RewardModel(classifier).score(after)
+    assert score.value == pytest.approx(1 / (1 + math.exp(-logit)), abs=1e-5)
 
 
 def test_permuting_a_group_permutes_its_scores(classifier):

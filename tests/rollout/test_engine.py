@@ -19,7 +19,7 @@ from rlkit.rollout.request import derive_seed
 from rlkit.weight_sync import check_parity, max_logprob_gap
 
 PROGRAM = r"""
-import json, sys, torch
+import dataclasses, json, sys, torch
 from rlkit.learner.model import load_model, load_tokenizer
 from rlkit.recipe.schema import Rollout
 from rlkit.records import Task
@@ -78,8 +78,23 @@ out["greedy_agrees"] = generated == list(rows([request(0, (0,), greedy=True)])[1
 next(iter(engine.draw(wanted)))
 out["abandoned_draw_is_dropped"] = rows(wanted[:3])[0] == {i: whole[i] for i in range(3)}
 
+# A group's prompt is computed once: its samples share the blocks of it.
+computed = []
+schedule = engine.llm.engine_core.engine_core.scheduler.schedule
+def counting(*args):
+    scheduled = schedule(*args)
+    computed.append(scheduled.total_num_scheduled_tokens)
+    return scheduled
+engine.llm.engine_core.engine_core.scheduler.schedule = counting
+long = dataclasses.replace(wanted[0], prompt_ids=wanted[0].prompt_ids[:1] * 100, seeds=(1, 2, 3, 4, 5, 6, 7, 8))
+shared = rows([long])[1][0].samples
+engine.llm.engine_core.engine_core.scheduler.schedule = schedule
+out["prompt_tokens_computed"] = computed[0]
+engine.llm.reset_prefix_cache()
+alone = rows([dataclasses.replace(long, seeds=(8,))])[1][0].samples[0]
+out["sharing_changes_nothing"] = (alone.token_ids, alone.logprobs) == (shared[7].token_ids, shared[7].logprobs)
+
 # Truncated sampling moves the log-probs; the canary does without it.
-import dataclasses
 engine.spec = dataclasses.replace(engine.spec, keys=keys.model_copy(update={"top_k": 5}))
 out["gap_truncated"] = gap(model, rows(wanted)[1])
 out["gap_canary"] = gap(model, rows([dataclasses.replace(w, truncated=False) for w in wanted])[1])
@@ -119,6 +134,12 @@ def test_a_sample_depends_on_its_seed_and_not_on_its_batch(found):
     assert found["samples_differ"]
 
 
+def test_the_samples_of_a_group_share_their_prompt(found):
+    # 100 tokens once, and of the seven others what lies behind the last whole block of 32.
+    assert found["prompt_tokens_computed"] == 100 + 7 * (100 - 96)
+    assert found["sharing_changes_nothing"]
+
+
 def test_samples_carry_their_tokens_logprobs_and_forced_start(found):
     assert found["forced"]
     assert found["lengths_agree"]
@@ -147,7 +168,7 @@ def test_without_the_output_layers_repair_the_gate_stops_the_run_and_with_it_pas
 
 
 ENDS = r"""
-import json, sys, torch
+import dataclasses, json, sys, torch
 from rlkit.learner.model import load_tokenizer
 from rlkit.recipe.schema import Rollout
 from rlkit.records import Task

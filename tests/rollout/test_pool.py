@@ -13,6 +13,7 @@ from rlkit.records import Task
 from rlkit.rollout.engine import EngineSpec
 from rlkit.rollout.pool import RolloutPool
 from rlkit.rollout.request import DrawRequest, derive_seed
+from rlkit.weight_sync import WeightBlock
 
 
 def pid(worker):
@@ -44,7 +45,8 @@ def make_pool(model, num_workers, events, max_restarts=2):
 
 
 def new_weights(model):
-    return ray.put({name: p.detach() * 1.01 for name, p in load_model(str(model)).named_parameters()})
+    weights = {name: p.detach() * 1.01 for name, p in load_model(str(model)).named_parameters()}
+    return ray.put(WeightBlock().fill(weights))
 
 
 @pytest.mark.slow

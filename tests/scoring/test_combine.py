@@ -1,15 +1,17 @@
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rlkit import Group, Sample, Score, ScoredGroup, Task
 from rlkit.errors import ScoringError
 from rlkit.recipe.schema.reward import Combine, Reward, RewardPart
-from rlkit.scoring.combine import check_unscored, combine, score_group
-from rlkit.scoring.plugin import load_part
+from rlkit.scoring.combine import check_unscored, combine, make_scored_group, score_group
+from rlkit.scoring.plugin import LoadedPart, load_part
 
 DEFAULT = Reward.model_validate({})
 SHARES = st.floats(0, 1)
@@ -179,6 +181,76 @@ def test_an_unscored_part_makes_the_total_unscored_unless_it_has_no_weight():
     assert combine(one(a=1.0, b=None), {"a": 1, "b": 0}, Combine()) == (1.0,)
 
 
+NA = Score.not_applicable("of another kind")
+MAYBE = st.one_of(st.none(), st.floats(-5, 5))
+
+
+def column(*values):
+    """A part's scores: a number, "n/a" or None."""
+    return tuple(NA if v == "n/a" else Score(v) for v in values)
+
+
+@given(st.lists(st.tuples(MAYBE, MAYBE, MAYBE), min_size=1, max_size=6), st.tuples(*[st.floats(0.1, 3)] * 3))
+def test_the_totals_of_a_group_are_trls_sums_up_to_one_factor(rows, weights):
+    """TRL 1.16.0: (rewards_per_func * weights).nansum(dim=1), NaN where every function returned None."""
+    names = ("a", "b", "c")
+    parts = {n: column(*("n/a" if row[k] is None else row[k] for row in rows)) for k, n in enumerate(names)}
+    totals = combine(parts, dict(zip(names, weights, strict=True)), Combine())
+    theirs = (
+        torch.tensor([[math.nan if v is None else v for v in row] for row in rows]) * torch.tensor(weights)
+    ).nansum(1)
+    applying = sum(w for k, w in enumerate(weights) if any(row[k] is not None for row in rows))
+    for row, total, sum_ in zip(rows, totals, theirs.tolist(), strict=True):
+        if all(value is None for value in row):
+            assert total is None
+        else:
+            assert total * applying == pytest.approx(sum_, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("parts", "totals"),
+    [
+        ({"a": (1.0, 0.0), "b": ("n/a", "n/a")}, (1.0, 0.0)),
+        ({"a": (1.0, 1.0), "b": ("n/a", 0.5)}, (0.5, 0.75)),
+        ({"a": (1.0, "n/a"), "b": ("n/a", 0.5)}, (0.5, 0.25)),
+        ({"a": (1.0, "n/a"), "b": ("n/a", "n/a")}, (1.0, None)),
+        ({"a": (1.0, None), "b": ("n/a", "n/a")}, (1.0, None)),
+        ({"a": (1.0, 1.0), "b": ("n/a", None)}, (0.5, None)),
+    ],
+)
+def test_a_part_that_does_not_apply_leaves_the_sum_and_one_that_failed_leaves_none(parts, totals):
+    assert combine({name: column(*v) for name, v in parts.items()}, {"a": 1, "b": 1}, Combine()) == totals
+
+
+def test_the_weights_of_a_group_leave_out_what_applies_to_none_of_it():
+    group = Group(Task("t", "math", "?", "7"), tuple(Sample(f"t#{i}", "7", 10) for i in range(2)))
+    parts = {"a": column(1.0, 0.5), "b": column("n/a", "n/a"), "less": column(-1.0, "n/a")}
+    rules = Combine(penalties=["less"])
+    scored = make_scored_group(group, parts, {"a": 0.3, "b": 0.7, "less": 0.2}, rules, {})
+    assert scored.weights == {"a": 1.0, "b": 0.0, "less": 0.2}
+    assert scored.rewards == (pytest.approx(1.0 - 0.2), 0.5)
+
+
+def test_gates_caps_and_group_normalisation_where_a_part_does_not_apply():
+    weights = {"accuracy": 0.5, "efficiency": 0.5, "format": 0.0}
+    shut = {"accuracy": column(1.0), "efficiency": column(0.8), "format": column("n/a")}
+    assert combine(shut, weights, gated()) == (1.0,)  # the gate's opener does not apply, nor does what it opens
+    wrong = {"accuracy": column("n/a"), "reasoning": column(1.0)}
+    assert combine(wrong, {"accuracy": 0.5, "reasoning": 0.5}, Combine()) == (1.0,)  # nothing is known to be wrong
+    parts = {"a": column(1.0, 0.0, "n/a"), "b": column(1.0, 1.0, 0.0)}
+    totals = combine(parts, {"a": 1, "b": 1}, Combine(normalize="group"))
+    half, third = 0.5 * (1 / 3) / math.sqrt(2 / 9), -0.5 * (2 / 3) / math.sqrt(2 / 9)
+    assert totals == pytest.approx((0.5 + half, -0.5 + half, third))
+
+
+@given(st.tuples(*[st.sampled_from(["applies", "n/a"])] * 3), st.tuples(SHARES, SHARES, SHARES), SHARES)
+def test_no_wrong_reply_gains_by_what_does_not_apply_to_it(which, values, other):
+    wrong = {n: "n/a" if w == "n/a" else v for n, w, v in zip(PARTS[1:], which, values, strict=True)}
+    parts = {n: column(wrong[n], other) for n in PARTS[1:]} | {"accuracy": column(0.0, 1.0)}
+    low, high = combine(parts, DEFAULT.weights, DEFAULT.combine)
+    assert low < high
+
+
 def group(prompt="ok", size=2):
     task = Task("t", "math", prompt, "7")
     return Group(task, tuple(Sample(f"t#{i}", "7", 10) for i in range(size)))
@@ -223,6 +295,35 @@ def test_too_many_unscored_samples_stop_the_run_naming_the_part():
     check_unscored([], 0.0)
     with pytest.raises(ScoringError, match=r"3 of 4 samples .75%.*'a' failed on 3.*timeout: too slow"):
         check_unscored([scored([1.0, None]), scored([None, None])], 0.5)
+
+
+def test_the_reason_is_never_empty():
+    unsaid = Group(Task("t", "math", "?", "7"), (Sample("t#0", "7", 10),))
+    for score, reason in ((Score(None), "could not grade this sample"), (Score.not_applicable(" "), "does not apply")):
+        plugin = SimpleNamespace(score=lambda group, score=score: [score])
+        scored = score_group(unsaid, [LoadedPart("mine", 1.0, plugin)], {"mine": 1.0}, Combine())
+        (found,) = scored.parts["mine"]
+        assert found.verdict in ("unscored", "not_applicable")
+        assert reason in found.reason
+        with pytest.raises(ScoringError, match=f"'mine' .*{reason}.* and does not say why"):
+            check_unscored([scored], 0.5)
+
+
+def test_no_part_that_applies_is_a_reason_to_stop_too():
+    parts = {"a": column("n/a"), "b": column("n/a")}
+    found = make_scored_group(group(size=1), parts, {"a": 1.0, "b": 1.0}, Combine(), {})
+    with pytest.raises(
+        ScoringError, match="'a' does not apply to 1, and no other part does: not_applicable: of another kind"
+    ):
+        check_unscored([found], 0.5)
+
+
+def test_a_gates_opener_that_fails_is_named_though_its_weight_is_0():
+    weights = {"accuracy": 0.5, "efficiency": 0.5, "format": 0.0}
+    parts = {"accuracy": column(1.0), "efficiency": column(0.8), "format": (Score(None, "crash", "it died"),)}
+    found = make_scored_group(group(size=1), parts, weights, gated(), {})
+    with pytest.raises(ScoringError, match="'format' failed on 1, last with crash: it died"):
+        check_unscored([found], 0.5)
 
 
 def test_totals_are_finite():

@@ -1,5 +1,6 @@
 """Reward functions of other toolkits give the numbers that they give when called directly."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from rlkit import Group, Sample, Task
 from rlkit.errors import PluginError, RecipeError
 from rlkit.recipe.schema.reward import Combine, RewardPart
 from rlkit.scoring.combine import score_group
+from rlkit.scoring.foreign import ForeignReward
 from rlkit.scoring.plugin import load_part
 from tests.scoring import foreign_rewards as theirs
 
@@ -53,6 +55,20 @@ def test_trl_accuracy_rewards(name, reference):
     assert len({*ours}) > 1
 
 
+SYSTEM = {"role": "system", "content": "Be brief."}
+
+
+@pytest.mark.parametrize(
+    ("style", "expected"),
+    [("trl", [SYSTEM, {"role": "user", "content": "What is 1 + 1?"}]), ("trl_text", "What is 1 + 1?")],
+)
+def test_a_trl_function_is_given_the_messages_before_the_prompt(style, expected):
+    shared = group()
+    talk = Group(replace(shared.task, history=(SYSTEM,)), shared.samples)
+    part = ForeignReward(style, lambda prompts, **_: [float(prompt == expected) for prompt in prompts])
+    assert {score.value for score in part.score(talk)} == {1.0}
+
+
 def test_trl_think_format():
     assert values("trl", "trl.rewards:think_format_reward", group()) == trl.rewards.think_format_reward(CHAT)
 
@@ -88,7 +104,7 @@ def test_an_argument_of_a_trl_function_is_handed_over_with_each_call():
     assert values("trl", spec, group(cut), reasoning_delimiters=["###"]) == direct == [1.0, 0.0]
 
 
-def test_a_trl_none_is_unscored_and_text_style_hands_over_text():
+def test_a_trl_none_does_not_apply_and_text_style_hands_over_text():
     assert values("trl", "./foreign_rewards.py:trl_short", group(solution="?")) == [None] * len(REPLIES)
     part = loaded("trl_text", "./foreign_rewards.py:trl_async")
     scores = part.plugin.score(group(difficulty=3))

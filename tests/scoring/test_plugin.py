@@ -4,6 +4,7 @@ import pytest
 
 from rlkit.errors import PluginError
 from rlkit.recipe.schema.reward import Reward, RewardPart
+from rlkit.scoring.check import check_plugins
 from rlkit.scoring.plugin import load_part, load_parts
 
 HERE = Path(__file__).parent
@@ -102,3 +103,9 @@ def test_a_misspelt_key_of_the_part_itself_is_told_and_long_errors_are_one_line(
     ):
         with pytest.raises(PluginError, match=message):
             load_part("x", RewardPart(plugin="./mine.py:Mine", weight=1, **keys), tmp_path)
+
+
+def test_a_plugin_that_is_not_there_is_named_before_another_is_imported():
+    parts = {"first": {"plugin": "./exits.py:X", "weight": 1}, "mine": {"plugin": "./gone.py:Mine", "weight": 1}}
+    with pytest.raises(PluginError, match=r"reward\.mine\.plugin: there is no file \./gone\.py"):
+        check_plugins(Reward.model_validate(parts), HERE)

@@ -177,7 +177,7 @@ report(len(pipes) > 40)
     "C stack": Hostile(
         "a native recursion without end",
         """
-sys.setrecursionlimit(10**9)
+ctypes.pythonapi.Py_SetRecursionLimit(10**9)
 x = []
 for _ in range(10**6): x = [x]
 x == [x]
@@ -362,9 +362,29 @@ while True: pass
 OUTPUT = {
     "print flood": Hostile("fills the judge's memory", "while True: print('a' * 10000)", ("output",)),
     "raw flood": Hostile("past Python's buffers", "while True: os.write(1, bytes(1 << 20))", ("output",)),
-    "channel flood": Hostile("a frame that never ends", "while True: os.write(3, b'\\x7f' * (1 << 16))", ("output",)),
-    "many frames": Hostile(
-        "each below a bound", "while True: os.write(3, (4).to_bytes(4, 'big') + b'null')", ("output",)
+    "every descriptor": Hostile(
+        "one that leads to the judge would block a reader and take what a writer forges",
+        """
+import errno
+def refused(action):
+    try: action()
+    except OSError as e: return e.errno == errno.EBADF
+for fd in range(3, 4097):
+    for action in (os.read, os.write):
+        # A folder that Python needs may be kept where it has no other name; it is neither read nor written.
+        report(not refused(lambda: action(fd, b"x" if action is os.write else 10)))
+    report(fd < 64 and not refused(lambda: os.fstat(fd)))
+""",
+    ),
+    "frame flood": Hostile(
+        "the harness's own way to the judge",
+        """
+frame = sys._getframe()
+while "channel" not in frame.f_locals: frame = frame.f_back
+while True: frame.f_locals["channel"].send(b'\\x7f' * (1 << 16))
+""",
+        ("timeout",),
+        SOON,
     ),
     "error flood": Hostile(
         "nobody reads standard error",

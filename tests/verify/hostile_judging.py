@@ -553,6 +553,34 @@ def f(x):
     return 0
 """,
     ),
+    "the harness's own channel": (
+        "the tester's last word in place of a value",
+        "fail",
+        """\
+import json, sys
+frame = sys._getframe()
+while "channel" not in frame.f_locals: frame = frame.f_back
+channel = frame.f_locals["channel"]
+def f(x):
+    for message in ({"status": "done", "token": ""}, {"status": "done"}, {"status": "value", "value": True}):
+        channel.send(json.dumps(message).encode())
+    return 0
+""",
+    ),
+    "messages out of turn": (
+        "the judge counts by itself",
+        ("fail", "timeout"),
+        """\
+import sys
+frame = sys._getframe()
+while "channel" not in frame.f_locals: frame = frame.f_back
+channel = frame.f_locals["channel"]
+def f(x):
+    for number in (0, 1, 7, 2**32 - 1):
+        channel._mailbox.write(number, b'{"status": "done", "token": ""}')
+    return 0
+""",
+    ),
     "forged replies": (
         "answers before they are asked for",
         "fail",

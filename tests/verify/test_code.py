@@ -1,12 +1,16 @@
 """The code judge: its three kinds of tests, its limits, what it counts, and the command."""
 
+import contextlib
 import json
 import threading
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rlkit import judge_code
 from rlkit.cli import main
+from rlkit.verify.code_tests import Malformed, read_reference
 
 LIMITS = {"wall_s": 3, "cpu_s": 1, "memory_mb": 256, "output_kb": 64, "disk_mb": 1}
 
@@ -236,22 +240,63 @@ def test_the_command_judges_each_row_in_order(tmp_path, capsys):
     assert judged[0]["tier"] in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("row", "said"),
-    [
+def test_bad_rows_are_unscored_in_their_place_and_stop_no_other(tmp_path, capsys):
+    good = {"id": "ok", "program": "def f(x): return 7", **function()}
+    bad = [
         ({"id": "a", **function()}, "program is missing"),
-        ({"id": "a", "program": "x", "mode": "nonsense"}, "mode is 'nonsense'"),
-        ({"id": "a", "program": "x", **function([{"args": [1]}])}, "a test has no expected"),
+        ({"id": "b", "program": "x", "mode": "nonsense"}, "mode is 'nonsense'"),
+        ({"id": "c", "program": "x", **function([{"args": [1]}])}, "a test has no expected"),
+        ({"program": "x", "reference": function()}, "mode is missing"),
         ([1], "not a JSON object"),
-    ],
-)
-def test_the_command_refuses_a_row_that_cannot_be_judged_by_its_line(tmp_path, capsys, row, said):
-    code, judged = rows(tmp_path, {"id": "ok", "program": "x = 1", **function()}, row)
-    assert (code, judged) == (2, None)
-    assert f"in.jsonl:2: {said}" in capsys.readouterr().err
+    ]
+    code, judged = rows(tmp_path, *(row for wrong, _ in bad for row in (good, wrong)))
+    assert code == 1
+    assert [row["verdict"] for row in judged] == ["pass", "unscored"] * len(bad)
+    assert [row["id"] for row in judged[1::2]] == ["a", "b", "c", None, None]
+    assert all(said in row["detail"] for row, (_, said) in zip(judged[1::2], bad, strict=True))
+    assert all({*judged[0], "detail"} == set(row) for row in judged[1::2])
+    err = capsys.readouterr().err
+    assert "5 of 10 rows cannot be judged (lines 2, 4, 6, 8, 10); the others are" in err
+    assert "5 of 10 programs pass" in err
+    assert "in.jsonl: 5 of 10 rows could not be judged and are unscored" in err
+    assert "the first, a: program is missing" in err
 
 
 def test_the_command_says_which_row_its_judge_could_not_run(tmp_path, capsys):
     code, judged = rows(tmp_path, {"id": "t7", "program": "f = 1", **asserts("import no_such_module\nf(1)")})
     assert (code, judged[0]["verdict"]) == (1, "unscored")
     assert "t7: the reference is malformed: No module named 'no_such_module'" in capsys.readouterr().err
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.sampled_from(["f", "[1]", "("]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=6,
+)
+TEST = st.dictionaries(
+    st.sampled_from(
+        ["stdin", "stdout", "args", "args_py", "kwargs", "kwargs_py", "expected", "expected_py", "accepted"]
+    ),
+    JSON,
+    max_size=4,
+)
+
+
+@given(
+    st.fixed_dictionaries(
+        {"mode": st.sampled_from(["stdin", "function", "asserts"]) | JSON},
+        optional={
+            "tests": st.lists(TEST | JSON, max_size=3) | JSON,
+            "hidden_tests": st.lists(TEST | JSON, max_size=3) | JSON,
+            "entry_point": st.just("f") | JSON,
+            "test_code": st.sampled_from(["assert f(1)", "def check(c): pass", "import x"]) | JSON,
+            "limits": st.dictionaries(st.sampled_from(["wall_s", "x"]), JSON) | JSON,
+            "compare": st.dictionaries(st.sampled_from(["numbers", "rel_tol"]), JSON) | JSON,
+            "contest_names": JSON,
+        },
+    )
+    | JSON
+)
+def test_whatever_a_reference_holds_it_is_read_or_malformed(reference):
+    with contextlib.suppress(Malformed):
+        assert read_reference(reference, {}, {}).tests

@@ -80,7 +80,8 @@ def test_every_key_is_accepted_from_yaml(tmp_path):
         "sandbox": "landlock",
         "packages": ["numpy"],
         "limits": {"wall_s": 2, "memory_mb": 300.5},
-        "compare": {"rel_tol": 1e-6, "any_order": True},
+        "compare": {"rel_tol": 1e-6, "any_order": True, "numbers": True},
+        "contest_names": False,
     }
     (part,) = [p for p in load_parts(Reward.model_validate({"accuracy": keys}), tmp_path) if p.name == "accuracy"]
     assert score(part.plugin, HALF).value == 0.5

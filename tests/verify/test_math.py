@@ -68,6 +68,14 @@ def test_a_gold_that_cannot_be_read_is_unscored(judge, gold):
     assert judge.judge(gold, "5").verdict == "unscored"
 
 
+@pytest.mark.parametrize("size", [401, 1001, 2001, 100_000])
+def test_a_long_text_equals_itself_and_no_other_text(judge, size):
+    gold = "7" * size
+    assert judge.judge(gold, f" ${gold}$ ").verdict == "correct"
+    assert judge.judge(gold, gold[:-1] + "8").verdict != "correct"
+    assert judge.judge("5", gold).verdict == "wrong"
+
+
 def test_a_whole_reply_is_judged_by_its_final_answer(judge):
     assert judge.judge_response("72", r"<think>\boxed{1}</think>\boxed{72}").verdict == "correct"
     assert judge.judge_response("72", r"<think>\boxed{72}").detail == "unparsable"

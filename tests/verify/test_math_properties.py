@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 from fractions import Fraction
 from itertools import product
 
@@ -288,3 +289,54 @@ def test_verdicts_do_not_depend_on_order_workers_or_cache() -> None:
         judge.close()
         expected = expected or found
         assert found == expected
+
+
+DIGIT = st.integers(2, 9)
+
+
+@FEW
+@given(DIGIT, st.integers(1, 9), st.sampled_from("+-"))
+def test_a_digit_before_e_multiplies_eulers_number_and_is_no_power_of_ten(judge, factor, term, sign) -> None:
+    assume(sign == "+" or term < 3)
+    text = f"{factor}e{sign}{term}"
+    correct(judge, text, f"{sign if sign == '-' else ''}{term}+{factor}e")
+    for value in (str(Fraction(factor) * Fraction(10) ** int(f"{sign}{term}")), repr(float(text))):
+        wrong(judge, text, value)
+        wrong(judge, value, text)
+
+
+@FEW
+@given(
+    st.integers(1, 10**9),
+    st.integers(-30, 30),
+    st.sampled_from(["{:.3e}", "{:.5E}"]),
+    st.sampled_from([float, Decimal]),
+)
+def test_a_number_as_programs_print_it_is_a_power_of_ten(judge, whole, power, form, kind) -> None:
+    text = form.format(kind(f"{whole}e{power}"))
+    mantissa, exponent = text.lower().split("e")
+    plain = rf"{mantissa} \times 10^{{{int(exponent)}}}"
+    correct(judge, text, plain)
+    correct(judge, plain, text)
+
+
+@FEW
+@given(st.integers(2, 10**6), st.integers(10**6, 10**18), st.integers(2, 9), st.integers(1, 99))
+def test_a_huge_power_equals_its_other_forms_and_no_neighbour(judge, base, exponent, split, more) -> None:
+    huge = rf"{base}^{{{exponent}}}"
+    correct(judge, huge, rf"{base}^{{{split}}} \cdot {base}^{{{exponent - split}}}")
+    for other in (f"{huge}+{more}", f"{huge}-{more}", rf"{base}^{{{exponent + more}}}", str(more)):
+        wrong(judge, huge, other)
+        wrong(judge, other, huge)
+
+
+@FEW
+@given(st.integers(-9, 9), st.integers(-9, 9), st.integers(-3, 3), st.integers(3, 6), st.integers(1, 4))
+def test_a_sequence_goes_on_as_it_began(judge, start, slope, bend, shown, more) -> None:
+    terms = [start + slope * k + bend * k * k for k in range(shown + more)]
+    assume(not bend or shown > 3)
+    gold = ", ".join(map(str, terms[:shown])) + r", \ldots"
+    longer = ",".join(map(str, terms))
+    correct(judge, gold, longer + ",...")
+    wrong(judge, gold, longer)
+    wrong(judge, gold, longer.removesuffix(str(terms[-1])) + f"{terms[-1] + 1},...")

@@ -243,3 +243,28 @@ def test_what_is_shown_of_a_value_is_short_whatever_its_size():
         assert len(show(encode(value))) <= 80
     assert show(encode([1, (2, {"a": None}), {3.5}])) == "[1, (2, {'a': None}), {3.5}]"
     assert json.dumps(show(encode("\ud800")))
+
+
+@pytest.mark.parametrize(
+    ("got", "want", "same"),
+    [
+        ("2.50", "2.5", True),
+        ("3", "3.0", True),
+        ("1e3 x", "1000 x", True),
+        ("-0.0", "0.0", True),
+        ("2.5000001", "2.5", False),
+        ("007", "7", False),
+        ("0110", "110", False),
+        ("2,5", "2.5", False),
+        ("2.5 1", "2.5", False),
+        ("1.0" + "0" * 500, "1", False),
+    ],
+)
+def test_printed_numbers_compare_by_value_where_it_is_asked_for(got, want, same):
+    assert same_output(got.encode(), want.encode(), Rules(numbers=True)) is same
+    assert not same_output(got.encode(), want.encode(), Rules())
+
+
+def test_whole_numbers_have_no_tolerance():
+    assert not same_output(b"1000000", b"1000001", Rules(rel_tol=1e-3))
+    assert same_output(b"1000000.0", b"1000001", Rules(rel_tol=1e-3))

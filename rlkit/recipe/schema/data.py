@@ -6,25 +6,29 @@ from pydantic import Field, model_validator
 
 from rlkit.recipe.schema.section import PathText, Section
 
-Mapping = Literal["plain", "gsm8k", "math", "humaneval", "mbpp"]
+Mapping = Literal["plain", "gsm8k", "math", "humaneval", "mbpp", "apps", "livecodebench"]
 TASK_KINDS = ("math", "code", "exact", "choice", "numeric")
 """Kinds of task that the built-in accuracy part judges."""
 
 
 class Fields(Section):
-    """Which column holds what; a dotted name reaches into nested columns."""
+    """Which column holds what; a dotted name such as `turns.0.text` reaches into objects and lists.
+
+    Of prompt, reference and response, what is left out is told from the columns' names.
+    """
 
     prompt: str = "prompt"
-    """Column of the problem's text, or a text with columns in braces such as "{Body} {Question}"."""
+    """Column of the problem's text, or of chat messages; or a text with columns in braces, "{Body} {Question}"."""
     reference: str | None = "reference"
-    """Column of the gold answer or of the code tests; null where there is none (demonstrations)."""
+    """Column of the gold answer, of a list of accepted ones, or of the code tests."""
     response: str | None = None
     """Column of a demonstration's reply, for SFT."""
     id: str | None = None
     """Column of a stable id; by default the row's number."""
     kind: str | None = None
     """Column that says "math", "code", "exact", "choice", "numeric" or a kind of your own (`reward.accuracy.judges`);
-    by default the source's `kind`, else told from the reference's shape: math for a text, code for an object."""
+    by default the source's `kind`, else told: code for an object, exact for true or false, choice where the reference
+    is one of the row's `choices`, math for anything else."""
     domain: str | None = "metadata.domain"
     """Column of the domain, for filters and mixtures."""
     difficulty: str | None = "metadata.difficulty"
@@ -85,7 +89,7 @@ class Prompt(Section):
     templates: dict[str, str] = Field(default_factory=dict)
     """By kind: a text of its own, such as `choice: "{prompt} Answer with one letter in \\boxed{{}}."`."""
     system: str | None = None
-    """System turn; none by default."""
+    """System turn; none by default. A row's own system message takes its place."""
     force_think: bool = True
     """Begin the reply with <think> and a newline, so that the model reasons first; samples hold it too."""
 

@@ -2,16 +2,26 @@ r"""LaTeX commands: roots, fractions, sets, matrices, sums and integrals."""
 
 from __future__ import annotations
 
+import re
+
 from rlkit.verify.answers.expression import ExpressionParser
 from rlkit.verify.answers.lexer import Token
 from rlkit.verify.answers.names import ACCENTS, BIG, CONSTANTS, FUNCTIONS, LETTERS, RENAMED
-from rlkit.verify.answers.nodes import MINUS_ONE, Node, divide, number
+from rlkit.verify.answers.nodes import MINUS_ONE, Node, divide, negate, number
+from rlkit.verify.answers.number_sets import NUMBER_SETS
 
 MAX_ITEMS = 100
 """Most items of a list, and cells of a matrix."""
 _MATRICES = ("matrix", "pmatrix", "bmatrix", "Bmatrix", "vmatrix", "Vmatrix", "smallmatrix", "array")
 _SYSTEMS = ("cases", "aligned", "align", "gathered")
-_NUMBER_SETS = "RZNQC"
+_BUILDER = re.compile(r"inmathbb\{([ZNQ][-+*]?)\}")
+_PARTS_OF_THE_LINE = {
+    "R": Node("reals"),
+    "R+": Node("seq", ("(", ")", number(0), CONSTANTS["oo"])),
+    "R-": Node("seq", ("(", ")", negate(CONSTANTS["oo"]), number(0))),
+    "R0+": Node("seq", ("[", ")", number(0), CONSTANTS["oo"])),
+    "R*": Node("minus", (Node("reals"), Node("set", (number(0),)))),
+}
 
 
 class CommandParser(ExpressionParser):
@@ -79,28 +89,23 @@ class CommandParser(ExpressionParser):
 
     def _read_mathbb(self) -> Node:
         name = self._raw_group()
-        if name not in _NUMBER_SETS:
+        if name not in NUMBER_SETS:
             self._fail("a set")
-        node = Node("reals") if name == "R" else Node("text", (f"\\{name}",))
-        if node.op == "reals" and self._take("^"):
-            sign = self._raw_group()
-            low, high = (number(0), CONSTANTS["oo"]) if sign == "+" else (self._fail("a power of a set"),) * 2
-            return Node("seq", ("(", ")", low, high))
-        return node
+        return _PARTS_OF_THE_LINE.get(name) or Node("text", (f"\\{name}",))
 
     def _read_lbrace(self) -> Node:
         r"""\{1, 2\} and \{x | x > 3\}."""
         if self._take("rbrace"):
             return Node("set", ())
         bars, self._bars = self._bars, 1
-        domain = "".join(token.text for token in self._tokens[self._at + 1 : self._at + 5])
+        domain = _BUILDER.match("".join(token.text for token in self._tokens[self._at + 1 : self._at + 7]))
         inside = self._nested_in_set()
         self._bars = bars
         if self._take("|", ":"):
             inside, variable = self._nested(self.answer), inside
             self._expect("rbrace")
-            if domain[:8] == "inmathbb" and domain[9:10] in "ZNQ":
-                return Node("given", (inside, Node("text", (f"\\{domain[9]}",)), variable))
+            if domain is not None:
+                return Node("given", (inside, Node("text", (f"\\{domain[1]}",)), variable))
             return inside
         self._expect("rbrace")
         return Node("set", inside.args if inside.op in ("list", "and", "or") else (inside,))

@@ -9,6 +9,7 @@ from rlkit.verify.answers.equations import as_equation, same_equation, same_ineq
 from rlkit.verify.answers.exact import NotExact, Undefined
 from rlkit.verify.answers.nodes import EXPRESSIONS, Node, contains, divide, mul, number, substitute, subtract, symbols
 from rlkit.verify.answers.regions import same_region
+from rlkit.verify.answers.sequences import same_dotted
 from rlkit.verify.answers.shapes import REGIONS, shape
 
 _NUMBER = frozenset(("num",))
@@ -33,6 +34,8 @@ def _same(gold: Node, answer: Node) -> bool:
         return named
     if gold.op == answer.op == "given":
         return gold.args[1] == answer.args[1] and _same(gold.args[0], _renamed(answer, gold))
+    if "dotted" in (gold.op, answer.op):
+        return gold.op == answer.op and same_dotted(gold, answer, _same)
     gold, answer = _unwrap(gold), _unwrap(answer)
     if _is_region(gold) or _is_region(answer):
         return _same_regions(gold, answer)

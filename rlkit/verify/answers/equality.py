@@ -14,7 +14,8 @@ from functools import lru_cache
 from typing import Any
 
 from rlkit.verify.answers.exact import NotExact, TooLarge, Undefined, field, modular, rational
-from rlkit.verify.answers.nodes import Node, contains, symbols
+from rlkit.verify.answers.huge import differ_in_size, name_huge
+from rlkit.verify.answers.nodes import Node, contains, subtract, symbols
 from rlkit.verify.answers.numeric import Evaluator
 from rlkit.verify.answers.symbolic import evaluate
 
@@ -59,6 +60,8 @@ def same_expression(left: Node, right: Node) -> bool:
 
 
 def _same(left: Node, right: Node) -> bool:
+    if left == right and contains(left, _BIG):
+        return _defined_somewhere(left, sorted(symbols(left)))
     if contains(left, _BIG):
         left = evaluate(left)
     if contains(right, _BIG):
@@ -143,6 +146,7 @@ def _defined_somewhere(node: Node, names: list[str]) -> bool:
 def _same_numerically(left: Node, right: Node, names: list[str]) -> bool:
     """Agreement at every point where both are real; where there are none, as complex numbers."""
     real = complex_ = 0
+    huge = False
     for point in _points(names, max(_FAR, _reach(left), _reach(right))):
         try:
             first = Evaluator(_FIRST_DIGITS, point)
@@ -151,8 +155,7 @@ def _same_numerically(left: Node, right: Node, names: list[str]) -> bool:
         except Undefined:
             continue
         except TooLarge:
-            if not names:
-                raise
+            huge = True
             continue
         if names and first.complex:
             complex_ += 1 if same else -100
@@ -160,9 +163,53 @@ def _same_numerically(left: Node, right: Node, names: list[str]) -> bool:
             return False
         else:
             real += 1
+    if huge and not real and not complex_:
+        return _same_huge(left, right)
     if real >= (_ENOUGH if names else 1):
         return True
     return real == 0 and complex_ >= _ENOUGH
+
+
+def _same_huge(left: Node, right: Node) -> bool:
+    """Equality of what is too large everywhere: with a name for each huge part, else by logarithms.
+
+    Raises:
+        TooLarge: neither equality nor a difference can be shown.
+    """
+    left_named, right_named = name_huge(left, right)
+    names = sorted(symbols(left_named) | symbols(right_named))
+    both_huge = symbols(left_named) != symbols(left) and symbols(right_named) != symbols(right)
+    if both_huge and (same := _same_with_names(left_named, right_named, names)) is not None:
+        return same
+    if not symbols(left) and not symbols(right) and differ_in_size(left, right):
+        return False
+    raise TooLarge
+
+
+def _same_with_names(left: Node, right: Node, names: list[str]) -> bool | None:
+    """Whether two expressions are the same for any values of their names; False only where they never meet."""
+    if left == right:
+        return True
+    try:
+        if _same_rational_function(left, right, names):
+            return True
+        return False if _differ_by_a_constant(left, right, names) else None
+    except NotExact:
+        return None
+
+
+def has_value(node: Node) -> bool:
+    """Whether an expression is defined, as far as can be seen, whatever the size of its parts."""
+    named, _ = name_huge(node, node)
+    return _defined_somewhere(named, sorted(symbols(named)))
+
+
+def _differ_by_a_constant(left: Node, right: Node, names: list[str]) -> bool:
+    """Whether two rational functions that are not equal have a difference without variables: h + 1 and h."""
+    chance = random.Random(2003)
+    difference = subtract(left, right)
+    points = [{name: chance.randrange(2, field()[0]) for name in names} for _ in range(_PRIMES)]
+    return len({modular(difference, point) for point in points}) == 1
 
 
 def _same_at(left: Node, right: Node, point: dict[str, float], first: Evaluator, difference: Any) -> bool:

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from rlkit.verify.answers.cursor import Cursor
+from rlkit.verify.answers.letters import LetterParser
 from rlkit.verify.answers.lexer import Token
 from rlkit.verify.answers.names import (
     ACCENTS,
     BIG,
     CONSTANTS,
-    ENGLISH,
     FUNCTIONS,
     LETTERS,
     RENAMED,
     STARTERS,
     TRIGONOMETRY,
 )
-from rlkit.verify.answers.nodes import MINUS_ONE, Node, add, divide, is_count, mul, negate, number
+from rlkit.verify.answers.nodes import DOTS, MINUS_ONE, Node, add, divide, is_count, mul, negate, number
 
 
-class ExpressionParser(Cursor):
+class ExpressionParser(LetterParser):
     """Reads tokens from left to right; the subclasses add commands and containers."""
 
     def answer(self) -> Node:
@@ -35,15 +34,17 @@ class ExpressionParser(Cursor):
         terms = [self._plus_minus(number(0)) if self._is_pm() else self.product()]
         while True:
             if self._take("+"):
-                terms.append(self.product())
+                terms.append(DOTS if self._take("ldots") else self.product())
             elif self._is("-"):
                 self._next()
-                terms.append(negate(self.product()))
+                terms.append(Node("dots", ("-",)) if self._take("ldots") else negate(self.product()))
             elif self._is_pm():
                 terms = [self._plus_minus(terms[0] if len(terms) == 1 else add(*terms))]
             else:
                 break
         self._depth -= 1
+        if any(term.op == "dots" for term in terms):
+            return Node("dotted", ("+", *terms))
         return terms[0] if len(terms) == 1 else add(*terms)
 
     def _is_pm(self) -> bool:
@@ -60,18 +61,39 @@ class ExpressionParser(Cursor):
         if self._take("+"):
             return self.product()
         node = self.factor()
+        terms = [node]
         while True:
-            if self._take("*", "cdot", "times"):
-                node = self._times(node, self._signed_factor())
+            if self._goes_on_as_a_product():
+                terms.append(DOTS)
+                self._take("*", "cdot", "times")
+                terms.append(self._signed_factor())
+            elif self._take("*", "cdot", "times"):
+                terms.append(self._signed_factor())
+                node = self._times(node, terms[-1])
             elif self._take("/"):
-                node = divide(node, self._signed_factor())
+                factor = self._signed_factor()
+                node, terms[-1] = divide(node, factor), divide(terms[-1], factor)
             elif self._starts_factor():
-                before = self._tokens[self._at - 1].kind
-                if self._token.kind == "num" and (before == "num" or (before == "word" and self._token.spaced)):
-                    self._fail("a number behind a number or a word")
-                node = self._times(node, self.factor())
+                factor = self._beside()
+                node, terms[-1] = self._times(node, factor), self._times(terms[-1], factor)
             else:
-                return node
+                return Node("dotted", ("*", *terms)) if DOTS in terms else node
+
+    def _beside(self) -> Node:
+        """A factor without a sign before it."""
+        before = self._tokens[self._at - 1].kind
+        if self._token.kind == "num" and (before == "num" or (before == "word" and self._token.spaced)):
+            self._fail("a number behind a number or a word")
+        return self.factor()
+
+    def _goes_on_as_a_product(self) -> bool:
+        r"""Takes the ellipsis of 1 \cdot 2 \cdots n; that of 1, 2, \ldots belongs to the list."""
+        start = self._at
+        self._take("*", "cdot", "times")
+        if self._take("ldots") and (self._is("*", "cdot", "times") or self._starts_factor()):
+            return True
+        self._at = start
+        return False
 
     def _signed_factor(self) -> Node:
         if self._take("-"):
@@ -192,64 +214,6 @@ class ExpressionParser(Cursor):
         self._bars -= 1
         self._expect("|")
         return Node("fn", ("abs", inside))
-
-    def _word(self) -> Node:
-        """Letters: a function, a constant, or variables side by side."""
-        token = self._next()
-        name = RENAMED.get(token.text, token.text)
-        if name in FUNCTIONS:
-            return self._function(name)
-        if name.lower() in CONSTANTS:
-            return CONSTANTS[name.lower()]
-        if name in LETTERS and len(name) > 2:
-            return self._subscripted(name)
-        if len(name) == 1 or name.startswith("bold "):
-            return self._letter(name)
-        for size in (len(name) - 1, len(name) - 2):
-            head = RENAMED.get(name[:size], name[:size])
-            if size >= 2 and head in FUNCTIONS:
-                # sinx, lnx
-                self._at -= 1
-                self._tokens[self._at] = Token("word", name[size:])
-                return self._function(head)
-        if len(name) > 4 or name.lower() in ENGLISH:
-            self._fail("a word")
-        # The first letter now; the others stay, so that ab^2 is a b^2.
-        self._at -= 1
-        self._tokens[self._at] = Token("word", name[1:])
-        return self._letter_at(name[0])
-
-    def _letter_at(self, name: str) -> Node:
-        if name == "e":
-            return Node("const", ("e",))
-        return Node("const", ("i",)) if name == "i" and self._imaginary else Node("sym", (name,))
-
-    def _letter(self, name: str) -> Node:
-        return self._subscripted(name) if self._is("_") else self._letter_at(name)
-
-    def _subscripted(self, name: str) -> Node:
-        if self._take("_"):
-            lower = self._raw_group()
-            if name in ("C", "A", "P") and lower.isdigit() and self._is("^"):
-                # C_{10}^{3}: combinations and arrangements as they are written in China.
-                self._next()
-                return Node("fn", ("binom" if name == "C" else "perm", number(int(lower[:9])), self._primary()))
-            name += "_" + lower
-        return Node("sym", (name,))
-
-    def _raw_group(self) -> str:
-        """A subscript as text."""
-        if not self._take("{"):
-            return self._next().text
-        words, depth = "", 1
-        while True:
-            token = self._next()
-            if token.kind == "end":
-                self._fail("an unfinished brace")
-            depth += (token.text == "{") - (token.text == "}")
-            if depth == 0:
-                return words
-            words += token.text
 
     def command(self, name: str) -> Node:
         """What a LaTeX command says; the subclass knows them."""

@@ -11,11 +11,11 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from rlkit.verify.answers.nodes import Unreadable
+from rlkit.verify.answers.notation import PREFIXED, Notation, power_of_ten
 
 MAX_CHARS = 1000
 """Longest normalised answer that is read."""
 _MAX_TOKENS = 600
-_MAX_DIGITS = 400
 _MAX_NESTING = 24
 _MAX_POWER_OF_TEN = 5000
 _TEXT_NAMES = """
@@ -33,8 +33,8 @@ _REPEATING = re.compile(
     r"|\\dot ?\{?(\d)\}?)"  # 0.\dot{3}
 )
 _ELLIPSIS = re.compile(r"(\d*)\.(\d{2,60})(?:\.\.\.|…| ?\\ldots)")
-_SCIENTIFIC = re.compile(r"(\d+(?:\.\d*)?|\.\d+)[eE]([+-]?\d{1,4})(?![\w.])")
 _GROUPED = re.compile(r"\d{1,3}(?:,\d{3})+(?![\d])(?:\.\d+)?")
+_UNDERSCORED = re.compile(r"\d{1,3}(?:\\?_\d{3})+(?![\d_\\])(?:\.\d+)?")
 _PLAIN = re.compile(r"\d+(?:\.\d+)?|\.\d+|\d+\.(?!\.)")
 _WORD = re.compile(r"[A-Za-z]+")
 _COMMAND = re.compile(r"\\([A-Za-z]+|.)")
@@ -71,7 +71,7 @@ def _cycle(digits: str) -> tuple[str, str] | None:
     return None
 
 
-def _special_number(text: str, at: int) -> tuple[Fraction, int] | None:
+def _special_number(text: str, at: int, notation: Notation) -> tuple[Fraction, int] | None:
     """A repeating decimal or a number with an exponent at this place, and where it ends."""
     if match := _REPEATING.match(text, at):
         whole, fixed, line, digit, bracket, first, middle, last, dot = match.groups()
@@ -82,8 +82,8 @@ def _special_number(text: str, at: int) -> tuple[Fraction, int] | None:
         if found is None:
             raise Unreadable("a number that goes on")
         return _repeating(match[1], *found), match.end()
-    if match := _SCIENTIFIC.match(text, at):
-        power = int(match[2])
+    if match := power_of_ten(text, at, notation):
+        power = int(match[3])
         if abs(power) > _MAX_POWER_OF_TEN:
             raise Unreadable("too large a number")
         return Fraction(match[1] if match[1][-1] != "." else match[1] + "0") * Fraction(10) ** power, match.end()
@@ -91,12 +91,12 @@ def _special_number(text: str, at: int) -> tuple[Fraction, int] | None:
 
 
 def _number(text: str, at: int, grouped: bool) -> tuple[Fraction, int]:
-    match = (_GROUPED.match(text, at) if grouped else None) or _PLAIN.match(text, at)
+    if text[at] == "0" and PREFIXED.match(text, at):
+        raise Unreadable("a number in another base within an expression")
+    match = (_GROUPED.match(text, at) if grouped else None) or _UNDERSCORED.match(text, at) or _PLAIN.match(text, at)
     if match is None:
         raise Unreadable("a misplaced point")
-    digits = match[0].replace(",", "")
-    if len(digits) > _MAX_DIGITS:
-        raise Unreadable("too many digits")
+    digits = re.sub(r"[,\\_]", "", match[0])
     if "." not in digits:
         return Fraction(int(digits)), match.end()
     whole, _, part = digits.partition(".")
@@ -104,9 +104,11 @@ def _number(text: str, at: int, grouped: bool) -> tuple[Fraction, int]:
 
 
 def _group(text: str, at: int) -> tuple[str, int]:
-    """The inside of the braces that open at or just after this place, and where they end."""
+    """The inside of the braces that open at or just after this place, or the one letter there; and where they end."""
     while at < len(text) and text[at] == " ":
         at += 1
+    if at < len(text) and text[at].isalnum():
+        return text[at], at + 1
     if at >= len(text) or text[at] != "{":
         raise Unreadable("a command without its braces")
     depth = 0
@@ -130,17 +132,17 @@ def _command(text: str, at: int, spaced: bool) -> tuple[Token, int]:
         return Token("word", words if words not in "ijk" else f"bold {words}", spaced), end
     if words in _FUNCTION_WORDS:
         return Token("word", words, spaced), end
-    if len(words) == 1 and words.isalpha() and name not in ("text", "mbox", "hbox", "textbf"):
+    if len(words) == 1 and words.isalpha() and (words in "ei" or name not in ("text", "mbox", "hbox", "textbf")):
         return Token("word", words, spaced), end
     return Token("text", words, spaced), end
 
 
-def tokenize(text: str, *, grouped: bool = True) -> list[Token]:
+def tokenize(text: str, notation: Notation) -> list[Token]:
     """Tokens of a normalised text, ended by an `end`.
 
     Args:
         text: What `normalize` gave.
-        grouped: Whether 1,000 is one number (else two, with a comma between).
+        notation: How signs with two readings are read.
 
     Raises:
         Unreadable: a character or a size that no answer has.
@@ -159,7 +161,7 @@ def tokenize(text: str, *, grouped: bool = True) -> list[Token]:
         if depth > _MAX_NESTING or len(tokens) > _MAX_TOKENS:
             raise Unreadable("nested too deep or too long")
         if char.isdigit() or (char == "." and at + 1 < len(text) and (text[at + 1].isdigit() or text[at + 1] == "\\")):
-            value, end = _special_number(text, at) or _number(text, at, grouped)
+            value, end = _special_number(text, at, notation) or _number(text, at, notation.grouped)
             tokens.append(Token("num", text[at:end], spaced, value))
         elif char == "\\":
             token, end = _command(text, at, spaced)

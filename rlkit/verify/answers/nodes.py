@@ -17,7 +17,8 @@ class Node(NamedTuple):
     pm(a, b, sign: +1 for a plus-minus, -1 for a minus-plus) big(kind, variable, from, to, body).
     Answers: list(*) set(*) seq(open, close, *) matrix(row seqs) union(*) inter(*) minus(a, b) rel(sides, signs)
     and(*) or(*) ratio(*) based(digits, base) time(hour, minute, second, half) mod(residue, modulus) reals() text(words)
-    compound(*(number, unit)) given(answer, set, variable).
+    compound(*(number, unit)) given(answer, set, variable). dots() is an ellipsis, dots("-") one behind a minus;
+    dotted("list" | "set" | "seq" | "+" | "*", *) holds one among its terms.
     """
 
     op: str
@@ -26,6 +27,7 @@ class Node(NamedTuple):
 
 MINUS_ONE = Node("num", (Fraction(-1),))
 INFINITY = Node("const", ("inf",))
+DOTS = Node("dots")
 EXPRESSIONS = frozenset(("num", "sym", "const", "add", "mul", "pow", "fn", "pm", "big"))
 """The operations that make an expression; every other node is a container or a text."""
 

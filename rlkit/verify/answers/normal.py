@@ -8,6 +8,9 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from rlkit.verify.answers.number_sets import plain_sets
+from rlkit.verify.answers.prose import without_prose
+
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿⁱˣ", "0123456789+-()nix")
 _SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉₊₋ₙₓ", "0123456789+-nx")
 _SUPER_RUN = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿⁱˣ]+")
@@ -47,6 +50,7 @@ _ALIASES = {
     "gt": ">", "cdotp": "cdot", "ast": "cdot", "div": "/", "bmod": "mod", "vert": "|", "mid": "|", "lvert": "|",
     "rvert": "|", "lbrace": r"\{", "rbrace": r"\}", "langle": "(", "rangle": ")", "lbrack": "[", "rbrack": "]",
     "lparen": "(", "rparen": ")", "varnothing": "emptyset", "infin": "infty", "dots": "ldots", "cdots": "ldots",
+    "dotsc": "ldots", "dotsb": "ldots", "dotsm": "ldots", "dotso": "ldots", "hdots": "ldots",
     "wedge": "land", "vee": "lor", "colon": ":", "degree": "°", "textdegree": "°", "R": "mathbb{R}",
     "reals": "mathbb{R}", "backslash": "setminus", "varphi": "phi", "varepsilon": "epsilon", "bigcup": "cup",
     "bigcap": "cap", "measuredangle": "angle", "textdollar": "$", "euro": "€", "pounds": "£", "yen": "¥",
@@ -87,16 +91,10 @@ _REWRITES = (
     (re.compile(r"(?:\\\\|\\newline)\s*$"), ""),
     (re.compile(r"\\\\ ?\[[^\]]*\]"), r"\\\\"),
     (re.compile(r"\\math(?:bf|rm) ?\{ ?R ?\}"), r"\\mathbb{R}"),
+    (re.compile(r"(?<!\.)\.\.\."), r"\\ldots "),
     (re.compile(r"\$([^$]*)\$"), r" \1 "),
     (re.compile(r"\\\{ ?(?=\\begin ?\{ ?(?:array|aligned|cases))"), ""),
     (re.compile(r"^(?:the )?(?:ordered )?(?:point|vector|pair|interval|equation|set)s? (?=[^a-z])", re.IGNORECASE), ""),
-    (
-        re.compile(
-            r"[,;]? ?\(? ?(?:\\text ?\{ ?(?:where|for|with)? ?\})? ?([a-z]) ?\\in ?"
-            r"(?:\\mathbb ?\{ ?)?([ZNQ])(?:\^\+)?\}? ?\)?$"
-        ),
-        r", \1 \\in \\mathbb{\2}",
-    ),
 )
 _NAMED_SIDE_BY_SIDE = re.compile(r"(=[^=]*?)\\q?quad([^=]*=)")
 _BOXED = re.compile(r"\\(?:boxed|fbox) ?\{(.*)\}", re.DOTALL)
@@ -110,11 +108,6 @@ _WRAPPERS = (
     ("*", "*"),
     ("`", "`"),
     ("__", "__"),
-)
-_LEAD = re.compile(
-    r"(?:so |thus,? |therefore,? |hence,? )?(?:the )?(?:final |correct )?(?:answer|result|value)(?: is|:|=)+ *"
-    r"(?:equal to )?",
-    re.IGNORECASE,
 )
 
 
@@ -167,7 +160,7 @@ def strip_wrappers(text: str) -> str:
         if (match := _BOXED.fullmatch(text)) and _balanced(match[1]):
             text = match[1]
         text = re.sub(r"(?<![.\\])[.,;:]$|(?<!\\)\\$", "", text)
-        text = _LEAD.sub("", text, count=1) if _LEAD.match(text) else text
+        text = without_prose(text)
         if text == before:
             break
     return text
@@ -239,4 +232,4 @@ def normalize(text: str) -> str:
         .replace("+/-", r"\pm ")
         .replace("+-", r"\pm ")
     )
-    return _without_surplus(strip_wrappers(" ".join(text.split())))
+    return _without_surplus(strip_wrappers(plain_sets(" ".join(text.split()))))

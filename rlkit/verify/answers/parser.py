@@ -5,7 +5,8 @@ from __future__ import annotations
 from rlkit.verify.answers.commands import MAX_ITEMS, CommandParser
 from rlkit.verify.answers.lexer import Token, tokenize
 from rlkit.verify.answers.names import base_of
-from rlkit.verify.answers.nodes import EXPRESSIONS, Node, divide
+from rlkit.verify.answers.nodes import DOTS, EXPRESSIONS, Node, divide
+from rlkit.verify.answers.notation import Notation
 
 _RELATIONS = {
     "=": "=",
@@ -35,6 +36,12 @@ class AnswerParser(CommandParser):
                 join = "and"
             elif self._take_or():
                 join = "or"
+            elif items[-1] == DOTS and self._starts_factor():
+                # 1, 3, \ldots 99 without a comma behind the dots.
+                join = ","
+            elif self._is("ldots") and not self._is_decimal():
+                # 1, 3, 5... without one before them.
+                join = ","
             else:
                 break
             joins.append(join)
@@ -42,8 +49,12 @@ class AnswerParser(CommandParser):
             if len(items) > MAX_ITEMS:
                 self._fail("too many items")
         if not joins:
-            return items[0]
+            return items[0] if items[0] != DOTS else self._fail("nothing but dots")
         return Node("list" if set(joins) == {","} else "or" if "or" in joins else "and", tuple(items))
+
+    def _is_decimal(self) -> bool:
+        """Whether a number with a point stands before this place: 3.1... is no list."""
+        return "." in self._tokens[self._at - 1].text
 
     def _take_and(self) -> bool:
         return self._take("and", "land") or self._take_text("and")
@@ -57,7 +68,9 @@ class AnswerParser(CommandParser):
         return found
 
     def _item(self) -> Node:
-        """Sets joined by union, intersection and difference."""
+        """Sets joined by union, intersection and difference; an ellipsis."""
+        if self._take("ldots"):
+            return DOTS
         node = self.relation()
         while True:
             if self._take("cup"):
@@ -172,18 +185,17 @@ class AnswerParser(CommandParser):
         return Node("based", (token.text.lstrip("0") or "0", size))
 
 
-def parse(text: str, *, imaginary: bool = True, grouped: bool = True) -> Node:
+def parse(text: str, notation: Notation) -> Node:
     """The tree of a normalised answer without its unit.
 
     Args:
         text: What `normalize` gave.
-        imaginary: Whether i is the imaginary unit.
-        grouped: Whether 1,000 is one number.
+        notation: How signs with two readings are read.
 
     Raises:
         Unreadable: it is no mathematics that this grammar knows.
     """
-    parser = AnswerParser(tokenize(text, grouped=grouped), imaginary=imaginary)
+    parser = AnswerParser(tokenize(text, notation), imaginary=notation.imaginary)
     node = parser.answer()
     if parser._token.kind != "end":
         parser._fail(f"an unexpected {parser._token.text}")

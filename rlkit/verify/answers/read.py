@@ -9,15 +9,18 @@ from functools import lru_cache
 
 from rlkit.verify.answers.lexer import MAX_CHARS
 from rlkit.verify.answers.names import base_of
-from rlkit.verify.answers.nodes import Node, Unreadable, mul, number
+from rlkit.verify.answers.nodes import Node, Unreadable, mul, number, symbols
 from rlkit.verify.answers.normal import normalize
+from rlkit.verify.answers.notation import PREFIXED, Notation
 from rlkit.verify.answers.parser import parse
 from rlkit.verify.answers.units import known_unit, split_magnitude, split_unit
 from rlkit.verify.answers.words import number_of, plain_words, without_commands
 
 _TREES = {"reals": Node("reals"), "no solution": Node("set", ())}
 _MAGNITUDE = re.compile(r"illion|thousand|hundred|[万亿千]", re.IGNORECASE)
-_HEX = re.compile(r"[(]? ?([0-9A-Za-z]*\d[0-9A-Za-z]*) ?[)]? ?_ ?\{? ?\(?(?:base )?(\d{1,2}|[a-z]+)\)? ?\}?")
+_HEX = re.compile(
+    r"[(]? ?([0-9A-Za-z]*\d[0-9A-Za-z]*|[A-F]{2,}(?=.*16)) ?[)]? ?_ ?\{? ?\(?(?:base )?(\d{1,2}|[a-z]+)\)? ?\}?"
+)
 _BASE_WORDS = re.compile(r"[(]?([0-9A-Za-z]*\d[0-9A-Za-z]*)[)]? ?\(?(?:in )?base[ -]?(\d{1,2}|[a-z]+)\)?")
 _TIME = re.compile(
     r"(\d{1,2}):(\d{2})(?::(\d{2}))?(?: ?(?:\\(?:text|mathrm) ?\{ ?)?([ap])\.? ?m\.?\}?)?", re.IGNORECASE
@@ -46,8 +49,8 @@ class Reading:
     tree: Node | None
     """Of mathematics; None where it is none."""
     unit: str
-    ambiguous: bool
-    """Whether the unit may be a variable: 5m."""
+    letter: str
+    """The letter that the unit may be as a variable, as in 5m; "" for other units."""
     problem: str
     """Why there is no tree."""
 
@@ -65,6 +68,15 @@ def _based(text: str) -> Node | None:
     return Node("based", (match[1].lstrip("0").upper() or "0", base))
 
 
+def _prefixed(text: str) -> Node | None:
+    """0x1f, 0o17, 0b101."""
+    match = PREFIXED.fullmatch(text)
+    if match is None:
+        return None
+    base, digits = next((base, digits) for base, digits in zip((16, 8, 2), match.groups(), strict=True) if digits)
+    return Node("based", (digits.lstrip("0").upper() or "0", base))
+
+
 def _time(text: str) -> Node | None:
     if match := _CLOCK.fullmatch(text):
         return Node("time", (int(match[1]), 0, 0, match[2].lower()))
@@ -78,19 +90,21 @@ def _special(text: str) -> Node | None:
     """Bases, times, degrees with minutes."""
     if "_" in text or "base" in text:
         return _based(text)
+    if text[:1] == "0" and (prefixed := _prefixed(text)) is not None:
+        return prefixed
     if ":" in text or text[-1:] in "mM.}":
         return _time(text)
     if text[:1].isdigit() and (compound := _compound(text)) is not None:
         return compound
     if "°" in text and (match := _MINUTES.fullmatch(text)):
         degrees, minutes, seconds = int(match[1]), match[2], match[3] or "0"
-        size = parse(minutes).args[0] / 60 + parse(seconds).args[0] / 3600
+        size = Fraction(minutes) / 60 + Fraction(seconds) / 3600
         return number(degrees + (size if degrees >= 0 else -size))
     return None
 
 
-def _scaled(text: str, imaginary: bool, grouped: bool) -> tuple[Node, str, bool]:
-    """(tree, unit, whether the unit may be a variable).
+def _scaled(text: str, notation: Notation) -> tuple[Node, str, str]:
+    """(tree, unit, the letter that the unit may be as a variable).
 
     Raises:
         Unreadable: it is no mathematics.
@@ -99,81 +113,86 @@ def _scaled(text: str, imaginary: bool, grouped: bool) -> tuple[Node, str, bool]
     if _MAGNITUDE.search(text):
         head, power, tail = split_magnitude(text)
         text = f"{head} {tail}".strip() if power else text
-    body, unit, ambiguous = split_unit(text)
+    body, unit, letter = split_unit(text)
     try:
-        tree = parse(body, imaginary=imaginary, grouped=grouped)
+        tree = parse(body, notation)
     except Unreadable:
         if not unit:
             raise
-        tree, unit, ambiguous = parse(text, imaginary=imaginary, grouped=grouped), "", False
-    return (mul(number(10**power), tree) if power else tree), unit, ambiguous
+        tree, unit, letter = parse(text, notation), "", ""
+    in_a_sum = letter in symbols(tree) or (tree.op == "add" and body[-1] != ")")
+    if letter and (in_a_sum or not notation.unit_letters):
+        tree, unit, letter = parse(text, notation), "", ""
+    return (mul(number(10**power), tree) if power else tree), unit, letter
 
 
-def _listed(text: str, imaginary: bool) -> tuple[Node, str, bool]:
+def _listed(text: str, notation: Notation) -> tuple[Node, str, str]:
     r"""Items that each carry a unit or words: "5 cm and 6 cm", "\$3, \$4"."""
     plain = re.sub(r"\\text ?\{ ?,? ?(and|or) ?\}", r" \1 ", text)
     parts = re.split(r",\s+(?:and |or )?|;\s*| and | or ", plain)
     if not 1 < len(parts) <= 20 or any(not part.strip() for part in parts):
         raise Unreadable("no mathematics")
-    readings = [_scaled(part.strip(), imaginary, True) for part in parts]
+    readings = [_scaled(part.strip(), notation._replace(grouped=True)) for part in parts]
     units = {unit for _, unit, _ in readings if unit}
     if len(units) > 1:
         raise Unreadable("several units")
     op = "or" if " or " in plain else "and" if " and " in plain else "list"
-    return Node(op, tuple(tree for tree, _, _ in readings)), next(iter(units), ""), False
+    return Node(op, tuple(tree for tree, _, _ in readings)), next(iter(units), ""), ""
 
 
 @lru_cache(maxsize=4000)
-def read(text: str, imaginary: bool = True, grouped: bool = True) -> Reading:
+def read(text: str, notation: Notation) -> Reading:
     """Reads an answer; never raises on any text.
 
     Args:
         text: As it was given, of any kind.
-        imaginary: Whether i is the imaginary unit.
-        grouped: Whether 1,000 is one number.
+        notation: How signs with two readings are read.
     """
     normal = normalize(text)
     if len(normal) > MAX_CHARS:
-        return Reading(normal[:MAX_CHARS], None, None, "", False, "too long")
+        return Reading(normal, None, None, "", "", "too long")
     normal = _APPROXIMATELY.sub("", normal, count=1) if _APPROXIMATELY.match(normal) else normal
     words = plain_words(normal)
     if words in _TREES:
-        return Reading(normal, None, _TREES[words], "", False, "")
+        return Reading(normal, None, _TREES[words], "", "", "")
     if words is not None and (spelled := number_of(words)) is not None:
-        return Reading(normal, words, number(spelled), "", False, "")
+        return Reading(normal, words, number(spelled), "", "", "")
     if (
         words is not None
         and len(words) > 4
         and "\\" not in normal
         and not re.search(r"pi|sin|cos|tan|ln|log|sqrt|inf", words)
     ):
-        return Reading(normal, words, None, "", False, "words")
+        return Reading(normal, words, None, "", "", "words")
     normal = _BRACKETED.sub(_part_items, normal)
+    if r"\ldots" in normal and ", " not in normal:
+        # 1,10,100,\ldots: the commas part terms.
+        notation = notation._replace(grouped=False)
     problem = "no mathematics"
     try:
         tree = _special(normal)
-        found = (tree, "", False) if tree is not None else _scaled(normal, imaginary, grouped)
+        found = (tree, "", "") if tree is not None else _scaled(normal, notation)
         return Reading(normal, words, *found, "")
     except Unreadable as e:
         problem = str(e)
     except RecursionError:
-        return Reading(normal, words, None, "", False, "nested too deep")
+        return Reading(normal, words, None, "", "", "nested too deep")
     if (named := _NAMED.match(normal)) and "=" not in normal[named.end() :]:
-        return _named(normal, named, imaginary)
+        return _named(normal, named, notation)
     try:
-        return Reading(normal, words, *_listed(normal, imaginary), "")
+        return Reading(normal, words, *_listed(normal, notation), "")
     except (Unreadable, RecursionError):
-        return Reading(normal, words, None, "", False, problem)
+        return Reading(normal, words, None, "", "", problem)
 
 
-def _named(normal: str, named: re.Match[str], imaginary: bool) -> Reading:
+def _named(normal: str, named: re.Match[str], notation: Notation) -> Reading:
     r"""\text{Area} = 5: the value under its name, unless the words before it turn it round."""
-    value = read(normal[named.end() :], imaginary)
+    value = read(normal[named.end() :], notation)
     name = " ".join(without_commands(named[0]).rstrip("= ").lower().split())
     if value.tree is None or _TURNING.search(name) or number_of(name) is not None:
-        return Reading(normal, None, None, "", False, "words before an equals sign")
+        return Reading(normal, None, None, "", "", "words before an equals sign")
     tree = Node("rel", ((Node("sym", (name,)), value.tree), ("=",)))
-    return Reading(normal, None, tree, value.unit, value.ambiguous, "")
+    return Reading(normal, None, tree, value.unit, value.letter, "")
 
 
 def _compound(text: str) -> Node | None:

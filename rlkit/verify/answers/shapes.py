@@ -104,6 +104,8 @@ def _items(op: str, args: tuple[Node, ...]) -> Node:
         rest = shape(args[0]) if len(args) == 2 else _items(op, args[:-1])
         return Node("given", (rest, args[-1].args[0][1], args[-1].args[0][0]))
     items = [shape(arg) for arg in args]
+    if any(item.op == "dots" for item in items):
+        return _dotted("list", tuple(items))
     if any(item.op in REGIONS or (item.op == "seq" and op == "or") for item in items) and all(
         item.op in REGIONS | {"seq", "set"} or (item.op == "assign" and op == "or") for item in items
     ):
@@ -114,6 +116,13 @@ def _items(op: str, args: tuple[Node, ...]) -> Node:
     if op != "or" and items and all(item.op in ("assign", "equation") for item in items):
         return Node("system", tuple(items))
     return many(tuple(items))
+
+
+def _dotted(kind: str, items: tuple[Node, ...]) -> Node:
+    r"""Terms with an ellipsis; n = 0, 1, \ldots has the name n."""
+    if items[0].op == "assign" and not any(item.op == "assign" for item in items[1:]):
+        return Node("assign", (items[0].args[0], Node("dotted", (kind, items[0].args[1], *items[1:]))))
+    return Node("dotted", (kind, *items))
 
 
 def _linear_algebra(node: Node) -> Node:
@@ -178,6 +187,8 @@ def shape(node: Node) -> Node:
         return node
     if op in ("list", "and", "or"):
         return _items(op, args)
+    if op in ("set", "seq") and any(arg.op == "dots" for arg in args if isinstance(arg, Node)):
+        return _dotted(op, tuple(shape(arg) for arg in args if isinstance(arg, Node)))
     if op == "set":
         inside = many(tuple(shape(arg) for arg in args)) if args else Node("many", ())
         items = inside.args if inside.op == "many" else (inside,)

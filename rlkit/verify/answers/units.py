@@ -85,7 +85,8 @@ _CHANGING_TEXT = """
     seventh sevenths eighth eighths ninth ninths tenth tenths hundredth hundredths thousandth thousandths hundred
     thousand million billion trillion factorial score than less plus minus mod modulo not wrong remainder
     below zero negative over except but cannot never incorrect one two three four five six seven eight nine
-    ten sin cos tan log ln sqrt pi infinity squared cubed cis root"""
+    ten least most at maybe perhaps possibly either neither if unless
+    sin cos tan log ln sqrt pi infinity squared cubed cis root"""
 _MEASURES = ("of", "old", "tall", "long", "wide", "high", "deep", "thick", "away", "apart", "in", "each", "total")
 _CHANGING = frozenset(_CHANGING_TEXT.split())
 """Words behind a number that change it: 5 dozen is not 5."""
@@ -220,8 +221,8 @@ def _take_sign(text: str) -> tuple[str, str] | None:
     return None
 
 
-def _take_words(text: str) -> tuple[str, str, bool] | None:
-    """(head, unit, whether the letters may as well be a variable)."""
+def _take_words(text: str) -> tuple[str, str, str] | None:
+    """(head, unit, the letter that it may be as a variable or "")."""
     if len(text) > _LONGEST_TAIL * 8:
         return None
     if (match := _TEXTUAL.fullmatch(text)) and match["head"]:
@@ -234,38 +235,35 @@ def _take_words(text: str) -> tuple[str, str, bool] | None:
         ):
             return None
         unit = _canonical(words, match["power"], any_noun=True)
-        return (head, unit, False) if unit else None
+        return (head, unit, "") if unit else None
     if match := _BARE.fullmatch(text):
         words = match["words"]
         noun = bool(match["gap"]) and re.fullmatch(r"[a-z]{3,}", words) is not None and words not in LETTERS
         unit = _canonical(words, match["power"], any_noun=noun)
         if unit is None:
             return None
-        ambiguous = len(re.findall("[A-Za-z]", words)) == 1
-        if ambiguous and not match["gap"] and words.isupper():
+        is_letter = len(re.findall("[A-Za-z]", words)) == 1
+        if is_letter and not match["gap"] and words.isupper():
             return None
-        return (
-            match["head"],
-            unit,
-            ambiguous and not (match["gap"] and words in ("m", "s", "g", "h", "L", "N", "J", "W", "V")),
-        )
+        surely_a_unit = match["gap"] and words in ("m", "s", "g", "h", "L", "N", "J", "W", "V")
+        return match["head"], unit, words if is_letter and not surely_a_unit else ""
     return None
 
 
-def split_unit(text: str) -> tuple[str, str, bool]:
-    """(text without its unit, the unit in one spelling or "", whether the unit may as well be a variable).
+def split_unit(text: str) -> tuple[str, str, str]:
+    """(text without its unit, the unit in one spelling or "", the letter that it may be as a variable or "").
 
     Args:
         text: A normalised answer.
     """
-    unit, ambiguous = "", False
+    unit = letter = ""
     text = re.sub(r"\b(sq|cu)\. ?", r"\1 ", text) if "sq." in text or "cu." in text else text
     text = re.sub("个(?=小时|月|星期)", "", text)
     for _ in range(3):
         text = _JOINED.sub(lambda m: rf"\text{{{m[1]}{'^' + m[2] if m[2] else ''} {m[3] or '·'} {m[4]}}}", text)
     text = _MICRO.sub(r"\\text{micro\1}", _OHM.sub(r"\\text{ohm}", text))
     if match := _CELSIUS.fullmatch(text):
-        return match["head"].strip(), "°" + (match["letter"] or match["bare"]), False
+        return match["head"].strip(), "°" + (match["letter"] or match["bare"]), ""
     if match := _SIGN_BEFORE.fullmatch(text):
         sign = match["sign"].strip().replace("\\", "").replace("US$", "$").lower().rstrip(".")
         text, unit = match["minus"].strip() + match["head"].strip(), _NAMES.get(sign, sign)
@@ -274,12 +272,12 @@ def split_unit(text: str) -> tuple[str, str, bool]:
         text, behind = found
         unit = unit or behind
     elif (words := _take_words(text)) is not None:
-        text, behind, ambiguous = words
+        text, behind, letter = words
         unit = f"{unit}{behind}" if behind.startswith("/") else unit or behind
         again = _take_sign(text)
         if again is not None:
             text, unit = again[0], again[1] + unit
-    return text.strip(), unit, ambiguous
+    return text.strip(), unit, letter
 
 
 def split_magnitude(text: str) -> tuple[str, int, str]:

@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from rlkit.verify.answers.compare import same_answer
-from rlkit.verify.answers.equality import infinite
+from rlkit.verify.answers.equality import has_value, infinite
 from rlkit.verify.answers.exact import NotExact, Undefined, rational
-from rlkit.verify.answers.nodes import EXPRESSIONS, Node, contains, mul, subtract, symbols
+from rlkit.verify.answers.nodes import EXPRESSIONS, Node, contains, subtract, symbols
 from rlkit.verify.answers.normal import normalize
+from rlkit.verify.answers.notation import Notation, names_of_e
 from rlkit.verify.answers.numeric import Evaluator
 from rlkit.verify.answers.read import Reading, read
 from rlkit.verify.answers.symbolic import evaluate
@@ -18,6 +19,8 @@ from rlkit.verify.answers.words import choice_letter, several_letters, without_c
 
 _BIG = frozenset(("big",))
 _DIGITS = 30
+_UNDEFINED = "undefined"
+_NOT_SHOWN = ("wrong", "not shown equal")
 _COLLECTIONS = frozenset(("list", "set", "seq", "and", "or"))
 _SHORT_WORDS = frozenset(("no", "on", "up", "am", "pm", "in", "to", "so", "if", "or"))
 _INDEX_I = re.compile(r"(?<![A-Za-z\\])i ?(?:=|<|>|\\le|\\ge|\\in)|_\{? ?i ?=")
@@ -44,16 +47,18 @@ def judge_texts(gold: str, answer: str, options: Options, gold_is_read: Callable
         options: See `Options`.
         gold_is_read: Called once the gold has been read: what goes wrong later is the answer's doing.
     """
-    chosen = _by_letter(normalize(gold), normalize(answer), options.choices)
+    texts = normalize(gold), normalize(answer)
+    chosen = _by_letter(*texts, options.choices)
     if chosen is not None:
         return chosen
     imaginary = _INDEX_I.search(gold) is None and re.search(r"_\{? ?i ?=", answer) is None
-    wanted = read(gold, imaginary)
+    notation = Notation(imaginary=imaginary, names=names_of_e(*texts))
+    wanted = read(gold, notation)
     fault = _fault(wanted.tree) if wanted.tree is not None else ""
     gold_is_read()
-    if fault:
+    if fault == _UNDEFINED:
         return "unscored", f"the gold cannot be read: {fault}"
-    given = read(answer, imaginary)
+    given = read(answer, notation)
     if not wanted.text:
         return "unscored", "the gold cannot be read: empty"
     if wanted.text == given.text and (wanted.tree is not None or wanted.words is not None):
@@ -66,7 +71,9 @@ def judge_texts(gold: str, answer: str, options: Options, gold_is_read: Callable
         return "wrong", "unparsable"
     if not options.unevaluated and contains(given.tree, _BIG) and not contains(wanted.tree, _BIG):
         return "wrong", "unevaluated"
-    return _by_mathematics(wanted, given, answer, imaginary, options)
+    found = _by_mathematics(wanted, given, answer, notation, options)
+    # A huge gold is known by its form, or by its logarithm; what neither of them tells is the gold's doing.
+    return ("unscored", f"the gold cannot be worked out: {fault}") if fault and found == _NOT_SHOWN else found
 
 
 def _fault(tree: Node) -> str:
@@ -83,14 +90,14 @@ def _fault(tree: Node) -> str:
     except NotExact:
         pass
     except Undefined:
-        return "undefined"
+        return _UNDEFINED
     try:
         Evaluator(_DIGITS, {}).value(tree)
         return ""
     except NotExact:
-        return "too large, or of no known value"
+        return "too large, or of no known value" if has_value(tree) else _UNDEFINED
     except Undefined:
-        return "undefined"
+        return _UNDEFINED
 
 
 def _plain(node: Node) -> bool:
@@ -163,31 +170,36 @@ def _letters(text: str) -> str:
     return re.sub(r"[\s.,;:'\"!?{}$]+", "", without_commands(text).casefold())
 
 
-def _by_mathematics(wanted: Reading, given: Reading, answer: str, imaginary: bool, options: Options) -> tuple[str, str]:
-    assert wanted.tree is not None
-    assert given.tree is not None
+def _by_mathematics(
+    wanted: Reading, given: Reading, answer: str, notation: Notation, options: Options
+) -> tuple[str, str]:
+    if _is_variable(wanted, given) or _is_variable(given, wanted):
+        notation = notation._replace(unit_letters=False)
+        wanted, given = read(wanted.text, notation), read(given.text, notation)
     gold_tree, tree = wanted.tree, given.tree
-    gold_unit, unit = wanted.unit, given.unit
-    # 5m beside 5m + 3: there m is a variable, not a unit.
-    if given.ambiguous and unit in symbols(gold_tree):
-        tree, unit = mul(tree, Node("sym", (unit,))), ""
-    if wanted.ambiguous and gold_unit in symbols(tree):
-        gold_tree, gold_unit = mul(gold_tree, Node("sym", (gold_unit,))), ""
-    if gold_unit and unit and gold_unit != unit and not _degrees(gold_unit, unit):
-        return "wrong", f"another unit: {unit}, not {gold_unit}"
+    if gold_tree is None or tree is None:
+        return "wrong", "unparsable"
+    if wanted.unit and given.unit and wanted.unit != given.unit and not _degrees(wanted.unit, given.unit):
+        return "wrong", f"another unit: {given.unit}, not {wanted.unit}"
     try:
         if same_answer(gold_tree, tree) or _near(gold_tree, tree, options.tolerance):
             return "correct", "equal"
         if gold_tree.op in _COLLECTIONS and tree.op == "num" and "," in answer:
             # 100,200 beside {100, 200}: the commas part items.
-            parted = read(answer, imaginary, False)
+            parted = read(answer, notation._replace(grouped=False))
             if parted.tree is not None and same_answer(gold_tree, parted.tree):
                 return "correct", "equal"
     except (NotExact, RecursionError):
-        return "wrong", "not shown equal"
+        return _NOT_SHOWN
     except Undefined:
         return "wrong", "undefined"
     return "wrong", "not equal"
+
+
+def _is_variable(reading: Reading, other: Reading) -> bool:
+    """Whether the letter behind a number is a variable: m of 5m beside 5m + 3, d of 2d wherever there are no days."""
+    days = other.unit == "day" and not other.letter
+    return reading.letter in symbols(other.tree) or (reading.letter == "d" and not days)
 
 
 def _degrees(left: str, right: str) -> bool:

@@ -4,6 +4,8 @@
       zygote               trusted, warm, enters a boundary: namespaces | landlocked (choose: the best that holds)
         job_process        one fork a job: limits, the boundary's seal, then
           harness          runs the candidate (the same file in the tier wasm)
+    judge and job exchange frames through a mailbox: memory that both have mapped, as a job holds no descriptor but
+    standard input, output and error
 
 A job is one process that may have threads and start no others: so the kernel's limits on one process (address space,
 CPU time, descriptors, the size of a file) are the limits of the whole job, and nothing has to be faster than a program

@@ -26,8 +26,14 @@ from rlkit.verify.sandbox.job import Job, Running, Sandbox, SandboxError, Tier
 from rlkit.verify.sandbox.run import Run
 
 _ROOT = Path(__file__).resolve().parents[3]
+# The room below the stack is laid out when a process starts, by its limit then; a job may need all of it.
+_STACK = 4 << 30
 _START = (
-    "import socket, sys; control = socket.socket(fileno=0); sys.path.insert(0, control.recv(4096).decode());"
+    "import os, resource, socket, sys; stack = resource.RLIMIT_STACK; most = resource.getrlimit(stack)[1];"
+    f"size = {_STACK} if most == resource.RLIM_INFINITY else min({_STACK}, most);"
+    "resource.getrlimit(stack)[0] == size or"
+    " (resource.setrlimit(stack, (size, most)), os.execv(sys.orig_argv[0], sys.orig_argv));"
+    "control = socket.socket(fileno=0); sys.path.insert(0, control.recv(4096).decode());"
     "from rlkit.verify.sandbox.zygote import main; main(control)"
 )
 _START_TIMEOUT_S = 60.0

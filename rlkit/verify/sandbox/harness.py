@@ -16,14 +16,16 @@ from __future__ import annotations
 import builtins
 import contextlib
 import functools
+import json
 import os
 import random
+import symtable
 import sys
 import types
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from rlkit.verify.sandbox import tester
+from rlkit.verify.sandbox import surroundings, tester
 from rlkit.verify.sandbox.values import BadValue, Tree, decode, encode, read_frame, write_frame
 
 _MAX_DETAIL = 300
@@ -39,44 +41,19 @@ class Channel(Protocol):
         """The next frame, or None when there are no more."""
 
 
-class DescriptorChannel:
-    """Frames over a file descriptor: 4 bytes of length, big end first, then the frame."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-
-    def send(self, frame: bytes) -> None:
-        """Sends one frame."""
-        data = len(frame).to_bytes(4, "big") + frame
-        while data:
-            data = data[os.write(self._descriptor, data) :]
-
-    def receive(self) -> bytes | None:
-        """The next frame, or None when the judge has closed its end."""
-        head = self._read(4)
-        return None if head is None else self._read(int.from_bytes(head, "big"))
-
-    def _read(self, size: int) -> bytes | None:
-        data = bytearray()
-        while len(data) < size:
-            chunk = os.read(self._descriptor, min(size - len(data), 1 << 16))
-            if not chunk:
-                return None
-            data += chunk
-        return bytes(data)
-
-
-def main(request: dict[str, Any], channel: int) -> None:
-    """Runs one job over a descriptor and ends this process."""
-    os._exit(serve(request, DescriptorChannel(channel)))
+def main(channel: Channel) -> None:
+    """Runs the job that the first frame asks for and ends this process."""
+    request = json.loads(channel.receive() or b"{}")
+    os._exit(serve(request, channel))
 
 
 def serve(request: dict[str, Any], channel: Channel) -> int:
     """Runs one job; returns the exit status."""
     # Same program, same arguments, same result.
     random.seed(0)
+    surroundings.lift_bounds()
     if request["mode"] == "stdin":
-        return _script(request["program"], channel)
+        return _script(request["program"], request.get("contest_names", False), channel)
     work = {"function": _function, "serve": _serve_calls, "tester": tester.run}[request["mode"]]
     try:
         work(request, channel)
@@ -104,18 +81,30 @@ def _module(name: str) -> dict[str, Any]:
     return module.__dict__
 
 
-def load(program: str, name: str) -> dict[str, Any]:
-    """Executes a program as the module `name`; returns its namespace."""
+def load(program: str, name: str, with_names: bool = False) -> dict[str, Any]:
+    """Executes a program as the module `name`; returns its namespace.
+
+    Args:
+        with_names: provide the names that contest sites provide.
+    """
     space = _module(name)
+    if with_names:
+        surroundings.provide_names(_defined(program))
     # The site module, which is not there, would have set these two.
     builtins.exit = builtins.quit = sys.exit  # type: ignore[assignment]
     exec(compile(program, "program.py", "exec", dont_inherit=True), space)
     return space
 
 
+def _defined(program: str) -> set[str]:
+    """Names that a program defines at its top level."""
+    symbols = symtable.symtable(program, "program.py", "exec").get_symbols()
+    return {symbol.get_name() for symbol in symbols if symbol.is_assigned() or symbol.is_imported()}
+
+
 def _function(request: dict[str, Any], channel: Channel) -> None:
     # Not "__main__": what stands under the guard is the program's own try-out, with input() in it.
-    space = load(request["program"], "program")
+    space = load(request["program"], "program", request.get("contest_names", False))
     function = find_entry(space, request["entry_point"])
     args = [decode(arg) for arg in request["args"]]
     kwargs = {name: decode(value) for name, value in request["kwargs"].items()}
@@ -132,22 +121,24 @@ def _reply(work: Callable[[], Tree]) -> bytes:
 def find_entry(space: dict[str, Any], entry_point: str) -> Any:
     """The function behind "f", or the method behind "Solution().f" or "Solution.f", of a new instance.
 
+    "f" is also the method of that name of a class Solution, where the program has no function f.
+
     Raises:
         NameError: there is none.
     """
     owner, _, method = entry_point.partition(".")
     found = space.get(owner.removesuffix("()"))
-    if method and isinstance(found, type):
-        found = getattr(found(), method, None)
-    elif method:
-        found = None
+    if not method and not callable(found):
+        found, method = space.get("Solution"), entry_point
+    if method:
+        found = getattr(found(), method, None) if isinstance(found, type) else None
     if not callable(found):
         raise NameError(f"there is no function {entry_point}")
     return found
 
 
 def _serve_calls(request: dict[str, Any], channel: Channel) -> None:
-    space = load(request["program"], "program")
+    space = load(request["program"], "program", request.get("contest_names", False))
     # Objects without an encoding stay here; the tester holds their numbers.
     kept: list[Any] = []
     channel.send(write_frame({"status": "ready"}))
@@ -183,15 +174,16 @@ def _answer(message: dict[str, Any], space: dict[str, Any], kept: list[Any]) -> 
     return encode(owner(*args, **kwargs), keep)
 
 
-def _script(program: str, channel: Channel) -> int:
+def _script(program: str, with_names: bool, channel: Channel) -> int:
     """Runs a program as `python program.py` would, to the end of its threads and exit handlers."""
     sys.argv = ["program.py"]
     # New ones over the same descriptors: the warm process opened its own before they were this job's.
     sys.stdin = open(0, encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115
     sys.stdout = open(1, "w", encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115
+    surroundings.name_streams()
     status = 0
     try:
-        load(program, "__main__")
+        load(program, "__main__", with_names)
     except SystemExit as e:
         status = e.code if isinstance(e.code, int) else int(e.code is not None)
     # The candidate's own: a traceback for a script is a line in the verdict here.

@@ -25,7 +25,7 @@ class Limits:
     memory_mb: float = 512.0
     """MiB of memory."""
     output_kb: float = 1024.0
-    """KiB on standard output and on the channel, each."""
+    """KiB on standard output and in frames, each."""
     disk_mb: float = 256.0
     """MiB of files."""
     processes: float = 64.0
@@ -37,7 +37,7 @@ class Job:
     """One run of untrusted code."""
 
     request: Mapping[str, Any]
-    """JSON; `harness.main(request, channel)` gets it inside the sandbox."""
+    """JSON; the harness gets it inside the sandbox as its first frame."""
     limits: Limits = field(default_factory=Limits)
     stdin: bytes = b""
     """All of the standard input; its end follows."""
@@ -74,7 +74,7 @@ class Running(Protocol):
         """The next frame that the job wrote, or None where it ended or hit a limit first. Never trust its content."""
 
     def wait(self) -> None:
-        """Until the job ends by itself or hits a limit (a job without frames: a script that reads and prints)."""
+        """Until the job ends by itself or hits a limit: a script. A frame that it sends stays to be received."""
 
     def finish(self) -> Outcome:
         """Ends whatever is left of the job, processes, files and memory, and says how it went. Safe to call twice.

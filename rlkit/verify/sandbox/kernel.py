@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import platform
@@ -16,11 +17,15 @@ _ATTR_RDONLY, _ATTR_NOSUID, _ATTR_NODEV = 0x1, 0x2, 0x4
 _AT_FDCWD, _AT_RECURSIVE = -100, 0x8000
 _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 _MOUNT_SETATTR = 442
+_FUTEX = {"x86_64": 202, "aarch64": 98}
+_FUTEX_WAIT, _FUTEX_WAKE = 0, 1
+_PROT_READ_WRITE, _MAP_SHARED, _MAP_FAILED = 0x3, 0x1, 2**64 - 1
 _CAPABILITY_VERSION_3 = 0x20080522
 _M_ARENA_MAX = -8
 _THREAD_STACK, _PTHREAD_ATTRIBUTES_BYTES = 2 << 20, 64
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
+_LIBC.mmap.restype = ctypes.c_size_t
 
 
 def machine() -> str:
@@ -109,3 +114,31 @@ def save_address_space() -> None:
 def die_with_parent() -> None:
     """This process gets SIGKILL when its parent ends."""
     prctl(PR_SET_PDEATHSIG, 9)
+
+
+def map_shared(descriptor: int, size: int) -> int:
+    """Address of a shared mapping; unlike `mmap.mmap` it keeps no descriptor."""
+    length, offset = ctypes.c_size_t(size), ctypes.c_long(0)
+    address = _LIBC.mmap(None, length, _PROT_READ_WRITE, _MAP_SHARED, descriptor, offset)
+    if address == _MAP_FAILED:
+        error = ctypes.get_errno()
+        raise OSError(error, f"mmap: {os.strerror(error)}")
+    return int(address)
+
+
+def unmap(address: int, size: int) -> None:
+    """munmap(2)."""
+    check("munmap", _LIBC.munmap(ctypes.c_void_p(address), ctypes.c_size_t(size)))
+
+
+def futex_wait(address: int, value: int, seconds: float) -> None:
+    """Sleeps while the 32-bit word at the address holds the value, at most that long; may wake early."""
+    timeout = struct.pack("=qq", int(seconds), int(seconds % 1 * 1e9))
+    # Another value, a signal and the end of the time are all answered by looking again.
+    with contextlib.suppress(OSError):
+        syscall("futex", _FUTEX[machine()], address, _FUTEX_WAIT, value, timeout, None, 0)
+
+
+def futex_wake(address: int) -> None:
+    """Wakes whoever waits at the address."""
+    syscall("futex", _FUTEX[machine()], address, _FUTEX_WAKE, 1, None, None, 0)

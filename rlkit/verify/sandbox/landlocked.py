@@ -8,6 +8,7 @@ the zygote counts while a job runs. Not covered: a program can learn whether a p
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import sys
 from collections.abc import Mapping
@@ -54,9 +55,12 @@ class FolderBoundary:
         if os.access(path, os.R_OK):
             os.close(descriptor)
             return path
-        self._kept.append(descriptor)
-        # Through a descriptor no folder above needs to be passed.
-        return f"/proc/self/fd/{descriptor}"
+        # Through a descriptor no folder above needs to be passed. O_PATH: no job can read, write or list it; and above
+        # the numbers that a job may use itself.
+        kept = fcntl.fcntl(descriptor, fcntl.F_DUPFD, job_process.MAX_DESCRIPTORS)
+        os.close(descriptor)
+        self._kept.append(kept)
+        return f"/proc/self/fd/{kept}"
 
     def settle(self) -> None:
         """Orphans come to this process."""
@@ -87,8 +91,8 @@ class FolderBoundary:
     def exceeded(self, pid: int, limits: Mapping[str, float]) -> str:
         """Bytes written in total, and files at once."""
         with contextlib.suppress(OSError):
-            # Standard output and the channel have a bound of their own.
-            if folder.bytes_written(pid) > limits["disk_mb"] * 2**20 + 2 * limits["output_kb"] * 1024:
+            # Standard output has a bound of its own.
+            if folder.bytes_written(pid) > limits["disk_mb"] * 2**20 + limits["output_kb"] * 1024:
                 return "disk"
         return self._too_many()
 

@@ -13,8 +13,11 @@ from dataclasses import asdict
 from typing import Any
 
 from rlkit.verify.sandbox.job import End, Job, Outcome, SandboxError, Tier
+from rlkit.verify.sandbox.mailbox import Mailbox, open_mailbox
 
 _GRACE_S = 10.0
+_PAUSE_S = 0.005
+"""How long a wait for a frame may keep an end of the job, or a full pipe, unseen."""
 _CHUNK = 65536
 _MAX_REPORT = 4096
 
@@ -28,55 +31,69 @@ class Run:
         """Whether the zygote did not answer: it must not get another job."""
         self._tier, self._limits, self._control = tier, job.limits, control
         self._bound = int(job.limits.output_kb * 1024)
-        self._stdout, self._frames, self._num_received = bytearray(), bytearray(), 0
+        self._stdout, self._num_received = bytearray(), 0
         self._end: End | None = None
         self._report: dict[str, Any] | None = None
         self._outcome: Outcome | None = None
-        self._out, out = os.pipe()
-        self._channel, channel = socket.socketpair()
-        self._channel.setblocking(False)
-        os.set_blocking(self._out, False)
-        self._poll = select.poll()
-        for descriptor in (self._out, self._channel.fileno(), control.fileno()):
-            self._poll.register(descriptor, select.POLLIN)
-        self._open = {self._out, self._channel.fileno()}
         self._start = time.monotonic()
-        stdin = _sealed(job.stdin)
+        self._number = 1
+        """Of the last message that was sent or received."""
+        mailbox = open_mailbox(json.dumps(job.request).encode(), self._bound)
         try:
-            control.settimeout(_GRACE_S)
-            limits = json.dumps(asdict(job.limits)).encode()
-            socket.send_fds(control, [limits], [stdin, out, channel.fileno()])
+            self._mailbox = Mailbox(mailbox)
+            self._hand_over(job.stdin, mailbox)
+        finally:
+            os.close(mailbox)
+
+    def _hand_over(self, text: bytes, mailbox: int) -> None:
+        """Sends the job's limits and descriptors to the zygote. Raises OSError."""
+        self._out, out = os.pipe()
+        os.set_blocking(self._out, False)
+        self._is_out_open = True
+        self._poll = select.poll()
+        self._poll.register(self._out, select.POLLIN)
+        self._poll.register(self._control, select.POLLIN)
+        given = [out, mailbox]
+        try:
+            given.insert(0, _sealed(text))
+            self._control.settimeout(_GRACE_S)
+            socket.send_fds(self._control, [json.dumps(asdict(self._limits)).encode()], given)
         except OSError:
             self._close()
             raise
         finally:
-            os.close(stdin)
-            os.close(out)
-            channel.close()
-        self.send(json.dumps(job.request).encode())
+            for descriptor in given[:-1]:
+                os.close(descriptor)
 
     def send(self, frame: bytes) -> None:
-        """Sends one frame; a job that has ended, or that a limit ends before it reads, loses it silently."""
-        data = memoryview(len(frame).to_bytes(4, "big") + frame)
-        while data and not self._over():
-            try:
-                data = data[self._channel.send(data) :]
-            except BlockingIOError:
-                self._step(writing=True)
-            except (BrokenPipeError, ConnectionResetError):
-                return
+        """Sends one frame, once the job has answered the last; a job that ends before that loses it silently."""
+        while self._number % 2 and not self._over():
+            self.receive()
+        self._number += 1
+        if not self._over() and not self._mailbox.write(self._number, frame):
+            self._end = "output"
 
     def receive(self) -> bytes | None:
         """The next frame, or None where the job ended or hit a limit first."""
-        while True:
-            end = 4 + int.from_bytes(self._frames[:4], "big")
-            if len(self._frames) >= max(4, end):
-                frame = bytes(self._frames[4:end])
-                del self._frames[:end]
-                return frame
+        while self._outcome is None:
+            number = self._mailbox.number
+            if number == self._number + 1:
+                return self._take_frame()
             if self._over():
-                return None
-            self._step()
+                break
+            self._step(wait=False)
+            if not self._over():
+                self._mailbox.wait(number, _PAUSE_S)
+        return None
+
+    def _take_frame(self) -> bytes | None:
+        frame = self._mailbox.read()
+        self._number += 1
+        self._num_received += len(frame or b"")
+        if frame is None or self._num_received > self._bound:
+            self._end = self._end or "output"
+            return None
+        return frame
 
     def wait(self) -> None:
         """Until the job ends by itself or hits a limit."""
@@ -102,47 +119,35 @@ class Run:
     def _over(self) -> bool:
         return self._end is not None or self._report is not None or self.lost
 
-    def _step(self, writing: bool = False) -> None:
-        """Takes what comes next, or notes the limit that the job hit."""
-        if self._channel.fileno() in self._open:
-            self._poll.modify(self._channel, select.POLLIN | (select.POLLOUT if writing else 0))
+    def _step(self, wait: bool = True) -> None:
+        """Takes what comes next, or notes the limit that the job hit.
+
+        Args:
+            wait: for something to come; else takes what is there.
+        """
         left = self._start + self._limits.wall_s - time.monotonic()
         if left <= 0:
             self._end = "timeout"
             return
-        events = {descriptor for descriptor, _ in self._poll.poll(left * 1000)}
+        events = {descriptor for descriptor, _ in self._poll.poll(left * 1000 if wait else 0)}
         if self._control.fileno() in events:
             self._read_report()
         # After its report, what the job wrote before its end is all there.
         self._drain()
 
     def _drain(self) -> None:
-        """Takes what the job has written so far, up to a little above the bound."""
-        while self._out in self._open and len(self._stdout) <= self._bound:
-            if not self._take(self._out, self._stdout):
+        """Takes what the job has printed so far, up to a little above the bound."""
+        while self._is_out_open and len(self._stdout) <= self._bound:
+            try:
+                chunk = os.read(self._out, _CHUNK)
+            except BlockingIOError:
                 break
-        while self._channel.fileno() in self._open and self._num_received <= self._bound:
-            before = len(self._frames)
-            more = self._take(self._channel.fileno(), self._frames)
-            self._num_received += len(self._frames) - before
-            if not more:
-                break
-        if max(len(self._stdout), self._num_received) > self._bound:
+            if not chunk:
+                self._is_out_open = False
+                self._poll.unregister(self._out)
+            self._stdout += chunk
+        if len(self._stdout) > self._bound:
             self._end = self._end or "output"
-
-    def _take(self, descriptor: int, text: bytearray) -> bool:
-        """One read; False where there is nothing more now."""
-        try:
-            chunk = os.read(descriptor, _CHUNK)
-        except BlockingIOError:
-            return False
-        except ConnectionResetError:
-            chunk = b""
-        if not chunk:
-            self._open.discard(descriptor)
-            self._poll.unregister(descriptor)
-        text += chunk
-        return bool(chunk)
 
     def _stop(self) -> None:
         """Has the zygote end the job."""
@@ -164,10 +169,9 @@ class Run:
             self.lost = True
 
     def _close(self) -> None:
-        self._open.clear()
-        if self._channel.fileno() >= 0:
-            os.close(self._out)
-            self._channel.close()
+        os.close(self._out)
+        self._is_out_open = False
+        self._mailbox.close()
 
     def _conclude(self, stopped: bool, seconds: float) -> Outcome:
         report = self._report or {"status": signal.SIGKILL, "cpu_s": 0.0, "exceeded": ""}

@@ -20,7 +20,7 @@ import socket
 import sys
 from typing import Any
 
-from rlkit.verify.sandbox import job_process, kernel, python_files
+from rlkit.verify.sandbox import job_process, kernel, python_files, surroundings
 from rlkit.verify.sandbox.boundary import Boundary
 from rlkit.verify.sandbox.landlocked import FolderBoundary, LandlockBoundary
 from rlkit.verify.sandbox.namespaces import NamespaceBoundary
@@ -92,6 +92,7 @@ def _be_zygote(control: socket.socket, boundary: Boundary, imports: tuple[str, .
         boundary.settle()
         for name in (*_PRELOADED.split(), *imports):
             importlib.import_module(name)
+        surroundings.contest_names()
         # Only what the libraries of these packages needed to hear when they were loaded.
         os.environ.clear()
         memory = boundary.address_space()

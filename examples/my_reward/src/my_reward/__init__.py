@@ -32,6 +32,8 @@ class Checked:
         return [self._one(sample.response, accuracy) for sample, accuracy in pairs]
 
     def _one(self, response: str, accuracy: Score) -> Score:
+        if not accuracy.applies:
+            return Score.not_applicable("its accuracy does not apply")
         if accuracy.value is None:
             return Score(None, "unscored", "its accuracy is not known")
         if accuracy.value < 1:

@@ -17,9 +17,10 @@ from typing import Any
 from rlkit.verify.sandbox.job import SandboxError
 
 _HERE = Path(__file__).resolve().parent
+_SHARED = ("harness", "surroundings", "tester", "values")
 _SOURCES = {
     "guest.py": _HERE / "guest.py",
-    **{f"rlkit/verify/sandbox/{name}.py": _HERE.parent / f"{name}.py" for name in ("harness", "tester", "values")},
+    **{f"rlkit/verify/sandbox/{name}.py": _HERE.parent / f"{name}.py" for name in _SHARED},
 }
 _PACKAGES = ("rlkit", "rlkit/verify", "rlkit/verify/sandbox")
 _WORLD = """

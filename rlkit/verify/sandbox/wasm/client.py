@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import deque
 from dataclasses import asdict
 from pathlib import Path
 
@@ -65,6 +66,7 @@ class WasmRunning:
         # The worker interrupts guests itself; ours is for those that sleep in the host.
         self._deadline = self._start + job.limits.wall_s + _GRACE_S
         self._outcome: Outcome | None = None
+        self._frames: deque[bytes] = deque()
         head = {"limits": asdict(job.limits), "stdin": base64.b64encode(job.stdin).decode("ascii")}
         worker.send(JOB, json.dumps(head).encode() + b"\n" + json.dumps(dict(job.request)).encode())
 
@@ -75,6 +77,9 @@ class WasmRunning:
 
     def receive(self) -> bytes | None:
         """The next frame of the job, or None where it ended first."""
+        return self._frames.popleft() if self._frames else self._receive()
+
+    def _receive(self) -> bytes | None:
         if self._outcome is not None:
             return None
         message = self._worker.receive(self._deadline)
@@ -91,9 +96,9 @@ class WasmRunning:
         return None
 
     def wait(self) -> None:
-        """Until the job ends."""
-        while self.receive() is not None:
-            pass
+        """Until the job ends; its frames stay to be received."""
+        while (frame := self._receive()) is not None:
+            self._frames.append(frame)
 
     def finish(self) -> Outcome:
         """Ends the job, if need be with its worker, and says how it went."""

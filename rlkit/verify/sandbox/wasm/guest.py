@@ -12,7 +12,7 @@ import sys
 
 import wit_world
 
-from rlkit.verify.sandbox import harness
+from rlkit.verify.sandbox import harness, surroundings
 from rlkit.verify.sandbox.values import encode
 
 # What programs for tests use. Not the whole library: an instance's memory is made anew for each job, and every module
@@ -20,11 +20,11 @@ from rlkit.verify.sandbox.values import encode
 _MODULES = """
     abc argparse array ast base64 binascii bisect builtins calendar cmath codecs collections collections.abc
     colorsys concurrent.futures contextlib copy copyreg csv dataclasses datetime decimal difflib dis enum errno
-    fractions functools gc getopt graphlib hashlib heapq hmac html importlib inspect io itertools json keyword
+    fileinput fractions functools gc getopt graphlib hashlib heapq hmac html importlib inspect io itertools json keyword
     linecache locale logging marshal math numbers operator os os.path pathlib pickle pprint queue random re
     reprlib sched secrets shlex signal socket statistics string stringprep struct subprocess sys tempfile
     textwrap threading time timeit token tokenize traceback types typing unicodedata uuid warnings weakref zlib
-    zoneinfo _strptime"""
+    zoneinfo _pylong _strptime"""
 for _name in _MODULES.split():
     importlib.import_module(_name)
 
@@ -62,6 +62,7 @@ class _Nowhere:
 
 def _warm_up() -> None:
     """Runs a few jobs, so that what Python makes on first use is made once, here, and not in every instance."""
+    surroundings.contest_names()
     for value in (1, [1.5, "a"], {"b": None}):
         program = "import re\ndef f(x): return x\n"
         request = {"mode": "function", "program": program, "entry_point": "f", "args": [encode(value)], "kwargs": {}}

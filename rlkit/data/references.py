@@ -1,0 +1,95 @@
+"""What a row gives as its reference -> the reference of a task of its kind."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from rlkit.data.code_shapes import code_reference, looks_like_code
+from rlkit.data.read import type_name
+from rlkit.data.rows import RowError
+from rlkit.data.worked import marked
+
+YES = {True: ["true", "yes"], False: ["false", "no"]}
+"""The answers that a reference of true or false accepts."""
+
+
+def reference_of(value: Any, kind: str | None) -> Any:
+    """The reference as its kind has it; without a kind, code for an object and an answer for anything else.
+
+    Raises:
+        RowError: it cannot be one.
+    """
+    if kind not in ("math", "exact", "numeric", "choice", "code", None):
+        if value is None:
+            raise RowError("no reference (the column is null)")
+        return value  # what a judge of the recipe's own makes of it
+    return golds_of(value) if kind in ("exact", "numeric", "choice") else _math_or_code(value, kind)
+
+
+def golds_of(value: Any, name: str = "reference") -> Any:
+    """A gold answer as text, or several accepted ones as a list of texts.
+
+    Raises:
+        RowError: it is empty, null, or neither text, number, true or false, nor a list of those.
+    """
+    if isinstance(value, bool):
+        return list(YES[value])
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        value = _listed(value)
+    if not isinstance(value, list | tuple):
+        return gold_text(value, name)
+    if not value:
+        raise RowError(f"the {name} is an empty list")
+    golds = list(dict.fromkeys(text for item in value for text in _alternatives(item, name)))
+    return golds[0] if len(golds) == 1 else golds
+
+
+def _alternatives(item: Any, name: str) -> list[str]:
+    return YES[item] if isinstance(item, bool) else [gold_text(item, name)]
+
+
+def _listed(text: str) -> Any:
+    """The list that JSON text holds, where all its items are texts: [1, 2] is an interval or a list in mathematics."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    texts = isinstance(value, list) and value and all(isinstance(item, str) for item in value)
+    return value if texts else text
+
+
+def gold_text(value: Any, name: str = "reference") -> str:
+    """A gold answer as text: 145.0 -> "145", "18 / 2 = 9\\n#### 9" -> "9".
+
+    Raises:
+        RowError: it is empty, null, or neither text nor a finite number.
+    """
+    if value is None:
+        raise RowError(f"no {name} (the column is null)")
+    # JSON writers turn 145 into 145.0; the gold answer is the number, not its spelling.
+    if isinstance(value, float) and math.isfinite(value):
+        return str(int(value)) if value.is_integer() and abs(value) < 2**53 else repr(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str):
+        shown = value if isinstance(value, (bool, float)) else type_name(value)
+        raise RowError(f"the {name} is {shown}, not an answer")
+    if not value.strip():
+        raise RowError(f"empty {name}")
+    return marked(value) or value.strip()
+
+
+def _math_or_code(value: Any, kind: str | None) -> Any:
+    """One gold answer or several for math, a checked object for code."""
+    if kind == "math":
+        if isinstance(value, Mapping):
+            raise RowError("kind is math and the reference is an object")
+        return golds_of(value)
+    if kind is None and not looks_like_code(value):
+        return golds_of(value)
+    if value is None:
+        raise RowError("no reference (the column is null)")
+    return code_reference(value)

@@ -1,0 +1,96 @@
+"""A recipe's sources: where they are named, what their ids begin with, how they are opened and filtered."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from rlkit.data.builtin import read_builtin
+from rlkit.data.hub import HUB_NAME, read_hub
+from rlkit.data.read import ending_of, read_path
+from rlkit.data.rows import BadRow, Row, did_you_mean, some
+from rlkit.errors import DataError
+from rlkit.recipe.schema import Filter, Rows, Source
+
+
+def places_of(data: Rows, key: str) -> list[str]:
+    """Where the section `key` of the recipe names each of its sources: "data", or "data.sources.0", ..."""
+    return [key] if data.sources is None else [f"{key}.sources.{i}" for i in range(len(data.sources))]
+
+
+def labels_of(sources: Sequence[Source]) -> list[str]:
+    """What ids begin with: the path's last part, so that a moved folder changes no id, where it tells sources apart."""
+    names = {s.path: Path(s.path).name or s.path for s in sources}
+    times = Counter(names.values())
+    # "builtin:x" and its like have no folder that could move.
+    return [s.path if times[names[s.path]] > 1 or s.path.startswith("builtin:") else names[s.path] for s in sources]
+
+
+def open_source(source: Source, label: str, seed: int) -> Iterator[Row | BadRow]:
+    """Opens a source by what its path is: built in, on disk, or a Hub name."""
+    if source.path.startswith("builtin:"):
+        return read_builtin(source.path, source.split, seed)
+    path = Path(source.path)
+    # What is on disk wins over a Hub name of the same spelling.
+    if path.exists():
+        return read_path(path, source.split, label)
+    if ending_of(path) is None and HUB_NAME.fullmatch(source.path):
+        return read_hub(source.path, source.split, label)
+    # A known ending or an odd character: a path was meant, so name what lies beside it.
+    siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+    folder = "" if path.parent.is_dir() else f"; folder {path.parent} does not exist either"
+    raise DataError(f"{source.path}: no such file or folder{did_you_mean(path.name, siblings)}{folder}")
+
+
+class Filtered(Protocol):
+    """A task or a demonstration."""
+
+    @property
+    def kind(self) -> str:
+        """What judges it."""
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """Holds its domain and difficulty."""
+
+
+R = TypeVar("R", bound=Filtered)
+
+
+def filtered(items: list[R], source: Source, place: str) -> list[R]:
+    """The items that the source's filter keeps.
+
+    Args:
+        place: of the source in the recipe, for the message.
+    Raises:
+        DataError: it keeps none; says which values there are.
+    """
+    left = items
+    for name in Filter.model_fields:
+        wanted = getattr(source.filter, name, None)
+        if wanted is None:
+            continue
+        keys = {_filter_key(w) for w in wanted}
+        kept = [item for item in left if _filter_key(_value(item, name)) in keys]
+        if not kept:
+            there = sorted({str(_value(item, name)) for item in left if _value(item, name) is not None})
+            raise DataError(
+                f"{source.path}: {place}.filter.{name} {some(wanted)} keeps none of {len(left)} rows"
+                f"{did_you_mean(str(next(iter(wanted), '')), there)}; values there: {some(there)}"
+            )
+        left = kept
+    return left
+
+
+def _value(item: Filtered, name: str) -> Any:
+    return item.kind if name == "kind" else item.metadata.get(name)
+
+
+def _filter_key(value: Any) -> Any:
+    """So that the recipe's 3 finds "3" of a CSV file and 3.0."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return str(value)

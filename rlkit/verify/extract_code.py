@@ -1,0 +1,140 @@
+"""Which part of a code reply is the program: a fenced block after the thought. Nothing is ever run.
+
+A fence is a line of three or more backticks or tildes. It may be indented, may follow a sentence where it names Python,
+and ends at a line of as many, at the end of a line of code (`x = 1```), or at a special token that ends a model's turn
+(`<|im_end|>`, `<|endoftext|>`, `</s>`). A fence that nothing ends holds no program: the reply was cut off.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from rlkit.verify.extract import split_reply
+
+_PYTHON = ("python", "python2", "python3", "py", "py3")
+_FENCE = re.compile(r"(?P<fence>`{3,}|~{3,})(?P<info>.*)")
+_LANGUAGE = re.compile(r"[\s{.]*([\w+#-]*)")
+_TURN_END = re.compile(r"(?:<\|[^|<>\s]{1,40}\|>|<｜[^｜<>\s]{1,40}｜>|</s>|<eos>|<end_of_turn>)$")
+_TOKEN_CHARS = 48
+_READS_INPUT = re.compile(
+    r"\binput\s*\(|\bstdin\b|\bopen\s*\(\s*0\b|\bfileinput\b|\bos\.read\s*\(\s*0\b|/dev/fd/0|=\s*input\b"
+)
+_CALLED = re.compile(r"\bassert\s+(?:not\s+)?(?:\w+\(\s*)?([^\W\d]\w*)\s*\(")
+
+
+@dataclass
+class _Open:
+    """A fence whose end has not come yet."""
+
+    fence: str
+    language: str
+    indent: int
+    lines: list[str] = field(default_factory=list)
+
+    def end_of(self, line: str) -> str | None:
+        """What stands before the fence's end on a line; None where the line does not end it."""
+        text = line.rstrip()
+        # A comment may speak of a fence or a token.
+        bare = text if "#" in text else _without_turn_end(text)
+        marks = len(bare) - len(bare.rstrip(self.fence[0]))
+        code = bare[: len(bare) - marks]
+        is_fence = marks >= len(self.fence) and (not code.strip() or (self.fence[0] == "`" and "#" not in code))
+        if is_fence:
+            return code
+        return bare if bare != text else None
+
+    def block(self, position: int) -> tuple[str, str, int]:
+        return self.language, "".join(self.lines), position
+
+
+def find_code_blocks(text: str) -> list[tuple[str, str, int]]:
+    """(language, code, offset just past the closing fence's line) of every finished block, in order.
+
+    What follows the language on its line does not count; the indentation of the opening fence is taken off every line,
+    so that a block in a list item is a program too.
+    """
+    blocks: list[tuple[str, str, int]] = []
+    current: _Open | None = None
+    position = 0
+    for line in text.splitlines(keepends=True):
+        position += len(line)
+        if current is None:
+            current = _opened(line)
+            continue
+        cut = line[min(current.indent, len(line) - len(line.lstrip(" "))) :]
+        rest = current.end_of(cut)
+        if rest is None:
+            current.lines.append(cut)
+            continue
+        if rest.strip():
+            current.lines.append(f"{rest}\n")
+        blocks.append(current.block(position))
+        current = None
+    return blocks
+
+
+def _without_turn_end(text: str) -> str:
+    """A line without the special tokens at its end."""
+    while match := _TURN_END.search(text, max(0, len(text) - _TOKEN_CHARS)):
+        text = text[: match.start()].rstrip()
+    return text
+
+
+def _opened(line: str) -> _Open | None:
+    bare = line.strip()
+    match = _FENCE.fullmatch(bare)
+    if match is None:
+        # "The program: ```python"
+        before, fence, info = bare.rpartition("```")
+        return _Open("```", "python", 0) if fence and before.rstrip("`") and info.lower() in _PYTHON else None
+    if match["fence"][0] == "`" and "`" in match["info"]:
+        return None
+    language = _LANGUAGE.match(match["info"].lower())
+    return _Open(match["fence"], language[1] if language else "", len(line) - len(line.lstrip(" ")))
+
+
+def extract_code(response: str, reference: Any = None) -> str | None:
+    """The program of a code reply, or None where it has no finished block after the thought.
+
+    Of several blocks marked as Python it is the last one that defines the function that the tests call or, where the
+    tests run a script, the last one that reads standard input: a usage example often follows the solution. Where none
+    does, it is the last one. Blocks without a language count where none is marked, or none that is marked defines the
+    function: after a program they show what it prints.
+
+    Args:
+        response: the whole reply.
+        reference: of the task; says what its tests call.
+    """
+    text = split_reply(response).answer
+    if text is None:
+        return None
+    blocks = find_code_blocks(text)
+    marked = [code for language, code, _ in blocks if language in _PYTHON]
+    unmarked = [code for language, code, _ in blocks if not language]
+    sign = _sign_of(reference)
+    for programs in (marked, unmarked):
+        found = [code for code in programs if sign is not None and sign.search(code)]
+        if found:
+            return found[-1]
+    return next((programs[-1] for programs in (marked, unmarked) if programs), None)
+
+
+def _sign_of(reference: Any) -> re.Pattern[str] | None:
+    """What a program for these tests holds; None where nothing is known of it."""
+    if not isinstance(reference, Mapping):
+        return None
+    if reference.get("mode") == "stdin":
+        return _READS_INPUT
+    entry = reference.get("entry_point")
+    if not isinstance(entry, str) or not entry:
+        called = _CALLED.search(str(reference.get("test_code")))
+        entry = called[1] if called else ""
+    name = re.escape(entry.rpartition(".")[2])
+    if not name:
+        return None
+    return re.compile(
+        rf"^[ \t]*(?:async[ \t]+)?def[ \t]+{name}\b|^{name}[ \t]*(?::[^=\n]+)?=(?!=)|^class[ \t]+{name}\b", re.M
+    )
