@@ -136,7 +136,8 @@ def _with_threads(recipe: Recipe, size: ModelSize, machine: Machine) -> Recipe:
         share = machine.cpus // recipe.rollout.num_engines
         recipe = _changed(recipe, "rollout", threads=1 if fixed or elsewhere or rollout.gpus else _bounded(share))
     if learner.threads is None:
-        recipe = _changed(recipe, "learner", threads=1 if fixed else _bounded(machine.cpus // learner.num_workers))
+        share = machine.cpus // (1 if elsewhere else learner.num_workers)  # a cluster's nodes are not known here
+        recipe = _changed(recipe, "learner", threads=1 if fixed else _bounded(share))
     return recipe
 
 

@@ -76,6 +76,7 @@ def test_a_model_of_135_million_weights_runs_on_two_cores_without_a_key_about_th
         ({"rollout": {"num_workers": 4}}, 2, 1, 2),
         ({"learner": {"num_workers": 2}}, 2, 1, 1),
         ({"learner": {"num_workers": 2}}, 8, 4, 4),
+        ({"learner": {"num_workers": 4}, "cluster": {"address": "auto"}}, 8, 1, 8),
         ({"rollout": {"num_workers": 1, "threads": 1}, "learner": {"threads": 1}}, 2, 1, 1),
     ],
 )
