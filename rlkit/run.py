@@ -50,7 +50,9 @@ def run_recipe(
         with mirror.kept_up():
             if state is None:
                 model = run_dir / "model"
-                report.line(f"the run in {run_dir} is done, its model is {model}; for another give a run.name")
+                report.line(
+                    f"the run in {run_dir} is done; its model is in {model}. For another run give another run.name"
+                )
                 return 0
             if goes_on:
                 report.line(describe_start(state, recipe))
