@@ -2,8 +2,9 @@
 _rlkit_find='@PROGRAM@'
 
 _rlkit() {
-    local line=${COMP_LINE:0:COMP_POINT} typed found word ending key before=
+    local line=${COMP_LINE-${COMP_WORDS[*]:0:COMP_CWORD+1}} typed found word ending key before=
     local -a words
+    line=${line:0:${COMP_POINT-${#line}}}
     read -ra words <<<"$line"
     if [[ $line == *[[:space:]] ]]; then words+=(""); fi
     typed=${words[${#words[@]} - 1]}
@@ -16,8 +17,8 @@ _rlkit() {
         word=${word%%$'\t'*}
         case $found in
             =*) COMPREPLY+=("${word#"$before"}") ;;
-            +*) COMPREPLY+=("${word#"$before"}"); compopt -o nospace ;;
-            D*) mapfile -t COMPREPLY < <(compgen -d -- "$typed"); compopt -o filenames ;;
+            +*) COMPREPLY+=("${word#"$before"}"); compopt -o nospace 2>/dev/null ;;
+            D*) mapfile -t COMPREPLY < <(compgen -d -- "$typed"); compopt -o filenames 2>/dev/null ;;
             F*)
                 typed=${typed#"$key"}
                 mapfile -t COMPREPLY < <(
@@ -25,7 +26,7 @@ _rlkit() {
                     for ending in $word; do compgen -f -X "!*.$ending" -- "$typed"; done
                 )
                 COMPREPLY=("${COMPREPLY[@]/#/"${key#"$before"}"}")
-                compopt -o filenames
+                compopt -o filenames 2>/dev/null
                 ;;
         esac
     done < <(awk -- "$_rlkit_find" "${words[@]}")

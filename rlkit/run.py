@@ -72,7 +72,9 @@ def run_recipe(
         with mirror.kept_up():
             if state is None:
                 model = run_dir / "model"
-                report.line(f"the run in {run_dir} is done, its model is {model}; for another give a run.name")
+                report.line(
+                    f"the run in {run_dir} is done; its model is in {model}. For another run give another run.name"
+                )
                 return 0
             _write_recipe(run_dir, recipe)
             if goes_on:

@@ -10,6 +10,7 @@ from rlkit.data.stream import TaskStream
 from rlkit.metrics import PhaseTimer
 from rlkit.recipe.schema import Recipe
 from rlkit.records import Group, Sample, Score, ScoredGroup, Task
+from rlkit.report import Report
 from rlkit.train import OnlineStage
 
 
@@ -66,7 +67,7 @@ def stage(tells, **keys):
         scoring=Scores(tells),
         learner=None,
         log=None,
-        report=None,
+        report=Report(),
         stop=None,
     )
 

@@ -57,7 +57,6 @@ CASES = {
 }  # fmt: skip
 BASH = """
 source script.bash
-compopt() { :; }
 answer() {
     COMP_LINE=$1 COMP_POINT=${#1}
     _rlkit

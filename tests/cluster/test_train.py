@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -85,7 +86,8 @@ def test_a_run_that_is_stopped_and_then_killed_continues_to_the_same_end(whole_r
     run_dir = tmp_path / "stopped"
     done = stop_after_step(2, run_dir, number, tiny_recipe, "--run-dir", run_dir)
     assert done.code == 130, done.err
-    assert "Traceback" not in done.err
+    calm = r"rlkit: stopped as you asked after step \d of stage-1-grpo; the same command continues the run in \S+\n"
+    assert re.fullmatch(calm, done.err)
     summary = json.loads((run_dir / "summary.json").read_text())
     assert summary["status"] == "stopped"
     assert 2 <= summary["steps"] < 5
@@ -99,7 +101,31 @@ def test_a_run_that_is_stopped_and_then_killed_continues_to_the_same_end(whole_r
     happened = json.loads((run_dir / "summary.json").read_text())["events"]
     assert (happened["stopped"], happened["resume"]) == (1, 2)
     assert "on the way: resume 2, stopped 1; " in victim.output()
+    again = r"continuing the run in \S+: stage-0-sft is done, stage-1-grpo continues after step \d\n"
+    assert re.search(again, victim.output())
     assert differences(run_dir, whole_run) == []
+
+
+@pytest.mark.slow
+def test_a_start_that_failed_and_one_that_was_killed_before_a_step_leave_the_name_free(tiny_recipe, tmp_path):
+    run_dir, fresh = tmp_path / "run", tmp_path / "fresh"
+    alone = "stages=[{kind: grpo, steps: 2, prompts_per_step: 4, samples_per_prompt: 4, learning_rate: 1.0e-3}]"
+    words = ["train", tiny_recipe, alone]
+    (tmp_path / "rows.jsonl").write_text('{"question": "1 + 1?", "answer": "2"}\n' * 20)
+    wrong = [f"data.path={tmp_path}/rows.jsonl", "data.fields={prompt: nope, reference: answer}"]
+    done = run_rlkit(*words, *wrong, "--run-dir", run_dir)
+    assert done.code == 2, done.err
+    victim = Victim([*RLKIT, *map(str, words), "--run-dir", str(run_dir)], run_dir, random.Random(0))
+    killed = victim.kill_in("actors start")
+    assert isinstance(killed, Kill), victim.output()
+    done = run_rlkit(*words, "run.seed=6", "--run-dir", run_dir, "--resume", "must")
+    assert (done.code, "ended before its first step" in done.err) == (2, True)
+    for folder in (run_dir, fresh):
+        done = run_rlkit(*words, "run.seed=6", "--run-dir", folder, "--resume", "never")
+        assert done.code == 0, done.err
+    assert json.loads((run_dir / "summary.json").read_text())["events"].keys() == {"checkpoint"}
+    assert numbers(run_dir) == numbers(fresh)
+    assert all(torch.equal(w, weights(run_dir)[n]) for n, w in weights(fresh).items())
 
 
 @pytest.mark.slow
