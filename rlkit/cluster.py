@@ -68,9 +68,11 @@ def start_ray(keys: Cluster, address: str | None, hear: Callable[[], None] = lam
                 ray.init(address=address, **common)
             else:
                 _start_local_ray(keys, common)
-    except (RayError, ConnectionError, RuntimeError, ValueError, OSError) as e:
-        where = f"the Ray cluster at {address}" if address else "a local Ray"
-        raise ClusterError(f"{where} cannot be used: {_first_line(e)}; check cluster.address, memory and /tmp") from e
+    except Exception as e:  # Ray raises its own errors, Python's, and bare Exceptions
+        where, check = "a local Ray", "look whether the machine is overloaded or its memory or /tmp is full"
+        if address:
+            where, check = f"the Ray cluster at {address}", "check cluster.address"
+        raise ClusterError(f"{where} cannot be used: {_first_line(e)}; {check}, and try again") from e
 
 
 def _start_local_ray(keys: Cluster, common: dict[str, Any]) -> None:

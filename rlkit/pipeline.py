@@ -289,7 +289,8 @@ class Pipeline:
         """After Ctrl-C, while the actors are up: a checkpoint of the last whole step, and its model."""
         if run.done_step > 0 and not run.unfinished:
             try:
-                with self.report.waiting(f"stopping: saving step {run.done_step} (Ctrl-C again leaves at once)"):
+                self.report.line(f"stopping once step {run.done_step} is saved; Ctrl-C again leaves at once")
+                with self.report.during(f"saving step {run.done_step}"):
                     run.save()
                     run.learner.save_model(self.run_dir / "model")
                 self.kept_model = True

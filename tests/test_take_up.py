@@ -120,6 +120,6 @@ def test_a_model_that_cannot_be_written_after_ctrl_c_does_not_cost_the_exit_code
     Pipeline._keep(SimpleNamespace(report=Report(), run_dir=tmp_path), run)
     assert saved == [3]
     assert capsys.readouterr().out.splitlines() == [
-        "stopping: saving step 3 (Ctrl-C again leaves at once) ...",
+        "stopping once step 3 is saved; Ctrl-C again leaves at once",
         f"{failure}; the newest checkpoint is what the run continues from",
     ]

@@ -13,6 +13,7 @@ import ray
 
 from rlkit import cluster
 from rlkit.errors import ActorDied, ActorLost, ClusterError, DataError
+from rlkit.recipe.schema import Cluster
 
 
 class Worker:
@@ -132,3 +133,14 @@ def test_a_death_an_error_of_ours_and_an_unforeseen_one_are_told_apart(worker):
         cluster.get(worker.fail.remote(KeyError("a")), timeout_s=60, what="it")
     with pytest.raises(ActorLost, match="it was lost: its process or node died"):
         cluster.get(worker.die.remote(), timeout_s=60, what="it")
+
+
+def test_whatever_ray_raises_at_its_start_is_one_sentence_of_ours(monkeypatch):
+    """Ray raises bare Exceptions too, such as this one, on a machine that is overloaded."""
+
+    def init(**keys):
+        raise Exception("The current node timed out during startup.\nThis could happen because ...")
+
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(ClusterError, match=r"^the Ray cluster at head:6379 cannot be used: The current node timed out"):
+        cluster.start_ray(Cluster(), "head:6379")
