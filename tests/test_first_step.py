@@ -202,8 +202,9 @@ def test_a_start_anew_that_is_killed_anywhere_is_started_again(load, run_dir, tm
 
 
 def test_a_wrong_column_is_corrected_under_the_same_name(tmp_path):
+    from rlkit.checks import check_run
     from rlkit.inputs import read_inputs
-    from rlkit.run import run_recipe
+    from rlkit.run_data import read_data
 
     rows = [{"question": f"What is {a} + {a}?", "answer": str(2 * a)} for a in range(40)]
     (tmp_path / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -214,19 +215,21 @@ data: {{path: {tmp_path}/sums.jsonl, fields: {{prompt: question, reference: answ
 evaluation: {{holdout: 8}}
 stages: [{{kind: grpo, steps: 3, prompts_per_step: 4}}]
 """)
+    wrong = load_recipe(path, ["data.fields.prompt=quesiton"])
     with pytest.raises(DataError, match="quesiton"):
-        run_recipe(load_recipe(path, ["data.fields.prompt=quesiton"]), run_dir=run_dir, resume="auto", address=None)
-    assert json.loads((run_dir / "summary.json").read_text())["status"] == "failed"
+        check_run(wrong, run_dir=run_dir, address=None, read_all=True)
+    assert not run_dir.exists()
+    start(run_dir, wrong, made={})  # as a start leaves it that fails later, on what needs the model
     loaded = load_recipe(path)
     state = start(run_dir, loaded, made={})
-    read_inputs(loaded.recipe, run_dir, print)
+    read_inputs(loaded.recipe, read_data(loaded.recipe), run_dir, print)
     words = (run_dir / "start/tokenizer.json").read_text()
     assert RunLog(run_dir).num_events() == {}
     # The data is mended as well: the model made from nothing is made anew, with words of the new data.
     rows = [{"question": f"¿Cuánto es {a} + {a}?", "answer": str(2 * a)} for a in range(40)]
     (tmp_path / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     start(run_dir, loaded, made={})
-    read_inputs(loaded.recipe, run_dir, print)
+    read_inputs(loaded.recipe, read_data(loaded.recipe), run_dir, print)
     assert (run_dir / "start/tokenizer.json").read_text() != words
     assert isinstance(state, RunState)
 
