@@ -10,9 +10,9 @@ log-probs, no seeds) draw the same prompts with the same number of threads and k
 its own; they draw in turns while the other one waits. Ratio: our tokens a second over theirs, median of pairs.
 
 Sync: what a step waits for between its last update and the canary: the learner publishes its weights and an engine
-loads them, each in its actor. Beside it, in the same engine, vLLM's `reload_weights` of tensors that are already in its
-process. The canary (draw and compare) is timed apart. Ratio: bare seconds over ours, median of pairs after two syncs
-that touch fresh memory, so 1 is as fast and 0.67 takes 1.5 times as long.
+loads them, each in its actor. Beside it, in the same engine and after the same pause, vLLM's `reload_weights` of
+tensors that are already in its process. The canary (draw and compare) is timed apart. Ratio: bare seconds over ours,
+median of pairs after two syncs that touch fresh memory, so 1 is as fast and 0.67 takes 1.5 times as long.
 
 The last line's ratio is the lowest of all.
 """
@@ -216,6 +216,7 @@ def measure_sync(size: Size, threads: int, pairs: int) -> dict[str, float]:
         checked = time.perf_counter()
         assert gap < 1e-4, f"the engine does not hold the learner's weights: {gap:g} nats"
         ray.get(engine.__ray_call__.remote(lambda worker, held: setattr(worker, "last", held), weights))
+        learner.publish()  # the engine is as long idle before the bare reload as before ours
         bare = ray.get(engine.__ray_call__.remote(bare_reload), timeout=DEADLINE_S)
         rows.append((synced - began, bare, checked - synced))
     pool.close()
