@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 
 from rlkit.verify.marked_answer import marked_answer, short_reply, unmarked_number
+from rlkit.verify.retractions import not_retracted
 
 OPEN, CLOSE = "<think>", "</think>"
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
@@ -111,7 +112,8 @@ def extract_answer(response: str, *, last_number: bool = True) -> str | None:
 
     Tried in order: the last finished \boxed{} or \fbox{}, or several that only commas, "and" or "or" part; the last
     <answer></answer>; the last `#### 72`; the later of "the answer is ..." (in English or Chinese) and "A: ..."; the
-    last display formula; the last number or formula with one. Only the text after the thought is looked at.
+    last display formula; the last number or formula with one. Only the text after the thought is looked at, and
+    of it only what stands behind the last words that take an answer back ("Wait, that is wrong").
 
     "<think>1</think> so \\boxed{\\frac{1}{2}}" -> "\\frac{1}{2}";  "<think>\\boxed{5}" -> None
 
@@ -122,6 +124,7 @@ def extract_answer(response: str, *, last_number: bool = True) -> str | None:
     text = split_reply(response).answer
     if text is None:
         return None
+    text = not_retracted(text)
     boxed = _last_box(text)
     if boxed is not None:
         return boxed

@@ -10,8 +10,8 @@ import re
 _HASHES = re.compile(r"####[ \t]*(\S[^\n]*)")
 _LABEL = re.compile(r"^[ \t>*#]*(?:A|Ans|Answer)[ \t*]*:[ \t*]*(\S[^\n]*)", re.MULTILINE)
 _ANSWER_IS = re.compile(
-    r"\banswer\b[^.\n:=]{0,60}?(?:\bis\b|\bequals\b|:|=)|答案(?!不)\**(?:应该是|应为|是|为|选|：|:)|故[^。\n]{0,6}?选|应选|选择|本题选"
-    r"|(?<![\u4e00-\u9fff])答(?:：|:)",
+    r"\banswer\b[^.\n:=]{0,60}?(?:\bis\b|\bequals\b|:|=)|答案(?!不)\**(?:应该是|应为|是|为|选| ?[：:=])"
+    r"|故[^。\n]{0,6}?选|应选|选择|本题选|(?<![\u4e00-\u9fff])答(?:：|:)",
     re.IGNORECASE,
 )
 _RESULT_IS = re.compile(
@@ -38,8 +38,15 @@ _INLINE_OR_NUMBER = re.compile(
     r"|((?<![A-Za-z0-9_.])[-−–]?\d[\d,]*(?:\.\d+)?(?:/\d+)?%?)"
 )
 _VALUE = re.compile(r"[\d$\\√π∞½]|^\W*[A-Za-z]\W*$")
+_SAYS_SET = r"[^.\n]{0,40}(?:integer|natural number|\\in\b|∈|整数)"
+_ASIDE = re.compile(
+    rf"(?<=[\w$}}]) \((?!{_SAYS_SET}|[^()]*\b(?:or|and|if|mod)\b)"
+    r"(?:[A-Za-z -]+|(?:not|since|because|as|checked|check|i\.e\.)(?![A-Za-z])[^()]*)\)$"
+)
+"""Words in brackets behind an answer that say nothing of its value: 7 (not 8), 12 (apples)."""
 _SENTENCE_END = re.compile(
-    r"(?<!\.)[.!](?:\s|$)|。|；|，|,\s+(?:since|because|which|so|as|where|when|therefore|hence|thus)\b|\s+(?:because|since)\b"
+    r"(?<!\.)[.!](?:\s|$)|。|；|，|,\s+(?:since|because|which|so|as|when|therefore|hence|thus)\b|\s+(?:because|since)\b"
+    rf"|,\s+where\b(?!{_SAYS_SET})|,?\s+(?:not|rather than)\s+(?=[-\d$\\(])"
 )
 _CLAUSE_CHARS = 1000
 _SHORT_CHARS = 60
@@ -98,10 +105,10 @@ def _clause(text: str) -> str:
         if close:
             rest = text[close.end() :].strip(" *.")
             # "$5$ or $6$" and "$5$ cm" say more than their first formula.
-            if not rest or not re.match(r"or\b|and\b|,|[a-zA-Z°%]+$", rest):
+            if not rest or not re.match(rf"or\b|and\b|,|[a-zA-Z°%]+$|\({_SAYS_SET}", rest):
                 return text[len(start) : close.start()].strip()
     clause = _SENTENCE_END.split(text, maxsplit=1)[0].strip(" *")
-    clause = re.sub(r"(?<=[\w$}]) \([A-Za-z -]+\)$|\s*\\(?:boxed|fbox)$", "", clause)
+    clause = re.sub(r"\s*\\(?:boxed|fbox)$", "", _ASIDE.sub("", clause))
     if len(_PROSE.findall(clause)) >= 3:
         # A sentence: what is bold in it, or its only number.
         bold = _BOLD.findall(clause)

@@ -16,6 +16,7 @@ from rlkit.verify.answers.nodes import Node
 MAX_BITS = 20_000
 """Largest numerator or denominator."""
 _MAX_FACTORIAL = 1500
+_MAX_MODULAR_FACTORIAL = 1_000_000
 _MAX_TERMS = 10_000
 
 
@@ -226,8 +227,30 @@ def modular(node: Node, values: Mapping[str, int]) -> int:
         if exponent == 0 and base == 0:
             raise Undefined
         return pow(base, exponent.numerator, prime)
+    if op == "fn" and args[0] in ("fact", "binom", "perm"):
+        return _modular_count(args[0], [rational(arg) for arg in args[1:]])
     value = rational(node)
     return value.numerator * _inverse(value.denominator) % prime
+
+
+def _modular_count(name: str, args: list[Fraction]) -> int:
+    """A factorial, or a number of combinations or arrangements, modulo the prime."""
+    sizes = [_whole(arg, _MAX_MODULAR_FACTORIAL) for arg in args]
+    if name == "fact":
+        return _modular_factorial(sizes[0])
+    top, bottom = sizes
+    if bottom > top:
+        return 0
+    below = _modular_factorial(top - bottom) * (_modular_factorial(bottom) if name == "binom" else 1)
+    return _modular_factorial(top) * _inverse(below) % field()[0]
+
+
+@lru_cache(maxsize=64)
+def _modular_factorial(size: int) -> int:
+    prime, product = field()[0], 1
+    for factor in range(2, size + 1):
+        product = product * factor % prime
+    return product
 
 
 def _inverse(value: int) -> int:

@@ -82,7 +82,9 @@ class ExpressionParser(LetterParser):
     def _beside(self) -> Node:
         """A factor without a sign before it."""
         before = self._tokens[self._at - 1].kind
-        if self._token.kind == "num" and (before == "num" or (before == "word" and self._token.spaced)):
+        # In a_n 2^n the letter is an index.
+        is_name = before == "word" and self._tokens[self._at - 2].text != "_"
+        if self._token.kind == "num" and (before == "num" or (is_name and self._token.spaced)):
             self._fail("a number behind a number or a word")
         return self.factor()
 

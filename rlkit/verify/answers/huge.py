@@ -27,7 +27,7 @@ def _named(node: Node, names: dict[Node, Node]) -> Node:
         return node
     args = [_named(arg, names) if isinstance(arg, Node) else arg for arg in node.args]
     if node.op in ("add", "mul"):
-        args.sort(key=repr)
+        args.sort(key=hash)
     named = Node(node.op, tuple(args))
     if symbols(node):
         return named

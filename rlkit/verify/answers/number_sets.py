@@ -24,16 +24,19 @@ _POSITIVE = frozenset(("+", "*", ">0", r"\ge1", r"\cdot"))
 _FROM_ZERO = frozenset(("0", r"\ge0", "0+"))
 _TEXT = r"(?:\\(?:text|mathrm|mbox|textrm) ?\{)?"
 _WHERE = rf"[,;]? ?\(? ?(?:{_TEXT} ?(?:where|for|with)? ?\}}?)? ?"
-_CONDITION = re.compile(rf"{_WHERE}([A-Za-z]) ?\\in ?\\mathbb ?\{{([ZNQ][-+*]?)\}} ?\)?$")
+_BEHIND = r"(?<=.)"
+r"""A condition stands behind an answer; by itself `k \in \mathbb{Z}` is one."""
+_CONDITION = re.compile(rf"{_BEHIND}{_WHERE}([A-Za-z]) ?\\in ?\\mathbb ?\{{([ZNQ][-+*]?)\}} ?\)?$")
 _KIND = (
     r"(positive |negative |non-?negative )?(integer|natural number|rational number)s?|(正|负|非负)?(整数|自然数|有理数)"
 )
 _IN_WORDS = re.compile(
-    rf"[,;]? ?\(? ?{_TEXT} ?(?:where |for |with )?\}}? ?\$?([A-Za-z])\$? ?{_TEXT} ?"
+    rf"{_BEHIND}[,;]? ?\(? ?{_TEXT} ?(?:where |for |with )?\}}? ?\$?([A-Za-z])\$? ?{_TEXT} ?"
     rf"(?:is|为|是) ?(?:an?|any|some)? ?(?:arbitrary )?(?:{_KIND}) ?\}}? ?\)?$"
 )
 _FOR_INTEGERS = re.compile(
-    rf"[,;]? ?\(? ?{_TEXT} ?for (?:any |all |some |every |each )?(?:{_KIND}) ?\}}? ?\$?([A-Za-z])\$? ?\}}? ?\)?$"
+    rf"{_BEHIND}[,;]? ?\(? ?{_TEXT} ?for (?:any |all |some |every |each )?(?:{_KIND}) ?\}}? ?"
+    r"\$?([A-Za-z])\$? ?\}? ?\)?$"
 )
 _SAID_IN_WORDS = re.compile("integer|natural|rational|[整然理]数")
 _KINDS = {"integer": "Z", "整数": "Z", "natural number": "N", "自然数": "N", "rational number": "Q", "有理数": "Q"}

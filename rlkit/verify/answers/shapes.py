@@ -98,8 +98,23 @@ def _is_condition(node: Node) -> bool:
     return node.op == "rel" and node.args[1] == ("in",) and node.args[0][1].op == "text"
 
 
+def _without_reals(args: tuple[Node, ...]) -> tuple[Node, ...]:
+    r"""Items without those that only say that a letter of another one is real: x \in \mathbb{R}."""
+    kept = list(args)
+    for arg in args:
+        rest = [other for other in kept if other is not arg]
+        says_real = arg.op == "rel" and arg.args[1] == ("in",) and arg.args[0][1].op == "reals"
+        if says_real and symbols(arg) <= symbols(Node("list", tuple(rest))):
+            kept = rest
+    return tuple(kept)
+
+
 def _items(op: str, args: tuple[Node, ...]) -> Node:
     """A list, an "or", an "and"."""
+    if op != "or":
+        args = _without_reals(args)
+        if len(args) == 1:
+            return shape(args[0])
     if _is_condition(args[-1]) and len(args) > 1:
         rest = shape(args[0]) if len(args) == 2 else _items(op, args[:-1])
         return Node("given", (rest, args[-1].args[0][1], args[-1].args[0][0]))

@@ -1,0 +1,31 @@
+"""Words by which a reply takes its answer back: what stands before the last of them is no answer any more.
+
+Linear in the text's length: every run of words or signs is bounded.
+"""
+
+from __future__ import annotations
+
+import re
+
+_SIGNS = r"[,.!:;…—– -]{0,8}"
+_DOUBT = rf"\b(?:wait|hmm{{1,8}}|oops|sorry|hold on|actually|no)\b{_SIGNS}"
+_DOUBT += rf"(?:(?:but|no|oh|actually|I think)\b{_SIGNS}){{0,3}}"
+_IS = r"(?:'s|’s| is| was| can(?:no|')t be)"
+_WRONG = r"(?:wrong|incorrect|mistaken|not (?:right|correct|true)|an? (?:mistake|error))"
+_ERROR = r"I (?:have )?(?:made|see|found) (?:a|an|my) (?:\w{1,20} )?(?:mistake|error)"
+_CLAUSE_END = r"(?=\s*(?:[,.;:!…—–-]|$)|\s+(?:because|since|so|and|it|I)\b)"
+_RETRACTION = re.compile(
+    rf"{_DOUBT}(?:(?:that|this|it|which){_IS} (?:\w{{1,20}} )?{_WRONG}|{_ERROR}){_CLAUSE_END}"
+    r"|\b(?:wait|oops|sorry|hmm{1,8})\b[,.!…—– -]{1,8}no\b(?= ?[,.!:;…—–-])"
+    rf"|(?:^|[.!…]\s{{1,4}})(?:(?:that|this){_IS} {_WRONG}|{_ERROR})(?= ?[.,;:!…—–-])"
+    r"|(?:^|[。！？!?…]|等等|等一下|抱歉|哦)[，,…\s]{0,4}(?:这|上面|刚才)?(?:不对|错了|算错了|有误)(?=[，。！,.!：:；…\s]|$)",
+    re.IGNORECASE | re.MULTILINE,
+)
+
+
+def not_retracted(text: str) -> str:
+    """What stands behind the last words that take an answer back; the whole text where there are none.
+
+    "Answer: 5. Wait, that is wrong. It is 6." -> ". It is 6."
+    """
+    return text[max((match.end() for match in _RETRACTION.finditer(text)), default=0) :]
