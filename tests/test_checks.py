@@ -206,3 +206,15 @@ def test_a_deep_plan_says_how_long_prompts_are_and_what_is_too_long(
     assert "rows.jsonl:1: the prompt has" in refusal("plan", capsys, "--deep", "data.max_prompt_tokens=2")
     said = refusal("plan", capsys, "--deep", "rollout.engine={max_num_batched_tokens: 1}")
     assert "rollout.engine: the installed vLLM refuses an engine of this recipe" in said
+
+
+def test_a_stage_with_rows_of_its_own_needs_no_data_section(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("demos.jsonl").write_text("".join(json.dumps({"prompt": f"{i}?", "answer": f"{i}."}) + "\n" for i in range(9)))
+    sections = {"stages": [{"kind": "sft", "data": {"path": "demos.jsonl"}}]}
+    write_recipe(**sections, data={"prompt": {"force_think": False}})
+    assert main(["plan", "r.yaml", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["rows"]["demonstrations"] == {"0": 9}
+    recipe = yaml.safe_load(Path("r.yaml").read_text())
+    del recipe["data"]
+    Path("r.yaml").write_text(yaml.safe_dump(recipe))
+    assert "set data.prompt.force_think: false" in same_refusal(capsys)

@@ -75,8 +75,8 @@ def _check_keys(path: KeyPath, part: RewardPart, positions: Positions) -> None:
 
 def sources_of(recipe: Recipe) -> list[Source]:
     """Every source that the recipe names."""
-    sections = [rows for _, rows in _sections(recipe) if rows.path or rows.sources]
-    return [*(source for rows in sections for source in rows.all_sources()), *(recipe.evaluation.sources or ())]
+    own = [source for _, rows in _sections(recipe) for source in rows.all_sources()]
+    return [*own, *(recipe.evaluation.sources or ())]
 
 
 def builtin_sources(recipe: Recipe) -> Iterator[Source]:

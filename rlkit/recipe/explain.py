@@ -209,7 +209,9 @@ def _wrong_value(path: KeyPath, detail: ErrorDetails, data: Any) -> str:
     kind, ctx, value = detail["type"], detail.get("ctx", {}), detail["input"]
     if kind in _LIMITS:
         text, key = _LIMITS[kind]
-        return text.format(ctx[key]) + _meaning(path, data)
+        nearest_one = max(1, round(value / ctx[key])) * ctx[key] if kind == "multiple_of" else None
+        such = f", such as {nearest_one}" if nearest_one else ""
+        return text.format(ctx[key]) + such + _meaning(path, data)
     if kind == "literal_error":
         expected = re.findall(r"'([^']*)'", str(ctx["expected"]))
         hint = did_you_mean(value, expected) if isinstance(value, str) else ""

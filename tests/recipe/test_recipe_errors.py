@@ -59,6 +59,16 @@ BROKEN = {
         "8: stages.1.steps is missing: rounds of sample, score, update, sync",
     ),
     "missing section": ("model:\n  init: {}", "run: {}", "1: model is missing: the weights the run starts from"),
+    "no data": (
+        "data:\n  path: builtin:quickstart\n",
+        "",
+        "1: data.path is missing: it names what stages.0 learns from (or give stages.0.data)",
+    ),
+    "a width that cannot be divided into heads": (
+        "  init: {}",
+        "  init: {hidden_size: 20}",
+        "2: model.init.hidden_size = 20: must be a multiple of 32, such as 32 (width: the engine's kernels need",
+    ),
     "unknown kind": (
         "kind: grpo",
         "kind: grop",

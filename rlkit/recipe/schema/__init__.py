@@ -23,8 +23,8 @@ class Recipe(Section):
     """Name, seed and folder."""
     model: Model
     """The weights the run starts from."""
-    data: Data
-    """Training tasks."""
+    data: Data = Field(default_factory=Data)
+    """Training tasks, and how they are shown to the model."""
     reward: Reward = Field(default_factory=lambda: Reward.model_validate({}))
     """Parts and weights."""
     stages: list[Stage] = Field(min_length=1)
@@ -53,6 +53,14 @@ class Recipe(Section):
         default = int(ModelInit.model_fields["max_position_embeddings"].default)
         context = max(default, min(1_000_000, 2 ** (_needed_context(raw) - 1).bit_length()))
         return {**raw, "model": {**model, "init": {**init, "max_position_embeddings": context}}}
+
+    @model_validator(mode="after")
+    def _data_is_there(self) -> Self:
+        reads = [i for i, stage in enumerate(self.stages) if not isinstance(stage, SftStage) or stage.data is None]
+        if reads and not self.data.all_sources():
+            own = f" (or give stages.{reads[0]}.data)" if isinstance(self.stages[reads[0]], SftStage) else ""
+            raise ValueError(f"data.path is missing: it names what stages.{reads[0]} learns from{own}")
+        return self
 
     @model_validator(mode="after")
     def _context_fits(self) -> Self:

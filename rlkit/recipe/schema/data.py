@@ -140,10 +140,15 @@ class Rows(Section):
     """A row that cannot be used: stop with file:line and reason, or skip, count and list it."""
 
     @model_validator(mode="after")
+    def _has_rows(self) -> Self:
+        if self.path is None and self.sources is None:
+            raise ValueError("give exactly one of path and sources, here neither is given")
+        return self
+
+    @model_validator(mode="after")
     def _sources_fit(self) -> Self:
-        if (self.path is None) == (self.sources is None):
-            given = "neither is" if self.path is None else "both are"
-            raise ValueError(f"give exactly one of path and sources, here {given} given")
+        if self.path is not None and self.sources is not None:
+            raise ValueError("give exactly one of path and sources, here both are given")
         if self.sources is not None and not self.sources:
             raise ValueError("sources is empty: name at least one, or give path")
         of_one = [key for key in ("mapping", "fields", "kind", "filter") if getattr(self, key)]
@@ -162,14 +167,15 @@ class Rows(Section):
         return self
 
     def all_sources(self) -> list[WeightedSource]:
-        """The sources, whichever way they were written."""
+        """The sources, whichever way they were written; none where the recipe names none."""
         if self.sources is not None:
             if self.max_rows is None:
                 return self.sources
             return [
                 s.model_copy(update={"max_rows": min(s.max_rows or self.max_rows, self.max_rows)}) for s in self.sources
             ]
-        assert self.path is not None
+        if self.path is None:
+            return []
         return [
             WeightedSource(
                 path=self.path,
@@ -190,6 +196,10 @@ class Data(Rows):
     """Longest rendered prompt; by default what the context leaves after rollout.max_tokens."""
     prompt: Prompt = Field(default_factory=Prompt)
     """How tasks are shown to the model, in every stage."""
+
+    @model_validator(mode="after")
+    def _has_rows(self) -> Self:
+        return self  # the recipe knows whether a stage reads any
 
 
 class Evaluation(Section):

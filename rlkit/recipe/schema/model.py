@@ -10,6 +10,8 @@ HEAD_SIZES = (32, 64, 96, 128, 160, 192, 224, 256)
 """Widths of an attention head that the engine's kernels have on every device."""
 DEFAULT_HEAD_SIZES = (128, 64, 32)
 """Widths of a head that the shape left to rlkit may get."""
+HIDDEN_SIZES = range(32, 16_384 + 1, 32)
+NUM_HEADS = range(1, 512 + 1)
 DEFAULT_HIDDEN = 128
 
 
@@ -23,16 +25,18 @@ class ModelInit(Section):
     """The transformers architecture; the saved model is an ordinary one of its kind."""
     vocab_size: int = Field(384, ge=320, le=200_000)
     """Tokens: the 256 bytes, the special tokens and room for some merges."""
-    hidden_size: int = Field(DEFAULT_HIDDEN, ge=32, le=16_384, multiple_of=32)
-    """Width. Left out: 128, or where num_heads does not divide it into heads the engine has, num_heads x 32."""
+    hidden_size: int = Field(
+        DEFAULT_HIDDEN, ge=HIDDEN_SIZES.start, le=HIDDEN_SIZES[-1], multiple_of=HIDDEN_SIZES.step
+    )
+    """Width: the engine's kernels need attention heads of 32 or a multiple of it. Left out: 128, or where num_heads does not divide it into heads the engine has, num_heads x 32."""
     intermediate_size: int = Field(3 * DEFAULT_HIDDEN, ge=32, le=65_536)
     """Width of the MLP. Left out: 3 x hidden_size."""
     num_layers: int = Field(4, ge=1, le=256)
     """Decoder layers."""
-    num_heads: int = Field(4, ge=1, le=512)
+    num_heads: int = Field(4, ge=NUM_HEADS.start, le=NUM_HEADS[-1])
     """Attention heads; hidden_size / num_heads is the head size: 32, 64, 96, 128, 160, 192, 224 or 256. Left out: four
     heads or more, of 32, 64 or 128."""
-    num_kv_heads: int = Field(2, ge=1, le=512)
+    num_kv_heads: int = Field(2, ge=NUM_HEADS.start, le=NUM_HEADS[-1])
     """Key-value heads; divides num_heads. Left out: half of num_heads, or the next smaller number that divides it."""
     max_position_embeddings: int = Field(512, ge=32, le=1_000_000)
     """Longest context, in tokens. Left out: 512, or the next power of two that holds rollout.max_tokens and a
@@ -43,10 +47,12 @@ class ModelInit(Section):
     @model_validator(mode="before")
     @classmethod
     def _fill_in_the_shape(cls, raw: Any) -> Any:
-        given = raw if isinstance(raw, dict) else {}
-        sizes = [given.get(key) for key in ("hidden_size", "num_heads", "num_kv_heads")]
-        # A value of another type is refused by its own field.
-        if not isinstance(raw, dict) or not all(n is None or (type(n) is int and n > 0) for n in sizes):
+        if not isinstance(raw, dict):
+            return raw
+        allowed = {"hidden_size": HIDDEN_SIZES, "num_heads": NUM_HEADS, "num_kv_heads": NUM_HEADS}
+        sizes = [raw.get(key) for key in allowed]
+        # A value that is not allowed is refused by its own field: what follows from it would be refused beside it.
+        if not all(n is None or (type(n) is int and n in fit) for n, fit in zip(sizes, allowed.values(), strict=True)):
             return raw
         return {**_shape(*sizes), **raw}
 
