@@ -18,7 +18,7 @@ _OPEN_BOX = re.compile(r"\\(?:boxed|fbox)\s*\{(?:(?!\\(?:boxed|fbox)).)*$", re.D
 _NOT_BEFORE = re.compile(r"(?<![\\\w])not\s+(?:\$|\\\(|\*\*)?\s*$", re.IGNORECASE)
 _NOT_CHARS = 12
 _ANSWER_TAGS = re.compile(r"<answer>((?:(?!</?answer>).)*)</answer>", re.DOTALL | re.IGNORECASE)
-_PLAIN_BETWEEN = re.compile(r"\\[()\[\],;:! ]|\$|\*|\\q?quad(?![a-z])|\\(?:text|mathrm|mbox|textrm) ?(?=\{)|[{}]")
+_PLAIN_BETWEEN = re.compile(r"\\[()\[\],;:! ]|[$*~]|\\q?quad(?![a-z])|\\(?:text|mathrm|mbox|textrm) ?(?=\{)|[{}]")
 _BETWEEN = re.compile(r"([,;、，；]?) ?(and|or|和|与|及|以及|或|或者|且|&|) ?(?:([A-Za-z](?:_\w+)?) ?=)?")
 _NAME_BEFORE = re.compile(r"(?<![\w\\}+*/^-])([A-Za-z](?:_\{?\w+\}?)?) ?=\s*\$?$")
 _BETWEEN_CHARS = 60
