@@ -28,6 +28,11 @@ _KINDS = (
     r"(?:^|[。！？!?…]|等等|等一下|抱歉|哦)[，,…\s]{0,4}(?:这|上面|刚才)?(?:不对|错了|算错了|有误)(?=[，。！,.!：:；…\s]|$)",
     rf"更正：?{_BEFORE_VALUE}",
 )
+_SIGNALS = (
+    *("wrong", "correct", "mistak", "error", "not true", " right", "wait", "oops", "sorry", "hmm"),
+    *("scratch that", "second thought", "i mean", "actually", "不对", "错了", "有误", "更正"),
+)
+"""One of these is in every such clause: most replies have none, and need no search."""
 _RETRACTION = re.compile("|".join(_KINDS), re.IGNORECASE | re.MULTILINE)
 
 
@@ -36,4 +41,7 @@ def not_retracted(text: str) -> str:
 
     "Answer: 5. Wait, that is wrong. It is 6." -> ". It is 6."
     """
+    lowered = text.lower()
+    if not any(signal in lowered for signal in _SIGNALS):
+        return text
     return text[max((match.end() for match in _RETRACTION.finditer(text)), default=0) :]
