@@ -21,8 +21,9 @@ _KINDS = (
     rf"{_DOUBT}(?:(?:that|this|it|which)(?:{_IS} (?:\w{{1,20}} )?{_WRONG}|{_LOOKS_WRONG})|{_ERROR}){_CLAUSE_END}",
     # Wait, no.
     r"\b(?:wait|oops|sorry|hmm{1,8})\b[,.!…—– -]{1,8}no\b(?= ?[,.!:;…—–-])",
-    # Correction: 6. Actually, it's 6.
-    rf"\b(?:scratch that|correction:|on second thought|I mean|actually,? (?:it|that)(?:['’]s| is)){_BEFORE_VALUE}",
+    # Correction: 6. My mistake, it's 6.
+    rf"\b(?:scratch that|let me correct (?:that|this|it|myself)|my (?:mistake|bad|error)){_BEFORE_VALUE}",
+    rf"\b(?:correction:|rather,|on second thought|I mean|actually,? (?:it|that)(?:['’]s| is)){_BEFORE_VALUE}",
     # A sentence of its own: That is not correct.
     rf"(?:^|[.!…]\s{{1,4}})(?:(?:that|this){_IS} {_WRONG}|{_ERROR})(?= ?[.,;:!…—–-])",
     r"(?:^|[。！？!?…]|等等|等一下|抱歉|哦)[，,…\s]{0,4}(?:这|上面|刚才)?(?:不对|错了|算错了|有误)(?=[，。！,.!：:；…\s]|$)",
@@ -30,7 +31,7 @@ _KINDS = (
 )
 _SIGNALS = (
     *("wrong", "correct", "mistak", "error", "not true", " right", "wait", "oops", "sorry", "hmm"),
-    *("scratch that", "second thought", "i mean", "actually", "不对", "错了", "有误", "更正"),
+    *("scratch that", "second thought", "i mean", "actually", "rather", "my bad", "不对", "错了", "有误", "更正"),
 )
 """One of these is in every such clause: most replies have none, and need no search."""
 _RETRACTION = re.compile("|".join(_KINDS), re.IGNORECASE | re.MULTILINE)
