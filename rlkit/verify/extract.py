@@ -15,8 +15,10 @@ OPEN, CLOSE = "<think>", "</think>"
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
 _SHORT_BOX = re.compile(r"\\(?:boxed|fbox)[ \t]+(-?[\w.,/]*\w)|\\(?:boxed|fbox)(-?\d[\d.,/]*)")
 _OPEN_BOX = re.compile(r"\\(?:boxed|fbox)\s*\{(?:(?!\\(?:boxed|fbox)).)*$", re.DOTALL)
+_NOT_BEFORE = re.compile(r"(?<![\\\w])not\s+(?:\$|\\\(|\*\*)?\s*$", re.IGNORECASE)
+_NOT_CHARS = 12
 _ANSWER_TAGS = re.compile(r"<answer>((?:(?!</?answer>).)*)</answer>", re.DOTALL | re.IGNORECASE)
-_PLAIN_BETWEEN = re.compile(r"\\[()\[\],;:! ]|\$|\*|\\q?quad(?![a-z])|\\(?:text|mathrm|mbox|textrm) ?(?=\{)|[{}]")
+_PLAIN_BETWEEN = re.compile(r"\\[()\[\],;:! ]|[$*~]|\\q?quad(?![a-z])|\\(?:text|mathrm|mbox|textrm) ?(?=\{)|[{}]")
 _BETWEEN = re.compile(r"([,;、，；]?) ?(and|or|和|与|及|以及|或|或者|且|&|) ?(?:([A-Za-z](?:_\w+)?) ?=)?")
 _NAME_BEFORE = re.compile(r"(?<![\w\\}+*/^-])([A-Za-z](?:_\{?\w+\}?)?) ?=\s*\$?$")
 _BETWEEN_CHARS = 60
@@ -70,7 +72,11 @@ def find_boxes(text: str) -> list[tuple[int, int, str]]:
 
 
 def _last_box(text: str) -> str | None:
-    boxes = [box for box in find_boxes(text) if box[2].strip()]
+    boxes = [
+        (start, end, inside)
+        for start, end, inside in find_boxes(text)
+        if inside.strip() and not _NOT_BEFORE.search(text[max(0, start - _NOT_CHARS) : start])
+    ]
     short = max(_SHORT_BOX.finditer(text), key=lambda match: match.start(), default=None)
     if short is not None and (not boxes or short.start() > boxes[-1][0]):
         return short[1] or short[2]

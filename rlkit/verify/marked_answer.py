@@ -10,7 +10,7 @@ import re
 _HASHES = re.compile(r"####[ \t]*(\S[^\n]*)")
 _LABEL = re.compile(r"^[ \t>*#]*(?:A|Ans|Answer)[ \t*]*:[ \t*]*(\S[^\n]*)", re.MULTILINE)
 _ANSWER_IS = re.compile(
-    r"\banswer\b[^.\n:=]{0,60}?(?:\bis\b|\bequals\b|:|=)|答案(?!不)\**(?:应该是|应为|是|为|选| ?[：:=])"
+    r"\banswer\b[^.\n:=]{0,60}?(?:\bis\b|\bequals\b|\bshould be\b|:|=)|答案(?!不)\**(?:应该是|应为|是|为|选| ?[：:=])"
     r"|故[^。\n]{0,6}?选|应选|选择|本题选|(?<![\u4e00-\u9fff])答(?:：|:)",
     re.IGNORECASE,
 )

@@ -35,7 +35,7 @@ def _same(gold: Node, answer: Node) -> bool:
     if gold.op == answer.op == "given":
         return gold.args[1] == answer.args[1] and _same(gold.args[0], _renamed(answer, gold))
     if "dotted" in (gold.op, answer.op):
-        return gold.op == answer.op and same_dotted(gold, answer, _same)
+        return same_dotted(gold, answer, _same)
     gold, answer = _unwrap(gold), _unwrap(answer)
     if _is_region(gold) or _is_region(answer):
         return _same_regions(gold, answer)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import cmp_to_key
 
 from rlkit.verify.answers.equality import infinite, same_expression
-from rlkit.verify.answers.exact import NotExact
+from rlkit.verify.answers.exact import NotExact, Undefined
 from rlkit.verify.answers.nodes import (
     EXPRESSIONS,
     INFINITY,
@@ -73,6 +73,26 @@ def same_region(left: Node, right: Node) -> bool:
         raise NotExact
     line = _Line(_ends(left) + _ends(right))
     return all(_inside(left, piece, line) == _inside(right, piece, line) for piece in range(line.size))
+
+
+def whole_numbers(region: Node, numbers: str) -> list[int] | None:
+    """The numbers of "Z", "Z+" or "N" (from 0) in a region; None where they have no end or are many.
+
+    1 < x <= 3, "Z" -> [2, 3]
+    """
+    try:
+        region = _solved(region)
+        ends = [int(Evaluator(_DIGITS, {}).value(end)) for end in _ends(region)]
+        if not ends or numbers not in ("Z", "Z+", "N"):
+            return None
+        low, high = {"Z+": 1, "N": 0}.get(numbers, min(ends) - 1), max(ends) + 1
+        line = _Line([*_ends(region), *map(number, range(low, min(high, low + _MAX_POINTS) + 1))])
+        if _inside(region, line.size - 1, line) or (numbers == "Z" and _inside(region, 0, line)):
+            return None
+        return [k for k in range(low, high + 1) if _inside(region, line.place(number(k)), line)]
+    # A complex or undefined end is no place on the line.
+    except (NotExact, Undefined, TypeError):
+        return None
 
 
 def _solved(node: Node) -> Node:

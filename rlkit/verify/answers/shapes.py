@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import product
 
 from rlkit.verify.answers.nodes import EXPRESSIONS, Node, add, contains, mul, number, subtract, symbols
+from rlkit.verify.answers.regions import whole_numbers
 
 _PM = frozenset(("pm",))
 _LINEAR = frozenset(("matrix", "seq"))
@@ -117,7 +118,7 @@ def _items(op: str, args: tuple[Node, ...]) -> Node:
             return shape(args[0])
     if _is_condition(args[-1]) and len(args) > 1:
         rest = shape(args[0]) if len(args) == 2 else _items(op, args[:-1])
-        return Node("given", (rest, args[-1].args[0][1], args[-1].args[0][0]))
+        return _given(rest, args[-1].args[0][1], args[-1].args[0][0])
     items = [shape(arg) for arg in args]
     if any(item.op == "dots" for item in items):
         return _dotted("list", tuple(items))
@@ -131,6 +132,15 @@ def _items(op: str, args: tuple[Node, ...]) -> Node:
     if op != "or" and items and all(item.op in ("assign", "equation") for item in items):
         return Node("system", tuple(items))
     return many(tuple(items))
+
+
+def _given(answer: Node, numbers: Node, letter: Node) -> Node:
+    r"""An answer with a condition on a letter; 0 < x < 4, x \in \mathbb{Z} is \{1, 2, 3\}."""
+    if answer.op in REGIONS and symbols(answer) == symbols(letter):
+        found = whole_numbers(answer, str(numbers.args[0]).removeprefix("\\"))
+        if found is not None:
+            return Node("set", tuple(map(number, found)))
+    return Node("given", (answer, numbers, letter))
 
 
 def _dotted(kind: str, items: tuple[Node, ...]) -> Node:
@@ -219,5 +229,5 @@ def shape(node: Node) -> Node:
     if op in ("union", "inter", "minus"):
         return Node(op, tuple(shape(arg) for arg in args))
     if op == "given":
-        return Node(op, (shape(args[0]), *args[1:]))
+        return _given(shape(args[0]), *args[1:])
     return node

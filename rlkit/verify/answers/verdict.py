@@ -18,6 +18,7 @@ from rlkit.verify.answers.symbolic import evaluate
 from rlkit.verify.answers.words import choice_letter, several_letters, without_commands
 
 _BIG = frozenset(("big",))
+_UNEVALUATED = frozenset(("big", "dotted"))
 _DIGITS = 30
 _UNDEFINED = "undefined"
 _NOT_SHOWN = ("wrong", "not shown equal")
@@ -69,7 +70,7 @@ def judge_texts(gold: str, answer: str, options: Options, gold_is_read: Callable
         return _by_text(wanted, given)
     if given.tree is None or _only_words(given):
         return "wrong", "unparsable"
-    if not options.unevaluated and contains(given.tree, _BIG) and not contains(wanted.tree, _BIG):
+    if not options.unevaluated and contains(given.tree, _UNEVALUATED) and not contains(wanted.tree, _UNEVALUATED):
         return "wrong", "unevaluated"
     found = _by_mathematics(wanted, given, answer, notation, options)
     # A huge gold is known by its form, or by its logarithm; what neither of them tells is the gold's doing.
