@@ -16,7 +16,8 @@ from rlkit.verify.extract import split_reply
 
 _PYTHON = ("python", "python2", "python3", "py", "py3")
 _FENCE = re.compile(r"(?P<fence>`{3,}|~{3,})(?P<info>.*)")
-_LANGUAGE = re.compile(r"[\s{.]*([\w+#-]*)")
+_LANGUAGE = re.compile(r"\s*(?:\{\s*\.?(?P<attribute>[\w+#-]+)|(?P<name>[\w+#-]+)(?=[\s:.,{]|$)|(?P<word>\S*))")
+"""After a fence: "python", "python3.11", "python:main.py", "{.python #name}"; another word names no known language."""
 _TURN_END = re.compile(r"(?:<\|[^|<>\s]{1,40}\|>|<｜[^｜<>\s]{1,40}｜>|</s>|<eos>|<end_of_turn>)$")
 _TOKEN_CHARS = 48
 _READS_INPUT = re.compile(
@@ -92,8 +93,9 @@ def _opened(line: str) -> _Open | None:
         return _Open("```", "python", 0) if fence and before.rstrip("`") and info.lower() in _PYTHON else None
     if match["fence"][0] == "`" and "`" in match["info"]:
         return None
-    language = _LANGUAGE.match(match["info"].lower())
-    return _Open(match["fence"], language[1] if language else "", len(line) - len(line.lstrip(" ")))
+    found = _LANGUAGE.match(match["info"].lower())
+    language = (found["attribute"] or found["name"] or found["word"] or "") if found else ""
+    return _Open(match["fence"], language, len(line) - len(line.lstrip(" ")))
 
 
 def extract_code(response: str, reference: Any = None) -> str | None:

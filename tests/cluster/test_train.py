@@ -123,7 +123,7 @@ def test_a_start_that_failed_and_one_that_was_killed_before_a_step_leave_the_nam
     for folder in (run_dir, fresh):
         done = run_rlkit(*words, "run.seed=6", "--run-dir", folder, "--resume", "never")
         assert done.code == 0, done.err
-    assert json.loads((run_dir / "summary.json").read_text())["events"].keys() == {"checkpoint"}
+    assert json.loads((run_dir / "summary.json").read_text())["events"].keys() - {"no_signal"} == {"checkpoint"}
     assert numbers(run_dir) == numbers(fresh)
     assert all(torch.equal(w, weights(run_dir)[n]) for n, w in weights(fresh).items())
 
