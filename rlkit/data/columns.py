@@ -57,6 +57,11 @@ class RowColumns(Columns):
         return {**nested, **rest}
 
 
+def beside(row: Columns, name: str) -> Any:
+    """The column's value, which stays in the metadata: this does not count as reading it; None where there is none."""
+    return (row.all if isinstance(row, RowColumns) else row).get(name)
+
+
 def column(row: Columns, name: str, *, required: bool = True) -> Any:
     """The column's value; "a.b" is column "a.b" or key "b" of column "a", "a.0" the first item of column "a".
 
@@ -70,7 +75,7 @@ def column(row: Columns, name: str, *, required: bool = True) -> Any:
     head, _, rest = name.partition(".")
     while rest:
         if head in row:
-            found, value = _inside((row.all if isinstance(row, RowColumns) else row)[head], rest)
+            found, value = _inside(beside(row, head), rest)
             if found:
                 return value
         step, _, rest = rest.partition(".")

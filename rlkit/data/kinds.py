@@ -110,7 +110,9 @@ def _chosen(reference: Any, choices: Mapping[str, str]) -> str:
     if len(named) != 1:
         problem = "names more than one" if named else "is neither a letter nor a text"
         shown = repr(reference.strip() if isinstance(reference, str) else reference)
-        raise RowError(f"the reference {shown[:80]} {problem} of the choices {', '.join(choices)}")
+        why = f" ({' and '.join(sorted(named))}: by text, letter or number from 0)" if named else ""
+        remedy = "give the letter of the right one as the reference"
+        raise RowError(f"the reference {shown[:80]} {problem} of the choices {', '.join(choices)}{why}", remedy)
     return named.pop()
 
 
@@ -118,6 +120,19 @@ def _named(reference: Any, choices: Mapping[str, str]) -> set[str]:
     """The letters that a reference, or any text of a list, may mean."""
     golds = reference if isinstance(reference, list) else [reference]
     return {letter for gold in golds for letter in _letters(str(gold).strip(), choices)}
+
+
+def letter_of_text(gold: str, given: Any) -> str:
+    """The letter of the only option that is this text; the text itself where there is none.
+
+    "3" of ["1", "2", "3", "4"] -> "C"
+    """
+    try:
+        choices = {} if given is None else choices_of(given)
+    except RowError:
+        return gold
+    letters = [letter for letter, text in choices.items() if text.strip() == gold.strip()]
+    return letters[0] if len(letters) == 1 else gold
 
 
 def _letters(text: str, choices: Mapping[str, str]) -> set[str]:
@@ -140,5 +155,6 @@ def _tolerances(metadata: Mapping[str, Any]) -> dict[str, float]:
         except (TypeError, ValueError):
             found[name] = math.nan
         if not 0 <= found[name] < most:
-            raise RowError(f"{name} must be a number from 0{', below 1' if most == 1 else ''}")
+            rule = "from 0, below 1: a share of the reference (abs_tolerance takes any)" if most == 1 else "from 0"
+            raise RowError(f"{name} is {str(metadata[name])[:40]!r}, and must be a number {rule}")
     return found

@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 from rlkit.data.code_mappings import apps, humaneval, livecodebench, mbpp
-from rlkit.data.columns import Columns, Draft, RowColumns, id_of, text_of
-from rlkit.data.kinds import told_kind
+from rlkit.data.columns import Columns, Draft, RowColumns, beside, id_of, text_of
+from rlkit.data.kinds import letter_of_text, told_kind
 from rlkit.data.own_columns import OwnColumns
 from rlkit.data.recognise import Need, complete
 from rlkit.data.references import gold_text
@@ -58,10 +58,29 @@ def _of_kind(mapping: Mapper, kind: str | None, place: str) -> Mapper:
         except RowError as e:
             raise RowError(str(e), f"name the columns of your own with {place}.fields") from e
         if draft.kind == "code" and kind not in (None, "code"):
-            raise RowError(f"{place}.kind is {kind} and the row is a task of kind code")
-        return replace(draft, kind=draft.kind or kind)
+            raise RowError(f"{place}.kind is {kind} and the row is a task of kind code", f"leave {place}.kind out")
+        if kind == "code" and draft.kind is None:
+            what = f"{place}.kind is code and the row holds an answer, no tests of a program"
+            raise RowError(
+                what, f"leave {place}.kind out, or name the column of the tests with {place}.fields.reference"
+            )
+        draft = replace(draft, kind=draft.kind or kind)
+        return _naming_an_option(draft, row) if draft.kind in (None, "choice") else draft
 
     return mapped
+
+
+def _naming_an_option(draft: Draft, row: Columns) -> Draft:
+    """The draft with the letter of the option whose text its gold answer is.
+
+    A worked answer "3" never counts the options from 0, as a number in a column of its own may do.
+    """
+    gold, given = draft.reference, beside(row, "answer")
+    if not isinstance(gold, str) or isinstance(given, int):
+        return draft
+    gold = letter_of_text(gold, beside(row, "choices"))
+    worked = given is None or "####" in str(given)
+    return replace(draft, reference=gold, kind=draft.kind or ("math" if worked and gold.isdecimal() else None))
 
 
 def detect(columns: Columns, need: Need) -> Mapping:
@@ -113,11 +132,12 @@ def math_mapping(row: Columns) -> Draft:
     if given is None:
         raise RowError("the solution has no finished \\boxed{} and there is no answer column")
     metadata: dict[str, Any] = {}
-    if row.get("subject", row.get("type")) is not None:
-        metadata["domain"] = row.get("subject", row.get("type"))
-    if row.get("level") is not None:
-        digits = re.fullmatch(r"(?:Level )?(\d+)", str(row["level"]))
-        metadata["difficulty"] = int(digits[1]) if digits else row["level"]
+    domain, level = beside(row, "subject" if "subject" in row else "type"), beside(row, "level")
+    if domain is not None:
+        metadata["domain"] = domain
+    if level is not None:
+        digits = re.fullmatch(r"(?:Level )?(\d+)", str(level))
+        metadata["difficulty"] = int(digits[1]) if digits else level
     return Draft(
         prompt=text_of(row, "problem"),
         reference=given,

@@ -58,7 +58,7 @@ def conversation_of(messages: Sequence[Any], name: str) -> Conversation:
     if read[-1]["role"] == "assistant":
         response = _said(read.pop(), f"the last message of {name}")
     if not read or read[-1]["role"] != "user":
-        there = f"there it has one of the {read[-1]['role']}" if read else "it holds none"
+        there = f"there is one of the role {read[-1]['role']}" if read else "there is no other message"
         raise RowError(f"{name} must hold a message of the user last, or right before the reply; {there}")
     return Conversation(tuple(read[:-1]), _said(read[-1], f"the user's last message of {name}"), response)
 

@@ -20,6 +20,8 @@ from rlkit.recipe.schema import Fields
 SOLUTION = "solution"
 """Column of worked solutions: its gold answer stands in its last box."""
 
+_BARE = re.compile(r"[-+]?[\d,]*\.?\d+|(\$\$?)[^$]+\1")
+
 
 @dataclass(frozen=True)
 class OwnColumns:
@@ -110,6 +112,10 @@ class OwnColumns:
         messages = messages_of(value)
         if messages is not None:
             return conversation_of(messages, pattern)
+        if isinstance(value, list | tuple):
+            raise RowError(
+                f"column {pattern} holds a list where text is expected, or messages that each have role and content"
+            )
         text = filled(value, pattern)
         if pattern == "instruction" and "prompt" not in (self.named or ()):
             more = row["input"] if "input" in row else row.get("context")  # as the rows of Alpaca and Dolly have them
@@ -150,9 +156,13 @@ class OwnColumns:
 
 
 def _gold_of_solution(value: Any) -> Any:
+    """The marked answer of a worked solution; all of one that is nothing but a number or a formula between "$"."""
     if not isinstance(value, str):
         return value
-    gold = last_boxed(value) or marked(value)
+    gold = last_boxed(value) or marked(value) or (value if _BARE.fullmatch(value.strip()) else None)
     if gold is None:
-        raise RowError("the solution has no finished \\boxed{} and there is no answer column")
+        raise RowError(
+            f"the {SOLUTION} has no finished \\boxed{{}} and there is no answer column; where all of it is the answer, "
+            f"name it: reference: {SOLUTION}"
+        )
     return gold

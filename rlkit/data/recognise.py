@@ -34,6 +34,7 @@ NAMES: Mapping[str, tuple[str, ...]] = {
         "label",
         "solution",
         "input_output",
+        "verification_info.ground_truth",
         "verification_info",
         "test_cases",
         "tests",

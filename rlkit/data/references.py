@@ -9,11 +9,10 @@ from typing import Any
 
 from rlkit.data.code_shapes import NESTED, code_reference, looks_like_code
 from rlkit.data.read import type_name
-from rlkit.data.rows import RowError
+from rlkit.data.rows import RowError, some
 from rlkit.data.worked import marked
 
 _TESTS = {"mode", "tests", "test_code", "inputs", *NESTED}
-_NO_TESTS = "the reference is an object and holds no tests of a program (a kind of your own takes any object)"
 YES = {True: ["true", "yes"], False: ["false", "no"]}
 """The answers that a reference of true or false accepts."""
 
@@ -32,13 +31,19 @@ def reference_of(value: Any, kind: str | None) -> Any:
         if value is None:
             raise RowError("no reference (the column is null)")
         if kind is None and isinstance(value, Mapping) and not _TESTS & value.keys():
-            raise RowError(_NO_TESTS)
+            raise RowError(_no_tests(value))
         return code_reference(value)
-    if kind == "math" and isinstance(value, Mapping):
-        raise RowError("kind is math and the reference is an object")
-    if kind is None and _is_object(value):
-        raise RowError(_NO_TESTS)
+    keys = _object(value) if kind in ("math", None) else None
+    if keys:
+        raise RowError("kind is math and the reference is an object" if kind == "math" else _no_tests(keys))
     return golds_of(value)
+
+
+def _no_tests(value: Mapping[str, Any]) -> str:
+    return (
+        f"the reference is an object with the keys {some(value)}, and none of them holds tests of a program (a kind of "
+        "your own takes any object)"
+    )
 
 
 def golds_of(value: Any, name: str = "reference") -> Any:
@@ -94,12 +99,11 @@ def gold_text(value: Any, name: str = "reference") -> str:
     return marked(value) or value.strip()
 
 
-def _is_object(value: Any) -> bool:
-    """Whether it is JSON text of an object; a text in braces may also be a set."""
-    if not isinstance(value, str) or not value.lstrip().startswith("{"):
-        return False
-    try:
-        json.loads(value)
-    except (ValueError, RecursionError):
-        return False
-    return True
+def _object(value: Any) -> Mapping[str, Any] | None:
+    """An object, or that of JSON text; a text in braces may also be a set."""
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return None
+    return value if isinstance(value, Mapping) else None

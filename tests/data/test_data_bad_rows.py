@@ -42,7 +42,7 @@ BAD_JSONL = {
     "reference is an object without a mode": (
         GOOD,
         row(reference='{"value": 3}'),
-        "the reference is an object and holds no tests of a program",
+        "the reference is an object with the keys value, and none of them holds tests of a program",
     ),
     "reference is NaN": (GOOD, '{"prompt": "p", "reference": NaN}', "the reference is nan, not an answer"),
     "unknown mode": (GOOD, code(mode="run"), 'the code reference\'s mode is "run", not function, asserts or stdin'),
@@ -76,7 +76,7 @@ BAD_JSONL = {
         "the reference '0' names more than one of the choices A, B",
     ),
     "no number": (GOOD, row(kind="numeric", reference="many"), "the reference 'many' of a task of kind numeric is no"),
-    "tolerance": (GOOD, row(kind="numeric", tolerance=1.5), "tolerance must be a number from 0, below 1"),
+    "tolerance": (GOOD, row(kind="numeric", tolerance=1.5), "tolerance is '1.5', and must be a number from 0"),
     "kind against reference": (GOOD, row(kind="code"), "kind is code and the reference is text"),
     "null id": (GOOD, row(id=None), "the id is null, not text or a number"),
     "duplicate id": (row(id="a"), row(id="a"), 'duplicate id "rows.jsonl:a" (first at '),

@@ -53,6 +53,9 @@ TASKS = {
     "question without ####": ({"question": "1 + 1?", "answer": "2"}, ("math", "1 + 1?", "2", [])),
     "expected_answer": ({"problem": "1 + 1?", "expected_answer": "2"}, ("math", "1 + 1?", "2", [])),
     "solution with a box": ({"prompt": "1 + 1?", "solution": r"so \boxed{2}"}, ("math", "1 + 1?", "2", [])),
+    "TRL, a formula as the solution": ({"prompt": [user("p")], "solution": "$x + 1$"}, ("math", "p", "$x + 1$", [])),
+    "TRL, a number as the solution": ({"prompt": [user("p")], "solution": "1,024"}, ("math", "p", "1,024", [])),
+    "SYNTHETIC-1, math": ({"prompt": "p", "verification_info": '{"ground_truth": "2"}'}, ("math", "p", "2", [])),
     "#### under any column": ({"prompt": "p", "ground_truth": "9 * 120 =\n#### $1,080"}, ("math", "p", "1080", [])),
     "#### keeps a pair": ({"prompt": "p", "reference": "#### (1,2)"}, ("math", "p", "(1,2)", [])),
     "true": ({"question": "Is it?", "answer": True}, ("exact", "Is it?", ["true", "yes"], [])),
@@ -84,6 +87,18 @@ TASKS = {
     "tests alone": (
         {"problem": "Add.", "input_output": {"inputs": ["1\n"], "outputs": ["2\n"]}},
         ("code", "Add.", {"mode": "stdin", "tests": [{"stdin": "1\n", "stdout": "2\n"}], **BY_VALUE}, []),
+    ),
+    "a worked answer among the choices": (
+        {"question": "1 + 2?", "answer": "so #### 3", "choices": ["1", "2", "3", "4"]},
+        ("choice", "1 + 2?\n\nA. 1\nB. 2\nC. 3\nD. 4", "C", []),
+    ),
+    "an answer in text among the choices": (
+        {"problem": "1 + 2?", "answer": "3", "choices": ["1", "2", "3", "4"]},
+        ("choice", "1 + 2?\n\nA. 1\nB. 2\nC. 3\nD. 4", "C", []),
+    ),
+    "a worked answer does not count the choices": (
+        {"problem": "p", "solution": r"\boxed{1}", "choices": ["x", "y"]},
+        ("math", "p", "1", []),
     ),
     "choices that do not hold the answer": (
         {"problem": "1 + 1?", "answer": "2", "choices": ["x", "y"]},
@@ -174,12 +189,17 @@ REFUSED_TASKS = {
     ),
     "a role of its own": ({"prompt": [{"role": "robot", "content": "x"}], "answer": "1"}, "has the role 'robot'"),
     "the system last": ({"prompt": [user("a"), SYSTEM], "answer": "1"}, "must hold a message of the user last"),
-    "no user": ({"prompt": [assistant("a")], "answer": "1"}, "right before the reply; it holds none"),
+    "no user": ({"prompt": [assistant("a")], "answer": "1"}, "right before the reply; there is no other"),
     "an empty message": ({"prompt": [user(" ")], "answer": "1"}, "the user's last message of prompt is empty"),
     "an object of answers": (
         {"question": "q", "answer": {"value": "x"}},
-        "the reference is an object and holds no tests",
+        "the reference is an object with the keys value, and none of them holds tests of a program",
     ),
+    "a solution that marks nothing": (
+        {"prompt": "p", "solution": "It is x."},
+        "where all of it is the answer, name it: reference: solution",
+    ),
+    "an empty list of messages": ({"prompt": [], "answer": "1"}, "or messages that each have role and content"),
     "a solution without a box": ({"problem": "p", "solution": "s"}, "name the columns of your own with data.fields"),
 }
 
@@ -277,6 +297,26 @@ def test_options_reach_the_prompt_with_every_mapping(row, write, load):
     assert load(path, kind="choice").tasks[0].prompt == "Which?\n\nA. x\nB. y"
     numeric = write("numeric.jsonl", [{**row, "answer": "#### 2", "tolerance": 0.25}])
     assert load(numeric, kind="numeric").tasks[0].metadata["tolerance"] == 0.25
+
+
+def test_the_columns_that_tell_domain_and_difficulty_are_kept_too(write, load):
+    path = write("rows.jsonl", [{**READY["math"], "type": "Geometry"}])
+    metadata = load(path).tasks[0].metadata
+    assert metadata == {"subject": "Algebra", "type": "Geometry", "level": 3, "domain": "Algebra", "difficulty": 3}
+
+
+@pytest.mark.parametrize(
+    ("row", "kind", "expected"),
+    [
+        ({"question": "q", "answer": "#### 2"}, "code", "data.kind is code and the row holds an answer"),
+        ({"question": "q", "input_output": '{"inputs": ["1"], "outputs": ["2"]}'}, "math", "leave data.kind out"),
+        ({"prompt": "p", "reference": '{"inputs": 1}'}, "math", "kind is math and the reference is an object"),
+    ],
+)
+def test_a_kind_that_the_rows_are_not_of_is_refused(row, kind, expected, write, load):
+    with pytest.raises(DataError) as refused:
+        load(write("rows.jsonl", [row]), kind=kind)
+    assert expected in str(refused.value)
 
 
 def test_the_message_names_the_key_of_the_section_that_mends_it(write):

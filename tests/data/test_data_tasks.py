@@ -207,8 +207,8 @@ def test_math_mapping_reads_answer_subject_and_level(write, load):
     tasks = load(write("rows.jsonl", rows)).tasks
     assert [t.reference for t in tasks] == ["3", "12"]
     assert [dict(t.metadata) for t in tasks] == [
-        {"domain": "Algebra", "difficulty": 4},
-        {"domain": "Geometry", "difficulty": 2},
+        {"subject": "Algebra", "level": "Level 4", "domain": "Algebra", "difficulty": 4},
+        {"type": "Geometry", "level": 2, "domain": "Geometry", "difficulty": 2},
     ]
 
 
