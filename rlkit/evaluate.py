@@ -5,11 +5,33 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from rlkit.metrics import is_right, mean, part_means
-from rlkit.records import Group, ScoredGroup
-from rlkit.rollout.request import DrawRequest
+from rlkit.records import Group, ScoredGroup, Task
+from rlkit.rollout.request import DrawRequest, derive_seed
+
+if TYPE_CHECKING:
+    from rlkit.data.prompts import PromptRenderer
+
+
+def make_requests(
+    renderer: PromptRenderer,
+    tasks: Sequence[Task],
+    count: int,
+    run_seed: int,
+    purpose: str,
+    step: int,
+    *,
+    first: int = 0,
+) -> list[DrawRequest]:
+    """One request a task; the seeds depend on nothing but the run's seed and the sample's place."""
+    requests = []
+    for index, task in enumerate(tasks, first):
+        prompt = renderer.render(task)
+        seeds = tuple(derive_seed(run_seed, purpose, step, index, number) for number in range(count))
+        requests.append(DrawRequest(index, task, prompt.token_ids, prompt.forced, seeds))
+    return requests
 
 
 class Draws(Protocol):

@@ -107,7 +107,7 @@ class Report:
     def step(self, stage: str, step: int, steps: int, metrics: Mapping[str, float], parts: Sequence[str]) -> None:
         """The line of an RL step."""
         scores = " ".join(f"{name} {_mean(metrics[f'reward/{name}'])}" for name in parts)
-        times = " ".join(f"{p} {metrics[f'time/{p}']:.1f}" for p in ("sample", "score", "update", "sync"))
+        times = " ".join(f"{p} {metrics[f'time/{p}']:.1f}" for p in ("sample", "score", "update", "sync", "canary"))
         rate = metrics["samples/tokens"] / metrics["time/step"] if metrics["time/step"] else math.nan
         self.line(
             f"{stage} {step:>{len(str(steps))}}/{steps}  reward {metrics['reward/total']:.3f}  "

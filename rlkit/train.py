@@ -12,7 +12,7 @@ from rlkit.checkpoint import Checkpoint
 from rlkit.data.prompts import PromptRenderer
 from rlkit.data.stream import TaskStream
 from rlkit.errors import DataError
-from rlkit.evaluate import Evaluated, evaluate
+from rlkit.evaluate import Evaluated, evaluate, make_requests
 from rlkit.learner.group import LearnerGroup
 from rlkit.learner.spec import UpdateReport
 from rlkit.metrics import PhaseTimer, reward_metrics, sandbox_tiers
@@ -21,7 +21,6 @@ from rlkit.recipe.schema import Recipe, RlStage
 from rlkit.records import Group, ScoredGroup, Task
 from rlkit.report import Report
 from rlkit.rollout.pool import RolloutPool
-from rlkit.rollout.request import DrawRequest, derive_seed
 from rlkit.runlog import RunLog
 from rlkit.saver import Saver, newest_checkpoint
 from rlkit.scoring.combine import check_unscored
@@ -44,7 +43,9 @@ def train(run: OnlineStage, first_step: int = 1) -> None:
                 run.rollout.sleep()  # until the sync, where engines share GPUs with the learner
                 update = run.learner.train_step(scored, step)
             with timer("sync"):
-                parity = run.sync(step)
+                run.sync(step)
+            with timer("canary"):
+                parity = run.check_parity(step)
             run.log_step(step, scored, update, parity, timer)
             run.finish_step(step)
         run.evaluate_if_due(step)
@@ -134,10 +135,14 @@ class OnlineStage:
         """The first sync after the engines have started, in which they warm up."""
         with self.report.waiting("first weight sync from the learner to the engines"):
             self.sync(version)
+            self.check_parity(version)
 
-    def sync(self, version: int) -> float:
-        """Publishes the learner's weights to every engine and passes the parity gate; returns the canary's gap."""
+    def sync(self, version: int) -> None:
+        """Publishes the learner's weights to every engine."""
         self.rollout.load(self.learner.publish(), version)
+
+    def check_parity(self, version: int) -> float:
+        """Draws the canary from every engine and passes the parity gate; returns the widest gap."""
         requests = make_requests(self.renderer, self.canary, 1, self.recipe.run.seed, "canary", 0)
         requests = [replace(r, max_tokens=CANARY_TOKENS, truncated=False) for r in requests]
         gaps = []
@@ -258,25 +263,6 @@ class OnlineStage:
     def evaluate(self, when: str) -> Evaluated | None:
         """The weights in the engines on the held-out tasks; None where there are none."""
         return evaluate_heldout(self.recipe, self.heldout, self.renderer, self.rollout, self.scoring, self.report, when)
-
-
-def make_requests(
-    renderer: PromptRenderer,
-    tasks: Sequence[Task],
-    count: int,
-    run_seed: int,
-    purpose: str,
-    step: int,
-    *,
-    first: int = 0,
-) -> list[DrawRequest]:
-    """One request a task; the seeds depend on nothing but the run's seed and the sample's place."""
-    requests = []
-    for index, task in enumerate(tasks, first):
-        prompt = renderer.render(task)
-        seeds = tuple(derive_seed(run_seed, purpose, step, index, number) for number in range(count))
-        requests.append(DrawRequest(index, task, prompt.token_ids, prompt.forced, seeds))
-    return requests
 
 
 def evaluate_heldout(

@@ -55,7 +55,7 @@ def test_a_log_without_room_does_not_end_the_run():
 def test_a_part_that_applies_to_no_sample_of_a_step_has_a_dash():
     out = io.StringIO()
     metrics = {"reward/total": 0.5, "accuracy": 0.5, "reward/a": 0.25, "reward/b": math.nan, "samples/tokens": 10.0}
-    metrics |= {f"time/{name}": 1.0 for name in ("sample", "score", "update", "sync", "step")}
+    metrics |= {f"time/{name}": 1.0 for name in ("sample", "score", "update", "sync", "canary", "step")}
     Report(Console(file=out, width=200)).step("grpo", 1, 2, metrics, ["a", "b"])
     assert "acc 0.50 | a 0.25 b - |" in out.getvalue()
 
