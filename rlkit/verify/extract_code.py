@@ -1,8 +1,8 @@
 """Which part of a code reply is the program: a fenced block after the thought. Nothing is ever run.
 
 A fence is a line of three or more backticks or tildes. It may be indented, may follow a sentence where it names Python,
-and ends at a line of as many, at the end of a line of code (`x = 1```), or at a special token that ends a model's turn
-(`<|im_end|>`, `<|endoftext|>`, `</s>`). A fence that nothing ends holds no program: the reply was cut off.
+and ends at a line of as many, or at a special token that ends a model's turn (`<|im_end|>`, `<|endoftext|>`, `</s>`).
+A fence that nothing ends holds no program: the reply was cut off.
 """
 
 from __future__ import annotations
@@ -42,10 +42,12 @@ class _Open:
         bare = text if "#" in text else _without_turn_end(text)
         marks = len(bare) - len(bare.rstrip(self.fence[0]))
         code = bare[: len(bare) - marks]
-        is_fence = marks >= len(self.fence) and (not code.strip() or (self.fence[0] == "`" and "#" not in code))
-        if is_fence:
+        closed = marks >= len(self.fence)
+        if closed and not code.strip():
             return code
-        return bare if bare != text else None
+        if bare == text:
+            return None
+        return code if closed else bare
 
     def block(self, position: int) -> tuple[str, str, int]:
         return self.language, "".join(self.lines), position
