@@ -26,8 +26,8 @@ class ModelInit(Section):
     vocab_size: int = Field(384, ge=320, le=200_000)
     """Tokens: the 256 bytes, the special tokens and room for some merges."""
     hidden_size: int = Field(DEFAULT_HIDDEN, ge=HIDDEN_SIZES.start, le=HIDDEN_SIZES[-1], multiple_of=HIDDEN_SIZES.step)
-    """Width: the engine's kernels need attention heads of 32 or a multiple of it. Left out: 128, or num_heads x 32 where
-    num_heads does not divide 128 into such heads."""
+    """Width: the engine's kernels need attention heads of 32 or a multiple of it. Left out: 128, or num_heads x 32
+    where num_heads does not divide 128 into such heads."""
     intermediate_size: int = Field(3 * DEFAULT_HIDDEN, ge=32, le=65_536)
     """Width of the MLP. Left out: 3 x hidden_size."""
     num_layers: int = Field(4, ge=1, le=256)
