@@ -3,8 +3,6 @@
 import pytest
 
 from rlkit.verify.code import judge_code
-from rlkit.verify.sandbox.client import lease
-from rlkit.verify.sandbox.job import SandboxError
 
 PATIENT = {"wall_s": 30}
 """A busy machine is no fault of a program's."""
@@ -287,15 +285,6 @@ except EOFError:
         "end",
     ),
 }
-
-
-@pytest.fixture(params=["namespaces", "landlock"])
-def tier(request):
-    try:
-        with lease(request.param):
-            return request.param
-    except SandboxError as e:
-        pytest.skip(f"{request.param} does not hold here: {e}")
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 
 from rlkit.verify.code import judge_code
-from rlkit.verify.sandbox.client import lease
-from rlkit.verify.sandbox.job import SandboxError
 from tests.verify.hostile_judging import ASSERTS, FUNCTION, PRINTED, SCRIPT, SECRET, TEST_CODE
 
 LIMITS = {"wall_s": 3, "cpu_s": 1.5, "memory_mb": 256, "output_kb": 1024, "disk_mb": 1}
@@ -42,15 +40,6 @@ become({USER})
 os.execv(sys.executable, [sys.executable, "-P", "-m", "rlkit", *sys.argv[1:]])
 """
 TABLES = {"function": FUNCTION, "script": SCRIPT, "asserts": ASSERTS}
-
-
-@pytest.fixture(params=["namespaces", "landlock"])
-def tier(request):
-    try:
-        with lease(request.param):
-            return request.param
-    except SandboxError as e:
-        pytest.skip(f"{request.param} does not hold here: {e}")
 
 
 @pytest.mark.parametrize(("mode", "name"), PROGRAMS)
