@@ -6,6 +6,9 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
+import torch
+
+from rlkit.algorithm.advantage import has_spread
 from rlkit.algorithm.batch import informative
 from rlkit.metrics import is_right
 from rlkit.records import Sample, Score, ScoredGroup
@@ -34,7 +37,7 @@ def describe_no_signal(groups: Sequence[ScoredGroup], *, whole_step: bool = Fals
         return ""
     differing = sum(informative(group) for group in groups)
     rewards = [reward for _, reward in graded]
-    equal = differing == 0 and not (whole_step and max(rewards) - min(rewards) > 1e-6)
+    equal = differing == 0 and not (whole_step and has_spread(torch.tensor(rewards, dtype=torch.float64)))
     right = [
         is_right(score) for group in groups for score in group.parts.get("accuracy", ()) if score.value is not None
     ]
