@@ -58,7 +58,7 @@ _OPERATIONS: dict[str, tuple[tuple[type[ast.AST], ...], frozenset[str], str]] = 
 
 
 @dataclass(frozen=True)
-class Plan:
+class ProgramPlan:
     """A plan beside its program."""
 
     spoken: tuple[str, ...]
@@ -77,7 +77,7 @@ class Plan:
         return coverage * min(1.0, (self.kept + _FREE_CLAIMS) / max(1, self.claims))
 
 
-def compare_plan(plan: str, program: str) -> Plan | None:
+def compare_plan(plan: str, program: str) -> ProgramPlan | None:
     """What a plan says of a program; None where the program is no Python. The program is read, never run.
 
     Blocks of code and lines of the program in the plan count for nothing: a program is not its own plan.
@@ -94,7 +94,7 @@ def compare_plan(plan: str, program: str) -> Plan | None:
     words = set(_WORD.findall(words_of_plan))
     told = {name for name, (_, _, telling) in _OPERATIONS.items() if re.search(telling, words_of_plan, re.IGNORECASE)}
     spoken = sorted(names & words) + sorted(told & used)
-    return Plan(tuple(spoken), len(names) + len(used), len(told), len(told & used))
+    return ProgramPlan(tuple(spoken), len(names) + len(used), len(told), len(told & used))
 
 
 def _in_words(plan: str, program: str) -> str:

@@ -3,7 +3,7 @@
     recipe.yaml -> Recipe -> Task -> Sample -> Group -> ScoredGroup -> TrainBatch -> weights vN -> checkpoint N
        recipe/      data/    rollout/   scoring/ + rewards/    algorithm/    learner/   weight_sync   checkpoint
 
-`rlkit.train` is the loop. What a reward plugin needs is exported here: the records, and the judges and
+`rlkit.stages.online.train` is the loop. What a reward plugin needs is exported here: the records, and the judges and
 models (loaded when first used).
 """
 
@@ -12,24 +12,24 @@ from typing import TYPE_CHECKING, Any
 from rlkit.records import Group, Sample, Score, ScoredGroup, Task, TrainBatch, Verdict
 
 if TYPE_CHECKING:
-    from rlkit.scoring.sequence_model import SequenceModel
-    from rlkit.verify.arithmetic import Relation, find_relations
-    from rlkit.verify.code import judge_code
+    from rlkit.models.sequence_model import SequenceModel
+    from rlkit.verify.code.code_judge import judge_code
     from rlkit.verify.extract import extract_answer, find_boxes, split_reply
     from rlkit.verify.extract_code import extract_code, find_code_blocks
-    from rlkit.verify.math import MathJudge, judge_math
+    from rlkit.verify.math.math_judge import MathJudge, judge_math
     from rlkit.verify.plain import judge_choice, judge_exact, judge_numeric
+    from rlkit.verify.steps.relations import Relation, find_relations
 
 _JUDGES = {
-    "SequenceModel": "rlkit.scoring.sequence_model",
-    "Relation": "rlkit.verify.arithmetic",
-    "find_relations": "rlkit.verify.arithmetic",
-    "MathJudge": "rlkit.verify.math",
-    "judge_math": "rlkit.verify.math",
+    "SequenceModel": "rlkit.models.sequence_model",
+    "Relation": "rlkit.verify.steps.relations",
+    "find_relations": "rlkit.verify.steps.relations",
+    "MathJudge": "rlkit.verify.math.math_judge",
+    "judge_math": "rlkit.verify.math.math_judge",
     "judge_choice": "rlkit.verify.plain",
     "judge_exact": "rlkit.verify.plain",
     "judge_numeric": "rlkit.verify.plain",
-    "judge_code": "rlkit.verify.code",
+    "judge_code": "rlkit.verify.code.code_judge",
     "extract_answer": "rlkit.verify.extract",
     "extract_code": "rlkit.verify.extract_code",
     "find_boxes": "rlkit.verify.extract",

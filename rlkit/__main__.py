@@ -2,6 +2,6 @@
 
 import sys
 
-from rlkit.cli import main
+from rlkit.cli.main import main
 
 sys.exit(main())

@@ -29,7 +29,7 @@ class Task:
     """The user's words, before the prompt template and the chat template."""
     reference: Any
     """math, exact, choice, numeric: the gold answer as text, or a list of texts of which each is right; code: {"mode",
-    "entry_point", "tests" | "test_code"} (see rlkit.verify.code); a plugin's kind: what its judge takes."""
+    "entry_point", "tests" | "test_code"} (see rlkit.verify.code.code_judge); a plugin's kind: what its judge takes."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     """Free columns; "domain" and "difficulty" are understood by filters and mixtures, "choices", "tolerance" and
     "abs_tolerance" by the accuracy part."""

@@ -20,15 +20,15 @@ def tiny_model(tmp_path_factory) -> Path:
 
 def make_tiny_model(out: Path) -> Path:
     """A real Qwen2 of 0.2 M parameters with a tokenizer trained on sums; tied embeddings."""
-    from rlkit.learner.model import init_model
-    from rlkit.recipe.schema import ModelInit
+    from rlkit.models.init import init_model
+    from rlkit.recipe.schema import ModelInitKeys
 
     texts = (
         f"What is {a} + {b}?\n<think>\n{a}+{b}={a + b}\n</think>\n\\boxed{{{a + b}}}"
         for a in range(40)
         for b in range(20)
     )
-    init = ModelInit(
+    init = ModelInitKeys(
         hidden_size=64, intermediate_size=128, num_layers=2, num_heads=2, num_kv_heads=1, max_position_embeddings=2048
     )
     init_model(init, texts, seed=3, out=out)
@@ -53,9 +53,9 @@ def synced(monkeypatch):
 @pytest.fixture(scope="session")
 def ray_cluster():
     """One small local Ray for the tests that need actors."""
-    from rlkit.cluster import start_ray, stop_ray
-    from rlkit.recipe.schema import Cluster
+    from rlkit.cluster.ray_cluster import start_ray, stop_ray
+    from rlkit.recipe.schema import ClusterKeys
 
-    start_ray(Cluster(object_store_mb=100), None)
+    start_ray(ClusterKeys(object_store_mb=100), None)
     yield
     stop_ray()

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlkit.weight_sync import ALIGNMENT, WeightBlock
+from rlkit.models.weight_block import ALIGNMENT, WeightBlock
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.int64, torch.int8, torch.bool)
 

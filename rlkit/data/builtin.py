@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-from rlkit.data.arithmetic import arithmetic_rows
+from rlkit.data.additions import arithmetic_rows
 from rlkit.data.functions import function_rows
 from rlkit.data.rows import Row, did_you_mean
 from rlkit.errors import DataError

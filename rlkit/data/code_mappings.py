@@ -8,11 +8,11 @@ from typing import Any
 
 from rlkit.data.cases import called_functions, cases_of, check_body, helpers_of
 from rlkit.data.code_shapes import code_reference
-from rlkit.data.columns import Columns, Draft, column, id_of, text_of
+from rlkit.data.columns import Columns, RowDraft, column, id_of, text_of
 from rlkit.data.rows import RowError
 
 
-def humaneval(row: Columns) -> Draft:
+def humaneval(row: Columns) -> RowDraft:
     """HumanEval: cases where `check` holds nothing but equalities of literals, else its code as it is."""
     prompt, test, entry_point = (text_of(row, name) for name in ("prompt", "test", "entry_point"))
     tree = _parse(test, "test")
@@ -26,10 +26,10 @@ def humaneval(row: Columns) -> Draft:
         code = "\n\n".join(part.strip("\n") for part in parts if part.strip())
         reference = {"mode": "asserts", "entry_point": entry_point, "test_code": code + "\n"}
     asked = f"Complete this Python function. Give the whole program.\n\n```python\n{prompt.strip()}\n```"
-    return Draft(asked, "code", reference, id=id_of(row.get("task_id")), metadata={"domain": "humaneval"})
+    return RowDraft(asked, "code", reference, id=id_of(row.get("task_id")), metadata={"domain": "humaneval"})
 
 
-def mbpp(row: Columns) -> Draft:
+def mbpp(row: Columns) -> RowDraft:
     """MBPP: `test_list` of asserts; the first one is shown, since it alone tells the function's name."""
     tests = row.get("test_list")
     if not isinstance(tests, list) or not tests or not all(isinstance(t, str) for t in tests):
@@ -46,24 +46,24 @@ def mbpp(row: Columns) -> Draft:
         reference = {"mode": "asserts", "test_code": code + "\n"}
         reference.update({"entry_point": names[0]} if names else {})
     asked = f"{prompt.strip()}\n\nYour code must pass this test:\n{tests[0].strip()}"
-    return Draft(asked, "code", reference, id=id_of(row.get("task_id")), metadata={"domain": "mbpp"})
+    return RowDraft(asked, "code", reference, id=id_of(row.get("task_id")), metadata={"domain": "mbpp"})
 
 
-def apps(row: Columns) -> Draft:
+def apps(row: Columns) -> RowDraft:
     """APPS and TACO: `input_output` with the tests of a script, or of a function where it names one."""
     reference = code_reference(column(row, "input_output"))
     metadata = {"domain": "apps"} | ({"difficulty": row["difficulty"]} if row.get("difficulty") else {})
     asked = _with_starter(text_of(row, "question"), row.get("starter_code"), reference)
-    return Draft(asked, "code", reference, id=id_of(row.get("problem_id")), metadata=metadata)
+    return RowDraft(asked, "code", reference, id=id_of(row.get("problem_id")), metadata=metadata)
 
 
-def livecodebench(row: Columns) -> Draft:
+def livecodebench(row: Columns) -> RowDraft:
     """LiveCodeBench: public tests and, where they are there, private ones."""
     names = ("public_test_cases", "private_test_cases", "metadata")
     reference = code_reference({name: row[name] for name in names if row.get(name) is not None})
     metadata = {"domain": "livecodebench"} | ({"difficulty": row["difficulty"]} if row.get("difficulty") else {})
     asked = _with_starter(text_of(row, "question_content"), row.get("starter_code"), reference)
-    return Draft(asked, "code", reference, id=id_of(row.get("question_id")), metadata=metadata)
+    return RowDraft(asked, "code", reference, id=id_of(row.get("question_id")), metadata=metadata)
 
 
 def _with_starter(question: str, starter: Any, reference: dict[str, Any]) -> str:

@@ -7,14 +7,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from rlkit.data.read import type_name
+from rlkit.data.read_rows import type_name
 from rlkit.data.rows import RowError, did_you_mean, some
 
 Columns = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Draft:
+class RowDraft:
     """What a mapping finds in a row; what a row lacks is None."""
 
     prompt: str

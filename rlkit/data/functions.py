@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from rlkit.data.arithmetic import in_heldout
+from rlkit.data.additions import in_heldout
 
 # Names, leads and constants make the variety: enough different prompts for both splits of every family.
 NAMES = ("f", "g", "h", "k", "p", "q", "r", "t", "u", "w")

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from rlkit.data.read import dataset_rows
+from rlkit.data.read_rows import dataset_rows
 from rlkit.data.rows import Row
 from rlkit.errors import DataError
 

@@ -8,20 +8,20 @@ from dataclasses import replace
 from typing import Any
 
 from rlkit.data.code_mappings import apps, humaneval, livecodebench, mbpp
-from rlkit.data.columns import Columns, Draft, RowColumns, beside, id_of, text_of
+from rlkit.data.columns import Columns, RowColumns, RowDraft, beside, id_of, text_of
 from rlkit.data.kinds import letter_of_text, told_kind
 from rlkit.data.own_columns import OwnColumns
 from rlkit.data.recognise import Need, complete
 from rlkit.data.references import gold_text
 from rlkit.data.rows import RowError
 from rlkit.data.worked import last_boxed, thought_reply, without_calculator
-from rlkit.recipe.schema import Source
-from rlkit.recipe.schema.data import Mapping
+from rlkit.recipe.schema import SourceKeys
+from rlkit.recipe.schema.data_section import Mapping
 
-Mapper = Callable[[Columns], Draft]
+Mapper = Callable[[Columns], RowDraft]
 
 
-def mapping_for(source: Source, columns: Columns, need: Need, place: str) -> Mapper:
+def mapping_for(source: SourceKeys, columns: Columns, need: Need, place: str) -> Mapper:
     """The source's mapping, told from its first row's columns where the recipe names none.
 
     Every column that it does not read goes to the task's metadata.
@@ -40,7 +40,7 @@ def mapping_for(source: Source, columns: Columns, need: Need, place: str) -> Map
     else:
         reader = _of_kind(READY[name], source.kind, place)
 
-    def mapped(row: Columns) -> Draft:
+    def mapped(row: Columns) -> RowDraft:
         noted = RowColumns(row)
         draft = reader(noted)
         metadata = {**noted.unread, **draft.metadata}
@@ -52,7 +52,7 @@ def mapping_for(source: Source, columns: Columns, need: Need, place: str) -> Map
 def _of_kind(mapping: Mapper, kind: str | None, place: str) -> Mapper:
     """A ready mapping whose tasks are of the source's kind, where it names one."""
 
-    def mapped(row: Columns) -> Draft:
+    def mapped(row: Columns) -> RowDraft:
         try:
             draft = mapping(row)
         except RowError as e:
@@ -70,7 +70,7 @@ def _of_kind(mapping: Mapper, kind: str | None, place: str) -> Mapper:
     return mapped
 
 
-def _naming_an_option(draft: Draft, row: Columns) -> Draft:
+def _naming_an_option(draft: RowDraft, row: Columns) -> RowDraft:
     """The draft with the letter of the option whose text its gold answer is.
 
     A worked answer "3" never counts the options from 0, as a number in a column of its own may do.
@@ -112,7 +112,7 @@ def _is_math(columns: Columns, need: Need) -> bool:
     return answer is None or (isinstance(answer, str | int | float) and not isinstance(answer, bool))
 
 
-def gsm8k(row: Columns) -> Draft:
+def gsm8k(row: Columns) -> RowDraft:
     """GSM8K: the answer's last line is "#### 1,234"."""
     worked, mark, gold = text_of(row, "answer").rpartition("####")
     gold = gold.strip().replace(",", "").removeprefix("$")
@@ -121,10 +121,10 @@ def gsm8k(row: Columns) -> Draft:
     if not gold:
         raise RowError('nothing follows "####" in the answer')
     reply = thought_reply(without_calculator(worked), gold)
-    return Draft(prompt=text_of(row, "question"), reference=gold, response=reply)
+    return RowDraft(prompt=text_of(row, "question"), reference=gold, response=reply)
 
 
-def math_mapping(row: Columns) -> Draft:
+def math_mapping(row: Columns) -> RowDraft:
     """MATH: `answer`, or the last \\boxed{} of `solution`."""
     solution = text_of(row, "solution") if row.get("solution") is not None else ""
     # MATH-500 has both; the answer column is then the cleaned one.
@@ -138,7 +138,7 @@ def math_mapping(row: Columns) -> Draft:
     if level is not None:
         digits = re.fullmatch(r"(?:Level )?(\d+)", str(level))
         metadata["difficulty"] = int(digits[1]) if digits else level
-    return Draft(
+    return RowDraft(
         prompt=text_of(row, "problem"),
         reference=given,
         response=thought_reply(solution, given) if solution else None,

@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from rlkit.data.columns import Columns, Draft, RowColumns, column, filled, id_of, text_of
-from rlkit.data.messages import Conversation, conversation_of, messages_of, reply_of
+from rlkit.data.chat_messages import Conversation, conversation_of, messages_of, reply_of
+from rlkit.data.columns import Columns, RowColumns, RowDraft, column, filled, id_of, text_of
 from rlkit.data.recognise import Need
 from rlkit.data.references import gold_text, reference_of
 from rlkit.data.rows import RowError
 from rlkit.data.worked import last_boxed, marked, thought_reply, without_calculator
-from rlkit.recipe.schema import Fields
+from rlkit.recipe.schema import FieldsKeys
 
 SOLUTION = "solution"
 """Column of worked solutions: its gold answer stands in its last box."""
@@ -27,7 +27,7 @@ _BARE = re.compile(r"[-+]?[\d,]*\.?\d+|(\$\$?)[^$]+\1")
 class OwnColumns:
     """A mapping; reads of a row what the stage needs and nothing else."""
 
-    fields: Fields
+    fields: FieldsKeys
     """Every key holds its column, or None where there is none."""
     named: Collection[str] | None
     """Keys of `fields` that the user wrote: their columns must be there. None: no fields were written; id, kind, domain
@@ -38,7 +38,7 @@ class OwnColumns:
     place: str
     """Of the source in the recipe."""
 
-    def __call__(self, row: Columns) -> Draft:
+    def __call__(self, row: Columns) -> RowDraft:
         """What the row holds.
 
         Raises:
@@ -52,7 +52,7 @@ class OwnColumns:
             talk = self._conversation(row)
         with self._remedy("response"):
             response = self._response(row, talk) if self.need == "response" else None
-        return Draft(
+        return RowDraft(
             prompt=talk.prompt,
             kind=kind,
             reference=reference,

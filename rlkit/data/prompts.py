@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from rlkit.data.rows import BadRow, BadRows, OnBadRow
 from rlkit.data.tasks import NO_THOUGHT, THINK, Demonstration, LoadedDemonstrations, LoadedTasks
 from rlkit.errors import DataError
-from rlkit.recipe.schema import Prompt
+from rlkit.recipe.schema import PromptKeys
 from rlkit.records import Task
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class RenderedDemonstration:
 class PromptRenderer:
     """Renders tasks for sampling and demonstrations for SFT, to the same tokens."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, prompt: PromptKeys) -> None:
         """Takes the model's tokenizer.
 
         Raises:

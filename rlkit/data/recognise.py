@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Literal
 
+from rlkit.data.chat_messages import conversation_of, messages_of
 from rlkit.data.columns import Columns, column
-from rlkit.data.messages import conversation_of, messages_of
 from rlkit.data.rows import RowError, some
 from rlkit.errors import nearest
-from rlkit.recipe.schema import Fields
+from rlkit.recipe.schema import FieldsKeys
 
 Need = Literal["reference", "response"]
 """What a stage reads of a row beside its prompt: a task's reference, or a demonstration's response."""
@@ -46,7 +46,7 @@ ABOUT = ("context", "passage", "document", "story", "article")
 """Columns of a text that a question beside it is about."""
 
 
-def complete(fields: Fields | None, row: Columns, need: Need, place: str) -> Fields:
+def complete(fields: FieldsKeys | None, row: Columns, need: Need, place: str) -> FieldsKeys:
     """The user's fields, with the columns that they leave out told from those of the source's first row.
 
     Args:
@@ -54,7 +54,7 @@ def complete(fields: Fields | None, row: Columns, need: Need, place: str) -> Fie
     Raises:
         RowError: no column is known to hold the prompt, or what the stage reads beside it.
     """
-    fields = fields or Fields()
+    fields = fields or FieldsKeys()
     named = fields.model_fields_set
     found: dict[str, str | None] = {key: getattr(fields, key) for key in ("prompt", need) if key in named}
     if "prompt" not in found:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rlkit.data.code_shapes import NESTED, code_reference, looks_like_code
-from rlkit.data.read import type_name
+from rlkit.data.read_rows import type_name
 from rlkit.data.rows import RowError, some
 from rlkit.data.worked import marked
 

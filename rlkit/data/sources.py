@@ -9,18 +9,18 @@ from typing import Any, Protocol, TypeVar
 
 from rlkit.data.builtin import read_builtin
 from rlkit.data.hub import HUB_NAME, read_hub
-from rlkit.data.read import ending_of, read_path
+from rlkit.data.read_rows import ending_of, read_path
 from rlkit.data.rows import BadRow, Row, did_you_mean, some
 from rlkit.errors import DataError
-from rlkit.recipe.schema import Filter, Rows, Source
+from rlkit.recipe.schema import FilterKeys, RowsKeys, SourceKeys
 
 
-def places_of(data: Rows, key: str) -> list[str]:
+def places_of(data: RowsKeys, key: str) -> list[str]:
     """Where the section `key` of the recipe names each of its sources: "data", or "data.sources.0", ..."""
     return [key] if data.sources is None else [f"{key}.sources.{i}" for i in range(len(data.sources))]
 
 
-def labels_of(sources: Sequence[Source]) -> list[str]:
+def labels_of(sources: Sequence[SourceKeys]) -> list[str]:
     """What ids begin with: the path's last part, so that a moved folder changes no id, where it tells sources apart."""
     names = {s.path: Path(s.path).name or s.path for s in sources}
     times = Counter(names.values())
@@ -28,7 +28,7 @@ def labels_of(sources: Sequence[Source]) -> list[str]:
     return [s.path if times[names[s.path]] > 1 or s.path.startswith("builtin:") else names[s.path] for s in sources]
 
 
-def open_source(source: Source, label: str, seed: int) -> Iterator[Row | BadRow]:
+def open_source(source: SourceKeys, label: str, seed: int) -> Iterator[Row | BadRow]:
     """Opens a source by what its path is: built in, on disk, or a Hub name."""
     if source.path.startswith("builtin:"):
         return read_builtin(source.path, source.split, seed)
@@ -59,7 +59,7 @@ class Filtered(Protocol):
 R = TypeVar("R", bound=Filtered)
 
 
-def filtered(items: list[R], source: Source, place: str) -> list[R]:
+def filtered(items: list[R], source: SourceKeys, place: str) -> list[R]:
     """The items that the source's filter keeps.
 
     Args:
@@ -68,7 +68,7 @@ def filtered(items: list[R], source: Source, place: str) -> list[R]:
         DataError: it keeps none; says which values there are.
     """
     left = items
-    for name in Filter.model_fields:
+    for name in FilterKeys.model_fields:
         wanted = getattr(source.filter, name, None)
         if wanted is None:
             continue

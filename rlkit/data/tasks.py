@@ -12,15 +12,15 @@ from functools import partial
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
-from rlkit.data.columns import Columns, Draft
+from rlkit.data.chat_messages import Message
+from rlkit.data.columns import Columns, RowDraft
 from rlkit.data.kinds import check_kind, check_task, choices_of, with_options
 from rlkit.data.mappings import Mapper, mapping_for
-from rlkit.data.messages import Message
 from rlkit.data.recognise import Need
 from rlkit.data.rows import BadRow, BadRows, OnBadRow, Row, RowError
 from rlkit.data.sources import filtered, labels_of, open_source, places_of
-from rlkit.recipe.schema import Rows, Source, WeightedSource
-from rlkit.recipe.schema.data import TASK_KINDS
+from rlkit.recipe.schema import RowsKeys, SourceKeys, WeightedSourceKeys
+from rlkit.recipe.schema.data_section import TASK_KINDS
 from rlkit.records import Task, wording_of
 
 THINK = "<think>"
@@ -105,11 +105,11 @@ class _Found(Generic[R]):
 
 Kinds = Collection[str] | None
 """Kinds of task that are judged; None: any."""
-Make = Callable[[str, Draft], R]
+Make = Callable[[str, RowDraft], R]
 """(id, draft) -> the item; raises RowError where something that the stage reads is missing."""
 
 
-def load_tasks(data: Rows, *, seed: int, kinds: Kinds = TASK_KINDS, key: str = "data") -> LoadedTasks:
+def load_tasks(data: RowsKeys, *, seed: int, kinds: Kinds = TASK_KINDS, key: str = "data") -> LoadedTasks:
     """Tasks of the recipe's data.
 
     Args:
@@ -124,7 +124,7 @@ def load_tasks(data: Rows, *, seed: int, kinds: Kinds = TASK_KINDS, key: str = "
 
 
 def load_sources(
-    sources: Sequence[Source], on_bad_row: OnBadRow, *, seed: int, kinds: Kinds = TASK_KINDS
+    sources: Sequence[SourceKeys], on_bad_row: OnBadRow, *, seed: int, kinds: Kinds = TASK_KINDS
 ) -> LoadedTasks:
     """Tasks of `evaluation.sources`; as load_tasks."""
     places = [f"evaluation.sources.{i}" for i in range(len(sources))]
@@ -132,7 +132,7 @@ def load_sources(
 
 
 def load_demonstrations(
-    data: Rows, *, seed: int, kinds: Kinds = TASK_KINDS, key: str = "data", must_think: bool = False
+    data: RowsKeys, *, seed: int, kinds: Kinds = TASK_KINDS, key: str = "data", must_think: bool = False
 ) -> LoadedDemonstrations:
     """Demonstrations of an SFT stage's data; as load_tasks, and a row without a response is a bad row.
 
@@ -140,7 +140,7 @@ def load_demonstrations(
         must_think: whether a response that does not begin with <think> makes a bad row.
     """
 
-    def make(demo_id: str, draft: Draft) -> Demonstration:
+    def make(demo_id: str, draft: RowDraft) -> Demonstration:
         return _demonstration(demo_id, draft, must_think, places[0])
 
     bad, places = BadRows(data.on_bad_row, f"{key}.on_bad_row"), places_of(data, key)
@@ -149,15 +149,17 @@ def load_demonstrations(
     return LoadedDemonstrations(tuple(found.items), tuple(bad.listed), mixture, found.where)
 
 
-def _load_tasks(sources: Sequence[Source], places: Sequence[str], bad: BadRows, seed: int, kinds: Kinds) -> LoadedTasks:
+def _load_tasks(
+    sources: Sequence[SourceKeys], places: Sequence[str], bad: BadRows, seed: int, kinds: Kinds
+) -> LoadedTasks:
     found: _Found[Task] = _load(sources, places, bad, seed, kinds, _task, "reference")
-    weights = tuple(s.weight if isinstance(s, WeightedSource) else 1.0 for s in sources)
+    weights = tuple(s.weight if isinstance(s, WeightedSourceKeys) else 1.0 for s in sources)
     mixture = Mixture(found.source_of, weights)
     return LoadedTasks(tuple(found.items), tuple(bad.listed), mixture, found.where)
 
 
 def _load(
-    sources: Sequence[Source],
+    sources: Sequence[SourceKeys],
     places: Sequence[str],
     bad: BadRows,
     seed: int,
@@ -165,7 +167,7 @@ def _load(
     make: Make[R],
     need: Need,
 ) -> _Found[R]:
-    def make_checked(item_id: str, draft: Draft) -> R:
+    def make_checked(item_id: str, draft: RowDraft) -> R:
         check_kind(draft.kind or "", kinds)
         return make(item_id, draft)
 
@@ -214,7 +216,7 @@ def _make_rows(
             yield made, row.where
 
 
-def _check_text(draft: Draft) -> None:
+def _check_text(draft: RowDraft) -> None:
     said = [(f"message {i} before the prompt", str(m["content"])) for i, m in enumerate(draft.history, start=1)]
     for name, text in (("prompt", draft.prompt), ("response", draft.response or ""), *said):
         if "\0" in text:
@@ -223,7 +225,7 @@ def _check_text(draft: Draft) -> None:
             raise RowError(f"the {name} holds half of a surrogate pair, which is not text")
 
 
-def _task(task_id: str, draft: Draft) -> Task:
+def _task(task_id: str, draft: RowDraft) -> Task:
     kind = draft.kind or ""
     if draft.reference is None:
         raise RowError("no reference to check an answer against")
@@ -232,7 +234,7 @@ def _task(task_id: str, draft: Draft) -> Task:
     return Task(task_id, kind, prompt, reference, metadata, draft.history)
 
 
-def _demonstration(demo_id: str, draft: Draft, must_think: bool, place: str) -> Demonstration:
+def _demonstration(demo_id: str, draft: RowDraft, must_think: bool, place: str) -> Demonstration:
     kind, metadata = draft.kind or "", draft.metadata
     if draft.response is None:
         raise RowError("no response to learn from", f"name its column with {place}.fields.response")

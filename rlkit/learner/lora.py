@@ -19,13 +19,13 @@ from rlkit.algorithm.batch import MicroBatch
 from rlkit.errors import RecipeError
 from rlkit.learner.policy import Policy, TokenOutputs
 from rlkit.learner.shard import copy_weights, whole
-from rlkit.recipe.schema import Lora
+from rlkit.recipe.schema import LoraKeys
 
 NAME = "default"
 """PEFT's own name for a model's only adapters."""
 
 
-def quantization(keys: Lora | None, dtype_name: str) -> BitsAndBytesConfig | None:
+def quantization(keys: LoraKeys | None, dtype_name: str) -> BitsAndBytesConfig | None:
     """How the base is stored, for `from_pretrained`, and the dtype of its products; None: as it is."""
     if keys is None or keys.quantize is None:
         return None
@@ -33,7 +33,7 @@ def quantization(keys: Lora | None, dtype_name: str) -> BitsAndBytesConfig | Non
     return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type=keys.quantize, bnb_4bit_compute_dtype=dtype)
 
 
-def add_adapters(model: Any, keys: Lora, *, seed: int) -> None:
+def add_adapters(model: Any, keys: LoraKeys, *, seed: int) -> None:
     """Puts new adapters into a model, in place: A random, B zero, so that nothing changes yet; the base is frozen.
 
     Args:

@@ -11,14 +11,15 @@ from torch import nn
 from rlkit.algorithm.batch import MicroBatch
 from rlkit.errors import RecipeError
 from rlkit.learner.lora import AdapterReference, add_adapters, quantization
-from rlkit.learner.model import check_same_tokens, load_critic, load_model, recompute_activations
+from rlkit.learner.network_trial import try_rows
 from rlkit.learner.policy import Critic, Policy, TokenOutputs, routing_of
 from rlkit.learner.precision import computing
 from rlkit.learner.ranks import Ranks
 from rlkit.learner.shard import copy_weights, decoder_layers, shard
 from rlkit.learner.spec import LearnerSpec
-from rlkit.learner.trial import try_rows
-from rlkit.recipe.schema import Learner as LearnerKeys
+from rlkit.models.pretrained import load_critic, load_model, recompute_activations
+from rlkit.models.tokenizer import check_same_tokens
+from rlkit.recipe.schema import LearnerKeys
 
 Network = TypeVar("Network", Policy, Critic)
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from rlkit.errors import RecipeError
-from rlkit.recipe.schema import Optimizer as OptimizerKeys
+from rlkit.recipe.schema import OptimizerKeys
 
 
 class Schedule:

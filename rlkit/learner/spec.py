@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rlkit.recipe.schema import Learner as LearnerKeys
-from rlkit.recipe.schema import RlStage
+from rlkit.recipe.schema import LearnerKeys, OnlineKeys
 
 
 @dataclass(frozen=True)
@@ -14,7 +13,7 @@ class LearnerSpec:
 
     model_path: str
     """Folder or Hub name of the stage's start weights."""
-    stage: RlStage
+    stage: OnlineKeys
     """The algorithm's keys."""
     keys: LearnerKeys
     """Precision, packing, threads."""

@@ -17,7 +17,7 @@ from rlkit.errors import RecipeError
 from rlkit.learner.policy import Critic, Policy
 from rlkit.learner.ranks import Ranks
 from rlkit.learner.shard import whole
-from rlkit.recipe.schema import RlStage
+from rlkit.recipe.schema import OnlineKeys
 from rlkit.records import TrainBatch
 
 
@@ -64,7 +64,7 @@ def row_counts(policy: Policy, row: MicroBatch, router_logits: Sequence[Tensor])
 
 
 def policy_backward(
-    policy: Policy, row: MicroBatch, batch: TrainBatch, stage: RlStage, tally: Tally, balance: Balance | None = None
+    policy: Policy, row: MicroBatch, batch: TrainBatch, stage: OnlineKeys, tally: Tally, balance: Balance | None = None
 ) -> None:
     """Adds one micro-batch's gradient of the policy's loss."""
     outputs = policy(row)

@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 
 from rlkit.errors import did_you_mean, nearest
 from rlkit.recipe.positions import KeyPath, Positions, dotted, kind_of
-from rlkit.recipe.schema import Recipe, Reward, RewardPart
+from rlkit.recipe.schema import Recipe, RewardKeys, RewardPartKeys
 
 MAX_SHOWN = 5
 MAX_DOC = 110
@@ -108,7 +108,7 @@ def _child(model: Any, part: str | int) -> Any:
         return None
     field = model.model_fields.get(str(part))
     if field is None:
-        return RewardPart if model is Reward else None
+        return RewardPartKeys if model is RewardKeys else None
     return _models_in(field.annotation)
 
 
@@ -254,9 +254,9 @@ def _type_hint(path: KeyPath, kind: str, value: Any, data: Any) -> str:
     if kind != "model_type" or isinstance(value, (dict, list)):
         return "" if value is not None else "; leave the key out for its default"
     section = section_at(path, data)
-    if section is RewardPart and isinstance(value, (int, float)):
+    if section is RewardPartKeys and isinstance(value, (int, float)):
         return f"; write {dotted(path)}.weight"
-    if section is RewardPart and value is None:
+    if section is RewardPartKeys and value is None:
         return "; only the four default parts may be null"
     if value is None:
         return "; leave the key out for its defaults"

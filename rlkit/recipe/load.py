@@ -15,12 +15,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from rlkit.errors import RecipeError
-from rlkit.recipe.check import check_paths, check_reward_parts
 from rlkit.recipe.explain import explain, key_path
+from rlkit.recipe.file_checks import check_paths, check_reward_parts
 from rlkit.recipe.overrides import apply_overrides
 from rlkit.recipe.positions import KeyPath, Positions, read_yaml
 from rlkit.recipe.schema import Recipe
-from rlkit.recipe.schema.reward import DEFAULT_WEIGHTS
+from rlkit.recipe.schema.reward_section import DEFAULT_WEIGHTS
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rlkit.recipe.schema import Rollout
+from rlkit.recipe.schema import RolloutKeys
 from rlkit.records import Group, Sample
 from rlkit.rollout.request import DrawRequest
 
@@ -24,7 +24,7 @@ class EngineSpec:
 
     model_path: str
     """Folder or Hub name of the weights to start from; later ones come by weight sync."""
-    keys: Rollout
+    keys: RolloutKeys
     """The recipe's rollout section."""
     precision: str
     """The engine's dtype."""
@@ -39,7 +39,7 @@ class EngineSpec:
         return self.keys.gpus > 0
 
 
-def engine_env(keys: Rollout) -> dict[str, str]:
+def engine_env(keys: RolloutKeys) -> dict[str, str]:
     """Environment of a process that is to hold an engine."""
     threads = str(keys.num_threads)
     env = {

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rlkit.errors import ScoringError
-from rlkit.recipe.schema.reward import Combine
+from rlkit.recipe.schema.reward_section import CombineKeys
 from rlkit.records import Group, Score, ScoredGroup
-from rlkit.scoring.plugin import LoadedPart
+from rlkit.scoring.plugins.plugin import LoadedPart
 
 ACCURACY = "accuracy"
 """The part whose value says whether a reply is right (1 and more) or wrong (anything less, partial credit too)."""
@@ -27,7 +27,7 @@ Paid = dict[str, float]
 
 
 def combine(
-    parts: Mapping[str, tuple[Score, ...]], weights: Mapping[str, float], rules: Combine
+    parts: Mapping[str, tuple[Score, ...]], weights: Mapping[str, float], rules: CombineKeys
 ) -> tuple[float | None, ...]:
     """Total reward of each sample: the weighted sum of its parts, weights normalised to add to 1.
 
@@ -66,7 +66,7 @@ def combine(
     )
 
 
-def weight_in_group(parts: Mapping[str, tuple[Score, ...]], weights: Mapping[str, float], rules: Combine) -> float:
+def weight_in_group(parts: Mapping[str, tuple[Score, ...]], weights: Mapping[str, float], rules: CombineKeys) -> float:
     """What the weights of a group are divided by: the sum of those of the parts that apply to any of its samples.
 
     Where none applies it is the sum of all. Penalties stand beside the others and are no part of it.
@@ -76,19 +76,19 @@ def weight_in_group(parts: Mapping[str, tuple[Score, ...]], weights: Mapping[str
     return math.fsum(applying) or math.fsum(summed.values())
 
 
-def applies_to_group(name: str, parts: Mapping[str, tuple[Score, ...]], rules: Combine) -> bool:
+def applies_to_group(name: str, parts: Mapping[str, tuple[Score, ...]], rules: CombineKeys) -> bool:
     """Whether a part applies to any sample."""
     columns = zip(*parts.values(), strict=True)
     return any(_applies(name, dict(zip(parts, scores, strict=True)), rules) for scores in columns)
 
 
-def _applies(name: str, scores: Mapping[str, Score], rules: Combine) -> bool:
+def _applies(name: str, scores: Mapping[str, Score], rules: CombineKeys) -> bool:
     """Whether a part, and what opens its gate, applies to a sample."""
     gate = rules.gates.get(name)
     return scores[name].applies and (gate is None or scores[gate.part].applies)
 
 
-def _paid(scores: Mapping[str, Score], counted: Iterable[str], rules: Combine) -> Paid | None:
+def _paid(scores: Mapping[str, Score], counted: Iterable[str], rules: CombineKeys) -> Paid | None:
     """What each counted part that applies pays one sample; None where it cannot be told."""
     accuracy = scores[ACCURACY].value if ACCURACY in scores else None
     paid: Paid = {}
@@ -168,7 +168,9 @@ def _run_part(part: LoadedPart, groups: Sequence[Group]) -> list[tuple[Score, ..
     return [_run_on_one(part, group) for group in groups]
 
 
-def score_group(group: Group, parts: Sequence[LoadedPart], weights: Mapping[str, float], rules: Combine) -> ScoredGroup:
+def score_group(
+    group: Group, parts: Sequence[LoadedPart], weights: Mapping[str, float], rules: CombineKeys
+) -> ScoredGroup:
     """Scores one group by every part, and combines them; see `score_parts` and `combine`."""
     (found,) = score_parts([group], parts)
     scores = {name: found.scores[name] for name in weights if name in found.scores}
@@ -179,7 +181,7 @@ def make_scored_group(
     group: Group,
     scores: Mapping[str, tuple[Score, ...]],
     weights: Mapping[str, float],
-    rules: Combine,
+    rules: CombineKeys,
     seconds: Mapping[str, float],
 ) -> ScoredGroup:
     """A group with its parts' scores and the totals; the weights in it, penalties aside, add to 1: one of a part that

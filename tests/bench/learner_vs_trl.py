@@ -36,13 +36,12 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from rlkit.learner.learner import Learner
-from rlkit.learner.model import init_model
 from rlkit.learner.spec import LearnerSpec
-from rlkit.recipe.machine import Machine
-from rlkit.recipe.plan import default_precision
-from rlkit.recipe.schema import GrpoStage, ModelInit
-from rlkit.recipe.schema import Learner as LearnerKeys
+from rlkit.learner.torch_learner import Learner
+from rlkit.models.init import init_model
+from rlkit.plan.machine import Machine
+from rlkit.plan.make_plan import default_precision
+from rlkit.recipe.schema import GrpoKeys, LearnerKeys, ModelInitKeys
 from rlkit.records import Sample, ScoredGroup, Task
 from tests.bench.products import QWEN_05B, Shape, gemm_rates, worth_measuring
 from tests.bench.trl_update import TrlUpdate
@@ -64,7 +63,7 @@ def model_folder(out: Path, vocab_size: int, num_layers: int, shape: Shape = QWE
     """A Qwen2 with random weights."""
     texts = [f"What is {a} + {b}? {a + b}" for a in range(100) for b in range(20)]
     sizes = {"vocab_size": vocab_size, "num_layers": num_layers, "max_position_embeddings": 8192}
-    init_model(ModelInit(**sizes, **asdict(shape)), iter(texts), seed=0, out=out)
+    init_model(ModelInitKeys(**sizes, **asdict(shape)), iter(texts), seed=0, out=out)
     return out
 
 
@@ -103,7 +102,7 @@ def useful_tokens(groups: list[ScoredGroup]) -> int:
 
 def our_update(folder: Path, threads: int, keys: dict[str, Any]) -> Learner:
     """rlkit's learner, with TRL's loss and optimizer settings."""
-    stage = GrpoStage(kind="grpo", steps=1000, learning_rate=LEARNING_RATE, betas=(0.9, 0.999), old_logprobs="learner")
+    stage = GrpoKeys(kind="grpo", steps=1000, learning_rate=LEARNING_RATE, betas=(0.9, 0.999), old_logprobs="learner")
     precision = default_precision(deterministic=False, on_gpu=False, machine=Machine.detect())
     learner_keys = LearnerKeys(**{"precision": precision, **keys})
     return Learner(LearnerSpec(str(folder), stage, learner_keys, 1.0, LONGEST, threads, False, 0))
@@ -202,7 +201,7 @@ def main() -> None:
 
 def count_parameters(folder: Path) -> int:
     """Weights of the model, tied ones once."""
-    from rlkit.learner.model import load_model
+    from rlkit.models.pretrained import load_model
 
     return sum(p.numel() for p in load_model(str(folder)).parameters())
 

@@ -130,7 +130,7 @@ def ordinary_rows() -> list[Row]:
 
 def our_judge() -> Callable[[Row], bool]:
     """rlkit's judge with one warm worker and no cache."""
-    from rlkit.verify.math import MathJudge
+    from rlkit.verify.math.math_judge import MathJudge
 
     judge = MathJudge(cache_rows=0)
     judge.judge(r"\sqrt{2}", "x")
@@ -188,7 +188,7 @@ def resident_mb() -> float:
 
 def measure_memory(count: int) -> dict:
     """Memory after the warm-up and after `count` further rows, in MiB, and the seconds these took."""
-    from rlkit.verify.math import MathJudge
+    from rlkit.verify.math.math_judge import MathJudge
 
     judge = MathJudge()
     rows = fresh_rows(WARM_UP_ROWS + count)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
-from rlkit.recipe.machine import Machine
+from rlkit.plan.machine import Machine
 
 
 @dataclass(frozen=True)

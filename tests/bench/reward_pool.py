@@ -20,8 +20,8 @@ import time
 from pathlib import Path
 
 from rlkit import Group, Sample, Task
-from rlkit.recipe.schema import Cluster
-from rlkit.recipe.schema.reward import Reward
+from rlkit.recipe.schema import ClusterKeys
+from rlkit.recipe.schema.reward_section import RewardKeys
 
 DATA = Path(os.environ.get("RLKIT_DATA_DIR", "../shared/data"))
 WARM_UP_GROUPS = 8
@@ -56,9 +56,9 @@ def warm_up_groups() -> list[Group]:
 def measure_loop(groups: list[Group]) -> float:
     """Seconds of the parts called one after another in this process."""
     from rlkit.scoring.combine import score_group
-    from rlkit.scoring.plugin import load_parts
+    from rlkit.scoring.plugins.plugin import load_parts
 
-    reward = Reward.model_validate({})
+    reward = RewardKeys.model_validate({})
     parts = load_parts(reward, Path.cwd())
 
     def score(group: Group) -> None:
@@ -74,13 +74,13 @@ def measure_loop(groups: list[Group]) -> float:
 
 def measure_pool(kind: str, workers: int, groups: list[Group]) -> float:
     """Seconds of a pool over all groups."""
-    from rlkit.cluster import start_ray, stop_ray
-    from rlkit.scoring.pool import ScoringPool
-    from rlkit.scoring.process import LocalPool
+    from rlkit.cluster.ray_cluster import start_ray, stop_ray
+    from rlkit.scoring.processes.child_processes import LocalPool
+    from rlkit.scoring.processes.scoring_pool import ScoringPool
 
-    reward = Reward.model_validate({"runtime": {"num_workers": workers}})
+    reward = RewardKeys.model_validate({"runtime": {"num_workers": workers}})
     if kind == "ray":
-        start_ray(Cluster(object_store_mb=100), None)
+        start_ray(ClusterKeys(object_store_mb=100), None)
     pool = ScoringPool(reward, Path.cwd()) if kind == "ray" else LocalPool(reward, Path.cwd())
     try:
         list(pool.score(enumerate(warm_up_groups() * workers)))

@@ -55,7 +55,7 @@ class Size(NamedTuple):
 
 def prompts_of(size: Size) -> list[list[int]]:
     """The prompts as token ids, by the model's own template."""
-    from rlkit.learner.model import load_tokenizer
+    from rlkit.models.tokenizer import load_tokenizer
 
     tokenizer = load_tokenizer(size.model)
     texts = [f"{QUESTIONS[i % len(QUESTIONS)]} ({i})" for i in range(size.num_prompts)]
@@ -65,12 +65,12 @@ def prompts_of(size: Size) -> list[list[int]]:
 
 def our_sampler(size: Size, threads: int) -> Callable[[int], int]:
     """Draws all samples with rlkit's engine; returns their tokens."""
-    from rlkit.recipe.schema import Rollout
+    from rlkit.recipe.schema import RolloutKeys
     from rlkit.records import Task
     from rlkit.rollout.engine import Engine, EngineSpec
     from rlkit.rollout.request import DrawRequest, derive_seed
 
-    keys = Rollout(max_tokens=size.max_tokens, threads=threads, kv_cache_gb=1.0)
+    keys = RolloutKeys(max_tokens=size.max_tokens, threads=threads, kv_cache_gb=1.0)
     engine = Engine(EngineSpec(size.model, keys, "float32", 0))
     prompts = prompts_of(size)
 
@@ -130,13 +130,13 @@ def ask(line: Connection, what: int | None = None) -> Any:
 
 def measure_sampling(size: Size, threads: int, pairs: int) -> dict[str, float]:
     """Median tokens a second of both, and of the pairs' ratios."""
-    from rlkit.recipe.schema import Rollout
+    from rlkit.recipe.schema import RolloutKeys
     from rlkit.rollout.engine import engine_env
 
     spawn = multiprocessing.get_context("spawn")
     lines, processes = [], []
     for make in (our_sampler, their_sampler):
-        os.environ |= engine_env(Rollout(threads=threads)) | {"VLLM_LOGGING_LEVEL": "CRITICAL"}
+        os.environ |= engine_env(RolloutKeys(threads=threads)) | {"VLLM_LOGGING_LEVEL": "CRITICAL"}
         if make is their_sampler:
             os.environ.pop("TORCHDYNAMO_DISABLE", None)  # it compiles, as it does by default
         ours, theirs = spawn.Pipe()
@@ -172,25 +172,25 @@ def measure_sync(size: Size, threads: int, pairs: int) -> dict[str, float]:
     """Median seconds of a sync, of a bare reload and of the canary, and of the pairs' ratios bare / sync."""
     import ray
 
-    from rlkit.cluster import start_ray, stop_ray
-    from rlkit.learner.group import LearnerGroup
+    from rlkit.cluster.ray_cluster import start_ray, stop_ray
+    from rlkit.learner.learner_group import LearnerGroup
     from rlkit.learner.spec import LearnerSpec
-    from rlkit.recipe.schema import Cluster, GrpoStage, Learner, Rollout
+    from rlkit.recipe.schema import ClusterKeys, GrpoKeys, LearnerKeys, RolloutKeys
     from rlkit.records import Task
     from rlkit.rollout.engine import EngineSpec
-    from rlkit.rollout.pool import RolloutPool
     from rlkit.rollout.request import DrawRequest
-    from rlkit.weight_sync import CANARY_PROMPTS, CANARY_TOKENS, max_logprob_gap
+    from rlkit.rollout.rollout_pool import RolloutPool
+    from rlkit.stages.online.parity import CANARY_PROMPTS, CANARY_TOKENS, max_logprob_gap
 
-    start_ray(Cluster(object_store_mb=2048), None)
-    keys = Rollout(max_tokens=size.max_tokens, threads=threads, kv_cache_gb=0.25, engine={"max_model_len": 1024})
+    start_ray(ClusterKeys(object_store_mb=2048), None)
+    keys = RolloutKeys(max_tokens=size.max_tokens, threads=threads, kv_cache_gb=0.25, engine={"max_model_len": 1024})
     pool = RolloutPool(
         EngineSpec(size.model, keys, "float32", 0), start_timeout_s=DEADLINE_S, max_restarts=0, on_event=print
     )
     spec = LearnerSpec(
         model_path=size.model,
-        stage=GrpoStage(kind="grpo", steps=1),
-        keys=Learner(precision="float32"),
+        stage=GrpoKeys(kind="grpo", steps=1),
+        keys=LearnerKeys(precision="float32"),
         temperature=1.0,
         max_tokens=size.max_tokens,
         threads=threads,
@@ -234,7 +234,7 @@ def measure_sync(size: Size, threads: int, pairs: int) -> dict[str, float]:
 def make_quickstart(out: Path) -> str:
     """The quickstart's model, untrained."""
     from rlkit.data.builtin import read_builtin
-    from rlkit.learner.model import init_model
+    from rlkit.models.init import init_model
     from rlkit.recipe.load import load_recipe
 
     recipe = load_recipe(Path(__file__).resolve().parents[2] / "recipes" / "quickstart.yaml").recipe

@@ -30,7 +30,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from rlkit.recipe.schema import ModelInit
+from rlkit.recipe.schema import ModelInitKeys
 from tests.chaos.tree import Tree
 from tests.cluster.conftest import PLUGIN, RECIPE, RLKIT, metrics
 
@@ -157,14 +157,14 @@ def find_logs(tree: Tree) -> Path | None:
 
 def write_recipe(folder: Path) -> Path:
     """The tests' small run: a random model of 0.2 M parameters, and a reward that any text can earn."""
-    from rlkit.learner.model import init_model
+    from rlkit.models.init import init_model
 
     texts = [
         f"What is {a} + {b}?\n<think>\n{a}+{b}={a + b}\n</think>\n\\boxed{{{a + b}}}"
         for a in range(40)
         for b in range(20)
     ]
-    init = ModelInit(
+    init = ModelInitKeys(
         hidden_size=64, intermediate_size=128, num_layers=2, num_heads=2, num_kv_heads=1, max_position_embeddings=2048
     )
     init_model(init, iter(texts), seed=3, out=folder / "model")

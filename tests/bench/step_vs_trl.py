@@ -60,7 +60,10 @@ def make_model(out: Path, size: Size) -> None:
     """The quickstart's model with an end token as likely as the mean length asks for."""
     import torch
 
-    from rlkit.learner.model import init_model, load_model, load_tokenizer, save_model
+    from rlkit.models.init import init_model
+    from rlkit.models.pretrained import load_model
+    from rlkit.models.save import save_model
+    from rlkit.models.tokenizer import load_tokenizer
     from rlkit.recipe.load import load_recipe
 
     quickstart = Path(__file__).resolve().parents[2] / "recipes" / "quickstart.yaml"
@@ -245,8 +248,8 @@ def floor_seconds(folder: Path, mode: str, tokens: float) -> float:
     """What the matrix products of an update over so many tokens take on all cores at the rate of large ones."""
     import torch
 
-    from rlkit.recipe.machine import Machine
-    from rlkit.recipe.plan import default_precision
+    from rlkit.plan.machine import Machine
+    from rlkit.plan.make_plan import default_precision
     from tests.bench.learner_vs_trl import count_parameters
     from tests.bench.products import gemm_rates
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rlkit.runlog import read_rows
+from rlkit.watch.runlog import read_rows
 
 STEPS, EVALUATE_EVERY, KEEP_LAST, KEEP_BEST = 8, 3, 2, 1
 """Of the runs: RL steps, steps between evaluations, and the checkpoints that stay."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from rlkit.runlog import read_rows
+from rlkit.watch.runlog import read_rows
 from tests.cluster.conftest import numbers, weights
 
 

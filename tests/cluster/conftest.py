@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from rlkit.runlog import read_rows
+from rlkit.watch.runlog import read_rows
 
 RLKIT = [sys.executable, "-m", "rlkit"]
 

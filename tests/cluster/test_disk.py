@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from rlkit.runlog import read_rows
+from rlkit.watch.runlog import read_rows
 from tests.cluster.conftest import RLKIT, numbers, run_rlkit, weights
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]

@@ -15,7 +15,7 @@ import psutil
 import pytest
 import yaml
 
-from rlkit.cli import main
+from rlkit.cli.main import main
 from rlkit.recipe.load import load_recipe
 from tests.cluster.conftest import metrics, numbers, weights
 

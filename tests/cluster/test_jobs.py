@@ -18,10 +18,10 @@ import psutil
 import pytest
 import ray
 
-from rlkit.checkpoint import list_checkpoints
+from rlkit.cluster.jobs import check_run_dir, job_address
 from rlkit.errors import UsageError
-from rlkit.jobs import check_run_dir, job_address
-from rlkit.runlog import read_rows
+from rlkit.keep.checkpoint import list_checkpoints
+from rlkit.watch.runlog import read_rows
 from tests.cluster.conftest import RLKIT, metrics, numbers, weights, write_tiny_recipe
 
 IN_JOB = {"RAY_JOB_CONFIG_JSON_ENV_VAR": json.dumps({"runtime_env": {"working_dir": "gcs://_ray_pkg_1.zip"}})}

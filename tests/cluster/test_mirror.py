@@ -14,16 +14,16 @@ import fsspec
 import pytest
 from rich.console import Console
 
-from rlkit.checkpoint import find_checkpoint, find_damage, list_checkpoints, prune_checkpoints, save_checkpoint
+from rlkit.cluster.stop import StopSignal
 from rlkit.disk import write_whole
 from rlkit.errors import ClusterError, MirrorError, Stopped, UsageError
-from rlkit.mirror import FETCHING, Mirror
-from rlkit.recipe.schema import Run
-from rlkit.remote import RemoteFolder, check_url
-from rlkit.report import Report
-from rlkit.runfiles import Position, is_manifest, position, scan
-from rlkit.runlog import RunLog, read_rows
-from rlkit.stop import StopSignal
+from rlkit.keep.checkpoint import find_checkpoint, find_damage, list_checkpoints, prune_checkpoints, save_checkpoint
+from rlkit.keep.mirror import FETCHING, Mirror
+from rlkit.keep.remote import RemoteFolder, check_url
+from rlkit.keep.runfiles import Position, is_manifest, position, scan
+from rlkit.recipe.schema import RunKeys
+from rlkit.watch.report import Report
+from rlkit.watch.runlog import RunLog, read_rows
 from tests.cluster.conftest import metrics, numbers, run_rlkit, stop_after_step, weights
 
 STAGE = "stage-0-grpo"
@@ -91,12 +91,12 @@ class Work:
         self.progress(run_id, [f"{STAGE}/model"])
 
 
-def make(keys: Run, run_dir: Path) -> Mirror:
+def make(keys: RunKeys, run_dir: Path) -> Mirror:
     run_dir.mkdir(parents=True, exist_ok=True)
     return Mirror(keys, run_dir, Report(Console(file=io.StringIO())))
 
 
-def opened(keys: Run, run_dir: Path) -> tuple[Mirror, RemoteFolder]:
+def opened(keys: RunKeys, run_dir: Path) -> tuple[Mirror, RemoteFolder]:
     """A mirror that owns the copy, and the folder to copy to."""
     mirror, remote = make(keys, run_dir), RemoteFolder(f"{keys.mirror}/{keys.name}")
     mirror._claim(remote)
@@ -104,12 +104,12 @@ def opened(keys: Run, run_dir: Path) -> tuple[Mirror, RemoteFolder]:
 
 
 @pytest.fixture(params=["file", "memory"])
-def keys(request, tmp_path) -> Run:
+def keys(request, tmp_path) -> RunKeys:
     place = f"file://{tmp_path}/elsewhere" if request.param == "file" else f"memory://{uuid.uuid4().hex}"
-    return Run(name="a-run", mirror=place, mirror_every_s=0.02)
+    return RunKeys(name="a-run", mirror=place, mirror_every_s=0.02)
 
 
-def copied_until(cut: int, keys: Run, run_dir: Path) -> int:
+def copied_until(cut: int, keys: RunKeys, run_dir: Path) -> int:
     """A run of three steps and its end, copied after each until the copying is cut off; how many changes were left."""
     work = Work(run_dir)
     work.begin("r1")
@@ -189,7 +189,7 @@ def test_what_goes_while_it_is_copied_stays_until_its_successor_is_there(keys, t
             work.step(2, "r1")  # deletes checkpoint 1
         return found
 
-    monkeypatch.setattr("rlkit.mirror.scan", scan_while_the_run_goes_on)
+    monkeypatch.setattr("rlkit.keep.mirror.scan", scan_while_the_run_goes_on)
     mirror.copy(remote)
     assert [n for n in remote.files() if is_manifest(n)] == [f"{STAGE}/checkpoints/step-000001/manifest.json"]
     mirror.copy(remote)
@@ -322,7 +322,7 @@ def cut_off(get, left: int):
 
 
 def test_an_upload_that_fails_stops_nothing_and_is_tried_again(tmp_path):
-    keys = Run(name="a-run", mirror=f"file://{tmp_path}/elsewhere", mirror_every_s=0.02, mirror_timeout_s=60)
+    keys = RunKeys(name="a-run", mirror=f"file://{tmp_path}/elsewhere", mirror_every_s=0.02, mirror_timeout_s=60)
     work = Work(tmp_path / "here")
     work.begin("r1")
     copy = tmp_path / "elsewhere/a-run"
@@ -339,7 +339,7 @@ def test_an_upload_that_fails_stops_nothing_and_is_tried_again(tmp_path):
 
 
 def test_a_rest_that_cannot_be_copied_ends_at_the_deadline(tmp_path):
-    keys = Run(name="a-run", mirror=f"file://{tmp_path}/elsewhere", mirror_every_s=0.02, mirror_timeout_s=0.5)
+    keys = RunKeys(name="a-run", mirror=f"file://{tmp_path}/elsewhere", mirror_every_s=0.02, mirror_timeout_s=0.5)
     work = Work(tmp_path / "here")
     work.begin("r1")
     mirror = make(keys, tmp_path / "here")
@@ -357,7 +357,7 @@ def test_a_run_that_went_on_without_its_mirror_is_not_overwritten_by_what_was_no
     work.step(2, "r1")
     mirror.copy(remote)
     (other / FETCHING).touch()  # cut off
-    make(Run(name="a-run", mirror=None), other).fetch("auto")
+    make(RunKeys(name="a-run", mirror=None), other).fetch("auto")
     ahead = Work(other)
     for step in (2, 3):
         ahead.step(step, "r1")
@@ -367,7 +367,7 @@ def test_a_run_that_went_on_without_its_mirror_is_not_overwritten_by_what_was_no
 
 @pytest.mark.parametrize("failure", [None, ClusterError("the run failed")])
 def test_ctrl_c_while_the_rest_is_copied_leaves_at_once(tmp_path, monkeypatch, failure):
-    keys = Run(name="a-run", mirror=f"file://{tmp_path}/elsewhere", mirror_every_s=0.02)
+    keys = RunKeys(name="a-run", mirror=f"file://{tmp_path}/elsewhere", mirror_every_s=0.02)
     work = Work(tmp_path / "here")
     work.begin("r1")
     mirror, hung = make(keys, tmp_path / "here"), threading.Event()

@@ -13,19 +13,19 @@ from hypothesis import strategies as st
 from ray.cluster_utils import Cluster as RayCluster
 from ray.util.placement_group import placement_group_table
 
-from rlkit import cluster as cluster_module
-from rlkit.cluster import bundle_options, release, reserve
+from rlkit.cluster import ray_cluster as cluster_module
+from rlkit.cluster.layout import bundles, lack
+from rlkit.cluster.placement import Placement
+from rlkit.cluster.ray_cluster import bundle_options, release, reserve
 from rlkit.errors import ClusterError
-from rlkit.learner.group import LearnerWorker
-from rlkit.offline.launch import OfflineWorker
-from rlkit.placement import Placement
-from rlkit.recipe.defaults import settle
-from rlkit.recipe.layout import bundles, lack
+from rlkit.learner.learner_group import LearnerWorker
+from rlkit.plan.defaults import settle
+from rlkit.plan.machine import Machine
+from rlkit.plan.make_plan import make_plan
 from rlkit.recipe.load import load_recipe
-from rlkit.recipe.machine import Machine
-from rlkit.recipe.plan import make_plan
 from rlkit.recipe.schema import Recipe
 from rlkit.rollout.engine import EngineSpec, engine_arguments
+from rlkit.stages.offline.launch import OfflineWorker
 from tests.cluster.conftest import numbers, weights
 
 QUICKSTART = Path(__file__).parents[2] / "recipes/quickstart.yaml"

@@ -13,7 +13,7 @@ import pytest
 import torch
 import yaml
 
-from rlkit.runlog import read_rows
+from rlkit.watch.runlog import read_rows
 from tests.chaos.notify import Notify
 from tests.chaos.same import differences
 from tests.chaos.tree import Tree, title
@@ -184,12 +184,12 @@ for prompt, output in zip(prompts, drawn):
     assert ours == list(output.outputs[0].token_ids), (ours, output.outputs[0].token_ids)
 print("AGREE")
 """
-    from rlkit.recipe.schema import Rollout
+    from rlkit.recipe.schema import RolloutKeys
     from rlkit.rollout.engine import engine_env
 
     done = subprocess.run(
         [sys.executable, "-c", program, str(whole_run / "model")],
-        env=os.environ | engine_env(Rollout()),
+        env=os.environ | engine_env(RolloutKeys()),
         capture_output=True,
         text=True,
         timeout=240,

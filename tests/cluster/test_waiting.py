@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import ray
 
-from rlkit import cluster
+from rlkit.cluster import ray_cluster as cluster
 from rlkit.errors import ActorDied, ActorLost, ClusterError, DataError
-from rlkit.recipe.schema import Cluster
+from rlkit.recipe.schema import ClusterKeys
 
 
 class Worker:
@@ -143,4 +143,4 @@ def test_whatever_ray_raises_at_its_start_is_one_sentence_of_ours(monkeypatch):
 
     monkeypatch.setattr(ray, "init", init)
     with pytest.raises(ClusterError, match=r"^the Ray cluster at head:6379 cannot be used: The current node timed out"):
-        cluster.start_ray(Cluster(), "head:6379")
+        cluster.start_ray(ClusterKeys(), "head:6379")

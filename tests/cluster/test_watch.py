@@ -14,7 +14,7 @@ from tests.chaos.tree import MARK
 
 DRIVER = """
 import os, signal, subprocess, sys
-from rlkit.orphans import GOODBYE, watched
+from rlkit.cluster.orphans import GOODBYE, watched
 with watched() as watch:
     inside = [subprocess.Popen(["sleep", "1000"], start_new_session=True) for _ in range(2)]
     os.kill(inside[1].pid, signal.SIGSTOP)
@@ -30,7 +30,7 @@ if sys.stdin.readline() == "end\\n":
 """
 ACTOR = """
 import multiprocessing, os, subprocess, sys, time
-from rlkit.scoring.pool import _guard_children
+from rlkit.scoring.processes.scoring_pool import _guard_children
 _guard_children()
 child = subprocess.Popen(["sleep", "1000"])
 forked = multiprocessing.get_context("fork").Process(target=time.sleep, args=(1000,))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from rlkit.data.tasks import LoadedTasks, load_tasks
-from rlkit.recipe.schema import Data
+from rlkit.recipe.schema import DataKeys
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def load():
     """load(path, **keys of data) -> LoadedTasks."""
 
     def run(path, **keys) -> LoadedTasks:
-        return load_tasks(Data.model_validate({"path": str(path), **keys}), seed=0)
+        return load_tasks(DataKeys.model_validate({"path": str(path), **keys}), seed=0)
 
     return run
 

@@ -4,19 +4,19 @@ from collections import Counter
 
 import pytest
 
-from rlkit.data.arithmetic import carries_of, worked_sum
+from rlkit.data.additions import carries_of, worked_sum
 from rlkit.data.functions import FAMILIES, variants_of
 from rlkit.data.tasks import load_demonstrations, load_tasks
 from rlkit.errors import DataError
-from rlkit.recipe.schema import Data
+from rlkit.recipe.schema import DataKeys
 
 
 def tasks(path, split="train", seed=0, **keys):
-    return load_tasks(Data(path=f"builtin:{path}", split=split, **keys), seed=seed).tasks
+    return load_tasks(DataKeys(path=f"builtin:{path}", split=split, **keys), seed=seed).tasks
 
 
 def demos(path, split="train", seed=0):
-    return load_demonstrations(Data(path=f"builtin:{path}", split=split), seed=seed).demonstrations
+    return load_demonstrations(DataKeys(path=f"builtin:{path}", split=split), seed=seed).demonstrations
 
 
 @pytest.mark.parametrize("name", ["arithmetic", "functions", "quickstart", "quickstart-demos"])

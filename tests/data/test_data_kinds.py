@@ -6,8 +6,8 @@ import pytest
 
 from rlkit.data.tasks import load_demonstrations, load_tasks
 from rlkit.errors import DataError
-from rlkit.recipe.schema import Data, Prompt
-from rlkit.recipe.schema.reward import Reward
+from rlkit.recipe.schema import DataKeys, PromptKeys
+from rlkit.recipe.schema.reward_section import RewardKeys
 
 CITY = {"prompt": "Which city is the capital of France?", "kind": "choice", "choices": ["Rome", "Paris"]}
 
@@ -56,27 +56,27 @@ def test_a_source_names_the_kind_of_rows_that_do_not(write, load):
     with pytest.raises(DataError, match=r"mbpp.jsonl:1: data.kind is exact and the row is a task of kind code"):
         load(mbpp, kind="exact")
     with pytest.raises(ValueError, match="kind and filter belong to each source"):
-        Data.model_validate({"sources": [{"path": "a"}], "kind": "exact"})
+        DataKeys.model_validate({"sources": [{"path": "a"}], "kind": "exact"})
 
 
 def test_a_kind_that_nothing_judges_is_a_bad_row_with_the_nearest_one(write):
     rows = [{"prompt": "a", "reference": {"any": ["thing"]}, "kind": "sql"}, {"prompt": "b", "reference": "1"}]
-    data = Data.model_validate({"path": str(write("rows.jsonl", rows))})
+    data = DataKeys.model_validate({"path": str(write("rows.jsonl", rows))})
     with pytest.raises(
         DataError, match=r'rows.jsonl:1: nothing judges tasks of kind "sql".*reward.accuracy.judges.sql'
     ):
         load_tasks(data, seed=0)
-    own = Reward.model_validate({"accuracy": {"judges": {"sql": "my_lab.judges:sql"}}})
+    own = RewardKeys.model_validate({"accuracy": {"judges": {"sql": "my_lab.judges:sql"}}})
     assert load_tasks(data, seed=0, kinds=own.kinds).tasks[0].reference == {"any": ["thing"]}
     # Another accuracy part may judge anything.
-    assert Reward.model_validate({"accuracy": {"plugin": "my_lab:Mine"}}).kinds is None
+    assert RewardKeys.model_validate({"accuracy": {"plugin": "my_lab:Mine"}}).kinds is None
     assert load_tasks(data, seed=0, kinds=None).tasks[0].kind == "sql"
 
 
 def test_demonstrations_may_be_of_any_kind_that_is_judged(write):
     row = {"prompt": "Capital of France?", "response": "<think>Paris</think>Paris", "kind": "exact"}
     path = write("rows.jsonl", [row])
-    data = Data.model_validate({"path": str(path)})
+    data = DataKeys.model_validate({"path": str(path)})
     assert load_demonstrations(data, seed=0).demonstrations[0].kind == "exact"
     path.write_text(json.dumps({**row, "kind": "exakt"}))
     with pytest.raises(DataError, match='did you mean "exact"'):
@@ -84,19 +84,19 @@ def test_demonstrations_may_be_of_any_kind_that_is_judged(write):
 
 
 def test_a_kind_without_a_template_takes_the_plain_one():
-    prompt = Prompt(templates={"choice": "{prompt} One letter."})
+    prompt = PromptKeys(templates={"choice": "{prompt} One letter."})
     assert prompt.template_for("choice") == "{prompt} One letter."
     assert prompt.template_for("exact") == prompt.template_for("sql") == prompt.template
     assert prompt.template_for("code") == prompt.code_template
-    assert Prompt(templates={"code": "{prompt}!"}).template_for("code") == "{prompt}!"
+    assert PromptKeys(templates={"code": "{prompt}!"}).template_for("code") == "{prompt}!"
     with pytest.raises(ValueError, match="choice does not contain"):
-        Prompt(templates={"choice": "no prompt"})
+        PromptKeys(templates={"choice": "no prompt"})
 
 
 def test_a_run_reads_tasks_and_held_out_tasks_of_kinds_that_its_reward_judges(write, tiny_model, tmp_path):
-    from rlkit.inputs import read_inputs
     from rlkit.recipe.load import load_recipe
-    from rlkit.run_data import read_data
+    from rlkit.run.inputs import read_inputs
+    from rlkit.run.run_data import read_data
 
     write("train.jsonl", [{**CITY, "reference": "Paris"}, {"prompt": "?", "reference": {"n": 3}, "kind": "length"}])
     write("heldout.jsonl", [{"prompt": "??", "reference": {"n": 4}, "kind": "length"}])

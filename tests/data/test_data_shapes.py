@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlkit.data.messages import conversation_of, messages_of
+from rlkit.data.chat_messages import conversation_of, messages_of
 from rlkit.data.tasks import load_demonstrations, load_tasks
 from rlkit.errors import DataError
-from rlkit.recipe.schema import Data
+from rlkit.recipe.schema import DataKeys
 
 SYSTEM = {"role": "system", "content": "Be brief."}
 
@@ -154,7 +154,7 @@ DEMONSTRATIONS = {
 @pytest.mark.parametrize("name", DEMONSTRATIONS)
 def test_demonstrations_are_read_from_the_columns_that_data_sets_use(name, write):
     row, expected = DEMONSTRATIONS[name]
-    data = Data(path=str(write("rows.jsonl", [row])))
+    data = DataKeys(path=str(write("rows.jsonl", [row])))
     (demo,) = load_demonstrations(data, seed=0).demonstrations
     assert (demo.prompt, demo.response, [m["content"] for m in demo.history]) == expected
 
@@ -328,20 +328,20 @@ def test_the_message_names_the_key_of_the_section_that_mends_it(write):
         (several, "data", "data.sources.1.fields.prompt and data.sources.1.fields.reference"),
     ):
         with pytest.raises(DataError) as refused:
-            load_tasks(Data.model_validate(data), seed=0, key=key)
+            load_tasks(DataKeys.model_validate(data), seed=0, key=key)
         assert str(refused.value).startswith(
             f"{other}:1: cannot tell what the columns a, q hold; name them with {expected}"
         )
         assert str(refused.value).endswith("(2 of the 2 rows read so far cannot be used)")
     with pytest.raises(DataError, match=r"name its column with stages\.0\.data\.fields\.response"):
-        load_demonstrations(Data(path=tasks), seed=0, key="stages.0.data")
+        load_demonstrations(DataKeys(path=tasks), seed=0, key="stages.0.data")
     mostly = write("mostly.jsonl", [{"prompt": "p", "response": "r"}, {"prompt": "p", "response": ""}])
     with pytest.raises(DataError, match=r"fix the row or set stages\.0\.data\.on_bad_row: skip"):
-        load_demonstrations(Data(path=str(mostly)), seed=0, key="stages.0.data")
+        load_demonstrations(DataKeys(path=str(mostly)), seed=0, key="stages.0.data")
 
 
 def test_demonstrations_without_a_thought_are_refused_where_the_recipe_forces_one(write):
-    data = Data(path=str(write("rows.jsonl", [{"prompt": "p", "response": "r"}])))
+    data = DataKeys(path=str(write("rows.jsonl", [{"prompt": "p", "response": "r"}])))
     with pytest.raises(DataError, match=r"does not begin with <think>.*set data\.prompt\.force_think: false"):
         load_demonstrations(data, seed=0, must_think=True)
     assert load_demonstrations(data, seed=0).demonstrations[0].response == "r"

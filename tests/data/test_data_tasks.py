@@ -7,7 +7,7 @@ from rlkit.data import hub
 from rlkit.data.tasks import load_demonstrations, load_sources, load_tasks
 from rlkit.data.worked import last_boxed
 from rlkit.errors import DataError
-from rlkit.recipe.schema import Data, Source
+from rlkit.recipe.schema import DataKeys, SourceKeys
 
 ROWS = [
     {"prompt": "a", "reference": "1", "metadata": {"domain": "algebra", "difficulty": 1}},
@@ -17,7 +17,7 @@ ROWS = [
 
 
 def demos(path, **keys):
-    return load_demonstrations(Data.model_validate({"path": str(path), **keys}), seed=0).demonstrations
+    return load_demonstrations(DataKeys.model_validate({"path": str(path), **keys}), seed=0).demonstrations
 
 
 def test_every_format_gives_the_same_tasks(write, load, tmp_path):
@@ -59,7 +59,7 @@ def test_every_format_gives_the_same_tasks(write, load, tmp_path):
 def test_ids_do_not_depend_on_the_folder_and_name_the_line(write, load):
     one, two = write("x/rows.jsonl", ROWS), write("y/rows.jsonl", ROWS)
     assert [t.id for t in load(one).tasks] == [t.id for t in load(two).tasks] == [f"rows.jsonl:{n}" for n in (1, 2, 3)]
-    both = load_sources([Source(path=str(one)), Source(path=str(two))], "stop", seed=0)
+    both = load_sources([SourceKeys(path=str(one)), SourceKeys(path=str(two))], "stop", seed=0)
     assert len({t.id for t in both.tasks}) == 6
     assert both.where[both.tasks[3].id] == f"{two}:1"
 
@@ -158,7 +158,7 @@ def test_max_rows_reads_from_the_start_and_not_further(write, load):
 
 def test_sources_carry_their_weights(write):
     one, two = write("one.jsonl", ROWS), write("two.jsonl", ROWS)
-    data = Data.model_validate({"sources": [{"path": str(one), "weight": 3.0}, {"path": str(two)}]})
+    data = DataKeys.model_validate({"sources": [{"path": str(one), "weight": 3.0}, {"path": str(two)}]})
     loaded = load_tasks(data, seed=0)
     assert loaded.mixture.weights == (3.0, 1.0)
     assert Counter(loaded.mixture.source_of[t.id] for t in loaded.tasks) == {0: 3, 1: 3}
@@ -167,7 +167,7 @@ def test_sources_carry_their_weights(write):
 def test_same_source_twice_is_a_duplicate(write):
     path = str(write("one.jsonl", ROWS))
     with pytest.raises(DataError, match=r"one.jsonl:1: duplicate id"):
-        load_tasks(Data.model_validate({"sources": [{"path": path}, {"path": path}]}), seed=0)
+        load_tasks(DataKeys.model_validate({"sources": [{"path": path}, {"path": path}]}), seed=0)
 
 
 def test_fields_reach_into_nested_columns_and_join_columns(write, load):
@@ -221,7 +221,7 @@ def test_demonstrations_need_a_response_and_no_reference(write):
     path = write("rows.jsonl", [{"prompt": "p", "response": "r", "kind": "code"}])
     assert [(d.prompt, d.response, d.kind) for d in demos(path)] == [("p", "r", "code")]
     with pytest.raises(DataError, match=r"rows.jsonl:1: no reference to check an answer against"):
-        load_tasks(Data(path=str(path)), seed=0)
+        load_tasks(DataKeys(path=str(path)), seed=0)
     with pytest.raises(DataError, match="no response to learn from"):
         demos(write("tasks.jsonl", ROWS))
 

@@ -5,8 +5,8 @@ import os
 import pytest
 import torch
 
-from rlkit.learner.learner import Learner
 from rlkit.learner.ranks import Ranks
+from rlkit.learner.torch_learner import Learner
 from tests.learner.mixtures import FAMILIES, save_mixture
 from tests.learner.updates import ALGORITHMS, expect_reference, groups_of, measured, spec_of
 

@@ -3,7 +3,8 @@
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from rlkit.learner.model import load_tokenizer, save_model
+from rlkit.models.save import save_model
+from rlkit.models.tokenizer import load_tokenizer
 
 SHAPE = {
     "vocab_size": 384,

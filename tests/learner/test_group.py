@@ -13,12 +13,12 @@ import ray
 import torch
 from transformers import AutoModelForCausalLM
 
-from rlkit.checkpoint import Draft, begin_checkpoint, find_checkpoint, seal_checkpoint
 from rlkit.errors import ActorLost, ClusterError, RlkitError
-from rlkit.learner import group as group_module
-from rlkit.learner.group import LearnerGroup
-from rlkit.learner.learner import Learner
-from rlkit.learner.worker import LearnerWorker
+from rlkit.keep.checkpoint import Draft, begin_checkpoint, find_checkpoint, seal_checkpoint
+from rlkit.learner import learner_group as group_module
+from rlkit.learner.learner_group import LearnerGroup
+from rlkit.learner.learner_worker import LearnerWorker
+from rlkit.learner.torch_learner import Learner
 from tests.learner.updates import groups_of, spec_of
 
 TWO = {"num_workers": 2, "timeout_s": 60}

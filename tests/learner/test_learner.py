@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from rlkit.algorithm.batch import deal_rows, flatten, gather, pack, plan_packing, split_updates
 from rlkit.errors import RecipeError
-from rlkit.learner.learner import Learner
-from rlkit.learner.model import init_model
+from rlkit.learner.learner_worker import LearnerWorker
 from rlkit.learner.optimizer import learning_rate_factor
 from rlkit.learner.ranks import Ranks
-from rlkit.learner.worker import LearnerWorker
-from rlkit.recipe.schema import GrpoStage, ModelInit
+from rlkit.learner.torch_learner import Learner
+from rlkit.models.init import init_model
+from rlkit.recipe.schema import GrpoKeys, ModelInitKeys
 from rlkit.records import Sample
 from tests.learner.updates import ALGORITHMS, expect_reference, groups_of, measured, moved, spec_of, taken_gradients
 
@@ -132,7 +132,7 @@ def test_packing_example_and_update_split():
 
 
 def test_learning_rate_warms_up_and_falls():
-    stage = GrpoStage(kind="grpo", steps=10, warmup_steps=4)
+    stage = GrpoKeys(kind="grpo", steps=10, warmup_steps=4)
     assert [learning_rate_factor(stage, u, 10) for u in range(5)] == [0.25, 0.5, 0.75, 1.0, 1.0]
     linear = stage.model_copy(update={"lr_schedule": "linear"})
     assert learning_rate_factor(linear, 7, 10) == pytest.approx(0.5)
@@ -160,7 +160,7 @@ def test_values_have_more_than_three_digits_in_any_precision(tiny_model, precisi
 
 
 def test_a_critic_that_reads_other_tokens_is_refused(tiny_model, tmp_path):
-    other = ModelInit(vocab_size=320, hidden_size=64, num_layers=1, num_heads=2, num_kv_heads=1)
+    other = ModelInitKeys(vocab_size=320, hidden_size=64, num_layers=1, num_heads=2, num_kv_heads=1)
     init_model(other, iter(["quite other words", "than those"]), seed=0, out=tmp_path / "other")
     with pytest.raises(RecipeError, match=r"critic\.path=.* has another tokenizer"):
         Learner(spec_of(tiny_model, kind="ppo", critic={"path": str(tmp_path / "other")}))

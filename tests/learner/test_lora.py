@@ -10,10 +10,10 @@ from torch.distributed.checkpoint.filesystem import FileSystemReader
 from transformers import AutoModelForCausalLM
 
 from rlkit.errors import RecipeError
-from rlkit.learner.learner import Learner
 from rlkit.learner.lora import adapted
-from rlkit.learner.model import load_model
 from rlkit.learner.ranks import Ranks
+from rlkit.learner.torch_learner import Learner
+from rlkit.models.pretrained import load_model
 from tests.learner.mixtures import FAMILIES, save_mixture
 from tests.learner.updates import expect_reference, groups_of, measured, moved, spec_of
 

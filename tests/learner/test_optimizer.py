@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from rlkit.errors import RecipeError
-from rlkit.learner.learner import Learner
 from rlkit.learner.optimizer import build_optimizer
-from rlkit.recipe.schema import GrpoStage
+from rlkit.learner.torch_learner import Learner
+from rlkit.recipe.schema import GrpoKeys
 from tests.learner.updates import groups_of, spec_of
 
 HAS_LIBRARY = importlib.util.find_spec("bitsandbytes") is not None
@@ -19,7 +19,7 @@ HAS_LIBRARY = importlib.util.find_spec("bitsandbytes") is not None
 def test_adamw_is_the_papers_and_decays_matrices_only():
     torch.manual_seed(0)
     layer = nn.Linear(3, 2).double()
-    keys = GrpoStage(kind="grpo", steps=4, learning_rate=0.1, warmup_steps=2, betas=(0.8, 0.9), weight_decay=0.5)
+    keys = GrpoKeys(kind="grpo", steps=4, learning_rate=0.1, warmup_steps=2, betas=(0.8, 0.9), weight_decay=0.5)
     optimizer, schedule = build_optimizer(layer, keys, num_updates=4, kind="adamw")
     expected = {name: p.detach().clone() for name, p in layer.named_parameters()}
     moments = {name: (torch.zeros_like(p), torch.zeros_like(p)) for name, p in expected.items()}

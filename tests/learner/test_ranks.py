@@ -5,9 +5,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rlkit.learner.learner import Learner
-from rlkit.learner.model import load_model
 from rlkit.learner.ranks import Ranks
+from rlkit.learner.torch_learner import Learner
+from rlkit.models.pretrained import load_model
 from tests.learner.updates import ALGORITHMS, expect_reference, groups_of, measured, spec_of
 
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from rlkit.errors import RlkitError
-from rlkit.learner.learner import Learner
 from rlkit.learner.ranks import Ranks
+from rlkit.learner.torch_learner import Learner
 from tests.learner.updates import groups_of, spec_of
 
 GRPO = {"kl_coef": 0.05, "reference_every": 3, "lr_schedule": "linear", "warmup_steps": 2}

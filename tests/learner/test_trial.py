@@ -5,9 +5,10 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from rlkit.errors import RecipeError
-from rlkit.learner import trial
-from rlkit.learner.learner import Learner
-from rlkit.learner.model import load_tokenizer, save_model
+from rlkit.learner import network_trial as trial
+from rlkit.learner.torch_learner import Learner
+from rlkit.models.save import save_model
+from rlkit.models.tokenizer import load_tokenizer
 from tests.learner.updates import groups_of, spec_of, taken_gradients
 
 SHAPE = {"vocab_size": 384, "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}

@@ -5,7 +5,7 @@ import torch
 
 from rlkit.algorithm.batch import gather
 from rlkit.algorithm.shape import compared_advantages
-from rlkit.learner.learner import Learner
+from rlkit.learner.torch_learner import Learner
 from tests.learner.updates import groups_of, near_policy, spec_of, taken_gradients
 
 CASES = {

@@ -7,14 +7,13 @@ import torch
 from hypothesis import assume
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from rlkit.learner.learner import Learner
 from rlkit.learner.lora import add_adapters
-from rlkit.learner.model import load_critic, load_model
 from rlkit.learner.networks import FrozenPolicy
 from rlkit.learner.shard import whole
 from rlkit.learner.spec import LearnerSpec
-from rlkit.recipe.schema import GrpoStage, PpoStage
-from rlkit.recipe.schema import Learner as LearnerKeys
+from rlkit.learner.torch_learner import Learner
+from rlkit.models.pretrained import load_critic, load_model
+from rlkit.recipe.schema import GrpoKeys, LearnerKeys, PpoKeys
 from rlkit.recipe.schema.presets import GRPO_PRESETS
 from rlkit.records import Sample, ScoredGroup, Task
 from tests.learner.reference import reference_update
@@ -23,7 +22,7 @@ TASK = Task("t", "math", "p", "1")
 
 
 def spec_of(model, *, kind="grpo", max_tokens=40, learner=None, **stage):
-    make = {"grpo": GrpoStage, "ppo": PpoStage}[kind]
+    make = {"grpo": GrpoKeys, "ppo": PpoKeys}[kind]
     if kind == "ppo":
         stage = {"critic": {"learning_rate": 1e-3, "max_grad_norm": 1e9}, **stage}
     keys = make(kind=kind, steps=4, **{"learning_rate": 1e-3, **stage})
@@ -124,7 +123,7 @@ def expect_reference(model, spec, seed, groups, metrics, found):
         reference = moved(load_model(str(model)), seed).double()
     elif spec.stage.needs_reference:
         reference = load_model(str(model)).double()  # the base itself
-    if isinstance(spec.stage, PpoStage):
+    if isinstance(spec.stage, PpoKeys):
         critic = moved(load_critic(str(model)), seed + 1).double()
     expected = reference_update(
         double, groups, spec.stage, temperature=0.7, max_tokens=40, reference_model=reference, critic=critic

@@ -3,29 +3,29 @@
 import pytest
 from pydantic import ValidationError
 
-from rlkit.recipe.schema import GrpoStage, PpoStage
+from rlkit.recipe.schema import GrpoKeys, PpoKeys
 from rlkit.recipe.schema.presets import GRPO_PRESETS
 
 
 @pytest.mark.parametrize("name", GRPO_PRESETS)
 def test_a_preset_fills_the_keys_that_are_not_given(name):
-    stage = GrpoStage(kind="grpo", steps=1, preset=name)
+    stage = GrpoKeys(kind="grpo", steps=1, preset=name)
     assert {key: getattr(stage, key) for key in GRPO_PRESETS[name]} == GRPO_PRESETS[name]
 
 
 def test_a_given_key_comes_before_the_presets():
-    stage = GrpoStage(kind="grpo", steps=1, preset="dapo", clip_high=0.5)
+    stage = GrpoKeys(kind="grpo", steps=1, preset="dapo", clip_high=0.5)
     assert (stage.clip_high, stage.dynamic_sampling, stage.sampling_rounds) == (0.5, True, 10)
 
 
 def test_the_resolved_keys_of_a_preset_load_to_the_same_stage():
     for name in GRPO_PRESETS:
-        stage = GrpoStage(kind="grpo", steps=1, preset=name)
-        assert GrpoStage(**stage.model_dump()) == stage
+        stage = GrpoKeys(kind="grpo", steps=1, preset=name)
+        assert GrpoKeys(**stage.model_dump()) == stage
 
 
 def test_updates_of_a_stage_are_steps_times_parts_times_passes():
-    stage = GrpoStage(kind="grpo", steps=5, prompts_per_step=4, updates_per_step=2, passes_per_step=3)
+    stage = GrpoKeys(kind="grpo", steps=5, prompts_per_step=4, updates_per_step=2, passes_per_step=3)
     assert stage.num_updates == 30
 
 
@@ -63,10 +63,10 @@ REFUSED = {
 def test_what_does_not_fit_is_refused_with_what_to_do(name):
     keys, expected = REFUSED[name]
     with pytest.raises(ValidationError, match=expected):
-        GrpoStage(kind="grpo", steps=3, **keys)
+        GrpoKeys(kind="grpo", steps=3, **keys)
 
 
 def test_ppo_leaves_the_policy_steps_of_its_own():
     with pytest.raises(ValidationError, match="leaves the policy none"):
-        PpoStage(kind="ppo", steps=3, critic={"warmup_only": 3})
-    assert PpoStage(kind="ppo", steps=3).samples_per_prompt == 1
+        PpoKeys(kind="ppo", steps=3, critic={"warmup_only": 3})
+    assert PpoKeys(kind="ppo", steps=3).samples_per_prompt == 1

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from rlkit.recipe.schema import ModelInit, Recipe
-from rlkit.recipe.schema.model import HEAD_SIZES
+from rlkit.recipe.schema import ModelInitKeys, Recipe
+from rlkit.recipe.schema.model_section import HEAD_SIZES
 
 SHAPES: list[tuple[dict[str, int], tuple[int, int, int, int]]] = [
     # given -> hidden_size, num_heads, num_kv_heads, intermediate_size
@@ -29,20 +29,20 @@ SHAPES: list[tuple[dict[str, int], tuple[int, int, int, int]]] = [
 
 @pytest.mark.parametrize(("keys", "shape"), SHAPES)
 def test_what_is_left_out_follows_from_what_is_given(keys: dict[str, int], shape: tuple[int, ...]) -> None:
-    init = ModelInit.model_validate(keys)
+    init = ModelInitKeys.model_validate(keys)
     assert (init.hidden_size, init.num_heads, init.num_kv_heads, init.intermediate_size) == shape
 
 
 @given(st.integers(1, 512).map(lambda n: 32 * n))
 def test_every_allowed_width_alone_makes_a_model_that_the_engine_can_run(hidden: int) -> None:
-    init = ModelInit(hidden_size=hidden)
+    init = ModelInitKeys(hidden_size=hidden)
     assert init.hidden_size == hidden
     assert init.hidden_size // init.num_heads in HEAD_SIZES
 
 
 @given(st.integers(1, 512), st.booleans())
 def test_every_allowed_number_of_heads_alone_makes_a_model_that_the_engine_can_run(heads: int, of_keys: bool) -> None:
-    init = ModelInit(num_kv_heads=heads) if of_keys else ModelInit(num_heads=heads)
+    init = ModelInitKeys(num_kv_heads=heads) if of_keys else ModelInitKeys(num_heads=heads)
     assert (init.num_kv_heads if of_keys else init.num_heads) == heads
 
 
@@ -57,7 +57,7 @@ def test_every_allowed_number_of_heads_alone_makes_a_model_that_the_engine_can_r
 )
 def test_heads_that_do_not_fit_are_refused_with_those_that_do(keys: dict[str, int], sentence: str) -> None:
     with pytest.raises(ValidationError) as refused:
-        ModelInit.model_validate(keys)
+        ModelInitKeys.model_validate(keys)
     assert sentence in str(refused.value)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rlkit.cli import main
+from rlkit.cli.main import main
 
 GOOD = """\
 model:
@@ -366,7 +366,7 @@ def test_a_misspelt_key_is_answered_at_once_and_without_heavy_imports(key: str, 
     recipe = tmp_path / "r.yaml"
     recipe.write_text(GOOD)
     code = (
-        "import sys; from rlkit.cli import main; code = main(sys.argv[1:]);"
+        "import sys; from rlkit.cli.main import main; code = main(sys.argv[1:]);"
         "heavy = {'torch', 'ray', 'vllm', 'transformers', 'datasets', 'trl', 'numpy', 'sympy', 'pyarrow'};"
         "print(code, *sorted(heavy & set(sys.modules)))"
     )

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from rlkit.errors import RecipeError, did_you_mean
 from rlkit.recipe.load import LoadedRecipe, load_recipe
 from rlkit.recipe.positions import MAX_NODES, parse_value, read_yaml
-from rlkit.recipe.schema import GrpoStage, Recipe, SftStage
+from rlkit.recipe.schema import GrpoKeys, Recipe, SftKeys
 
 MINIMAL = 'model: {init: {}}\ndata: {path: "builtin:quickstart"}\nstages: [{kind: grpo, steps: 3}]\n'
 
@@ -29,7 +29,7 @@ def load(tmp_path: Path, text: str, *overrides: str) -> LoadedRecipe:
 def test_the_smallest_recipe_loads_with_every_default(tmp_path: Path) -> None:
     loaded = load(tmp_path, MINIMAL)
     stage = loaded.recipe.stages[0]
-    assert isinstance(stage, GrpoStage)
+    assert isinstance(stage, GrpoKeys)
     assert (stage.steps, stage.prompts_per_step, stage.samples_per_prompt) == (3, 32, 8)
     assert loaded.recipe.reward.weights == {"accuracy": 0.4, "reasoning": 0.3, "format": 0.2, "efficiency": 0.1}
     assert loaded.base_dir == tmp_path
@@ -107,7 +107,7 @@ def test_a_data_path_override_drops_sources_and_keeps_the_mapping(tmp_path: Path
 def test_a_steps_override_drops_epochs(tmp_path: Path) -> None:
     text = MINIMAL.replace("kind: grpo, steps: 3", "kind: sft, epochs: 2")
     stage = load(tmp_path, text, "stages.0.steps=7").recipe.stages[0]
-    assert isinstance(stage, SftStage)
+    assert isinstance(stage, SftKeys)
     assert (stage.steps, stage.epochs) == (7, None)
 
 

@@ -10,7 +10,7 @@ from rewards.efficiency import Efficiency
 from rewards.format import Format
 from rewards.reasoning import Reasoning
 from rlkit import Group, Sample, Task
-from rlkit.recipe.schema.reward import Reward
+from rlkit.recipe.schema.reward_section import RewardKeys
 from rlkit.scoring.combine import combine
 
 CASES = Path(__file__).parent / "cases"
@@ -48,7 +48,7 @@ def score_all(accuracy, group):
     parts["reasoning"] = tuple(Reasoning().score(group))
     parts["format"] = tuple(Format().score(group))
     parts["efficiency"] = tuple(Efficiency().score(Group(group.task, group.samples, parts)))
-    reward = Reward.model_validate({})
+    reward = RewardKeys.model_validate({})
     return parts, combine(parts, reward.weights, reward.combine)
 
 

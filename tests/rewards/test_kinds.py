@@ -13,10 +13,10 @@ from rewards.language import LanguageConsistency
 from rewards.lengths import CosineLength, EfficientReasoning, GroupLength
 from rlkit import Group, Sample, Score, Task
 from rlkit.errors import PluginError
-from rlkit.recipe.schema.data import TASK_KINDS
-from rlkit.recipe.schema.reward import Reward, RewardPart
+from rlkit.recipe.schema.data_section import TASK_KINDS
+from rlkit.recipe.schema.reward_section import RewardKeys, RewardPartKeys
 from rlkit.scoring.combine import score_group
-from rlkit.scoring.plugin import load_part, load_parts
+from rlkit.scoring.plugins.plugin import load_part, load_parts
 
 CITIES = {"A": "Rome", "B": "Paris"}
 JUDGES = """
@@ -99,7 +99,7 @@ def test_a_kind_that_nothing_judges_is_unscored_and_says_what_there_is(accuracy)
 
 def with_judges(tmp_path, **judges):
     (tmp_path / "judges.py").write_text(JUDGES)
-    return load_part("accuracy", RewardPart(weight=1, judges=judges), tmp_path)
+    return load_part("accuracy", RewardPartKeys(weight=1, judges=judges), tmp_path)
 
 
 def test_a_recipe_adds_kinds_by_file_and_by_module(tmp_path):
@@ -156,7 +156,7 @@ def test_an_installed_package_adds_a_kind_by_its_entry_point(tmp_path, monkeypat
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: lab\nVersion: 1\n")
     (info / "entry_points.txt").write_text("[rlkit.judges]\nlength = lab_judges:by_length\n")
     monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
-    assert "length" in (Reward.model_validate({}).kinds or ())
+    assert "length" in (RewardKeys.model_validate({}).kinds or ())
     task = Task("t", "length", "?", {"length": 1})
     assert Accuracy().score(Group(task, (Sample("a", "x", 1),))) == [Score(1.0, "counted")]
 
@@ -173,7 +173,7 @@ GOOD = "<think>\n12 boxes of 8 pens: 12 * 8 = 96 pens.\n96 - 30 = 66, the answer
     ],
 )
 def test_the_other_parts_judge_a_reply_of_another_kind_as_they_judge_math(kind, reference, answer, metadata):
-    reward = Reward.model_validate({})
+    reward = RewardKeys.model_validate({})
     prompt = "Tom has 12 boxes with 8 pens each. He gives away 30 pens. How many are left? A. 126 B. 66"
     replies = (GOOD.format(answer), f"<think>\nI guess.\n</think>\n{answer}")
     group = Group(Task("t", kind, prompt, reference, metadata), tuple(Sample(r, r, 30) for r in replies))

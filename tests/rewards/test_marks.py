@@ -8,8 +8,8 @@ from rewards.labels import StepLabels, TagCount
 from rewards.language import LanguageConsistency, letters_by_script
 from rewards.repetition import Repetition, density, repeated_ngrams
 from rlkit import Group, Sample, Score, Task
-from rlkit.recipe.schema.reward import Reward
-from rlkit.scoring.plugin import load_parts
+from rlkit.recipe.schema.reward_section import RewardKeys
+from rlkit.scoring.plugins.plugin import load_parts
 
 
 def value(plugin, response, accuracy=1.0, prompt="What is 2 + 2?"):
@@ -26,7 +26,7 @@ def test_every_optional_part_is_found_by_its_entry_point():
         "cosine_length": {"weight": 1, "max_tokens": 9},
     }
     judge = {"weight": 1, "base_url": "http://127.0.0.1:1/v1", "model": "m"}
-    reward = Reward.model_validate({**parts, "model_judge": judge})
+    reward = RewardKeys.model_validate({**parts, "model_judge": judge})
     assert {part.name for part in load_parts(reward, Path())} == {*reward.parts}
 
 

@@ -11,8 +11,8 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, Qwen
 
 from rewards.reward_model import RewardModel
 from rlkit import Group, Sample, SequenceModel, Task
-from rlkit.recipe.schema.reward import Reward
-from rlkit.scoring.process import LocalPool
+from rlkit.recipe.schema.reward_section import RewardKeys
+from rlkit.scoring.processes.child_processes import LocalPool
 
 REPLIES = ["<think>1+1=2</think>\n\nSo it is\n\n\\boxed{2}", "no", "", "What? " * 40, "a\n\nb", "\ud800 broken"]
 
@@ -126,7 +126,7 @@ def test_it_scores_in_processes_of_its_own(classifier):
     keys = dict.fromkeys(("reasoning", "format", "efficiency"))
     part = {"path": classifier, "weight": 0.5, "actors": {"groups_per_call": 4}}
     runtime = {"memory_mb": 64}  # less than torch and the model take
-    pool = LocalPool(Reward.model_validate({**keys, "reward_model": part, "runtime": runtime}), Path.cwd())
+    pool = LocalPool(RewardKeys.model_validate({**keys, "reward_model": part, "runtime": runtime}), Path.cwd())
     try:
         found = dict(pool.score((i, make_group(*REPLIES[:2])) for i in range(12)))
     finally:

@@ -14,7 +14,7 @@ from pathlib import Path
 from ray.exceptions import ObjectLostError
 
 from rlkit.records import Group, Sample
-from rlkit.rollout.pool import RolloutWorker
+from rlkit.rollout.rollout_pool import RolloutWorker
 
 BUSY, FREE = "busy", "free"
 """Where a folder holds the first and not the second, groups of even index take a while each."""

@@ -10,22 +10,22 @@ import sys
 import pytest
 
 from rlkit.errors import ParityError, RecipeError
-from rlkit.learner.model import load_tokenizer
-from rlkit.recipe.schema import Rollout
+from rlkit.models.tokenizer import load_tokenizer
+from rlkit.recipe.schema import RolloutKeys
 from rlkit.records import Sample
-from rlkit.rollout.arguments import OURS, check_engine_arguments, check_engine_values, known_arguments
 from rlkit.rollout.engine import EngineSpec, end_tokens, engine_arguments, engine_env
+from rlkit.rollout.engine_arguments import OURS, check_engine_arguments, check_engine_values, known_arguments
 from rlkit.rollout.request import derive_seed
-from rlkit.weight_sync import check_parity, max_logprob_gap
+from rlkit.stages.online.parity import check_parity, max_logprob_gap
 
 PROGRAM = r"""
 import dataclasses, json, sys, torch
-from rlkit.learner.model import load_model, load_tokenizer
+from rlkit.models.model import load_model, load_tokenizer
 from rlkit.recipe.schema import Rollout
 from rlkit.records import Task
 from rlkit.rollout.engine import Engine, EngineSpec
 from rlkit.rollout.request import DrawRequest
-from rlkit import weight_sync
+from rlkit.rollout import weights as engine_weights
 
 torch.set_num_threads(1)
 path = sys.argv[1]
@@ -108,12 +108,12 @@ lm_head = engine.llm.model_executor.driver_worker.model_runner.model.lm_head
 packed = lm_head.weight.clone()
 lm_head.cpu_linear = lambda x, weight, bias: torch.nn.functional.linear(x, packed, bias)
 weights = {name: p.detach().clone() for name, p in model.named_parameters()}
-repair = weight_sync.repack_cpu_linears
-weight_sync.repack_cpu_linears = lambda model: 0
-weight_sync.load_into_engine(engine.llm, weights)
+repair = engine_weights.repack_cpu_linears
+engine_weights.repack_cpu_linears = lambda model: 0
+engine_weights.load_into_engine(engine.llm, weights)
 out["gap_without_repair"] = gap(model, rows(wanted)[1])
-weight_sync.repack_cpu_linears = repair
-weight_sync.load_into_engine(engine.llm, weights)
+engine_weights.repack_cpu_linears = repair
+engine_weights.load_into_engine(engine.llm, weights)
 out["gap_with_repair"] = gap(model, rows(wanted)[1])
 print(json.dumps(out))
 """
@@ -121,7 +121,7 @@ print(json.dumps(out))
 
 @pytest.fixture(scope="module")
 def found(tiny_model):
-    env = os.environ | engine_env(Rollout())
+    env = os.environ | engine_env(RolloutKeys())
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(tiny_model)], env=env, capture_output=True, text=True, timeout=240
     )
@@ -169,7 +169,7 @@ def test_without_the_output_layers_repair_the_gate_stops_the_run_and_with_it_pas
 
 ENDS = r"""
 import dataclasses, json, sys, torch
-from rlkit.learner.model import load_tokenizer
+from rlkit.models.model import load_tokenizer
 from rlkit.recipe.schema import Rollout
 from rlkit.records import Task
 from rlkit.rollout.engine import Engine, EngineSpec
@@ -197,7 +197,7 @@ def test_replies_end_at_a_special_stop_string_and_at_every_end_token_of_the_mode
         [sys.executable, "-c", ENDS, str(folder), str(other), "<|im_start|>"],
         capture_output=True,
         text=True,
-        env=os.environ | engine_env(Rollout()),
+        env=os.environ | engine_env(RolloutKeys()),
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
@@ -236,7 +236,7 @@ def test_a_seed_depends_on_every_part_of_its_place_and_fits_vllm():
 @pytest.mark.parametrize("name", OURS)
 def test_engine_arguments_that_are_rlkits_own_are_refused(name):
     with pytest.raises(RecipeError, match=rf"rollout\.engine\.{name} is set by rlkit"):
-        check_engine_arguments(Rollout(engine={name: "x"}))
+        check_engine_arguments(RolloutKeys(engine={name: "x"}))
 
 
 @pytest.mark.parametrize(
@@ -253,12 +253,14 @@ def test_engine_arguments_that_are_rlkits_own_are_refused(name):
 )
 def test_an_engine_argument_that_the_installed_vllm_lacks_is_refused_without_importing_it(engine, sentence):
     with pytest.raises(RecipeError, match=rf"rollout\.engine\.{sentence}"):
-        check_engine_arguments(Rollout(engine=engine))
+        check_engine_arguments(RolloutKeys(engine=engine))
 
 
 def test_engine_arguments_of_every_shape_are_left_to_vllm():
     check_engine_arguments(
-        Rollout(engine={"max_num_batched_tokens": 4096, "gpu_memory_utilization": 1, "compilation_config": {"mode": 0}})
+        RolloutKeys(
+            engine={"max_num_batched_tokens": 4096, "gpu_memory_utilization": 1, "compilation_config": {"mode": 0}}
+        )
     )
 
 
@@ -271,14 +273,14 @@ def test_the_names_read_from_the_source_are_vllms_own():
 
 @pytest.mark.slow
 def test_what_only_vllm_can_judge_is_refused_in_its_words(tiny_model):
-    check_engine_values(EngineSpec(str(tiny_model), Rollout(max_tokens=20), "float32", 0), timeout_s=240)
-    spec = EngineSpec(str(tiny_model), Rollout(engine={"max_model_len": 100_000}), "float32", 0)
+    check_engine_values(EngineSpec(str(tiny_model), RolloutKeys(max_tokens=20), "float32", 0), timeout_s=240)
+    spec = EngineSpec(str(tiny_model), RolloutKeys(engine={"max_model_len": 100_000}), "float32", 0)
     with pytest.raises(RecipeError, match=r"rollout\.engine: the installed vLLM refuses .* max_model_len"):
         check_engine_values(spec, timeout_s=240)
 
 
 def test_the_recipes_engine_arguments_win_over_the_defaults():
-    keys = Rollout(engine={"enforce_eager": False, "max_model_len": 77})
+    keys = RolloutKeys(engine={"enforce_eager": False, "max_model_len": 77})
     args = engine_arguments(EngineSpec("m", keys, "float32", 5))
     assert args["enforce_eager"] is False
     assert args["max_model_len"] == 77

@@ -7,13 +7,14 @@ import pytest
 import ray
 
 from rlkit.errors import ClusterError
-from rlkit.learner.model import load_model, load_tokenizer
-from rlkit.recipe.schema import Rollout
+from rlkit.models.pretrained import load_model
+from rlkit.models.tokenizer import load_tokenizer
+from rlkit.models.weight_block import WeightBlock
+from rlkit.recipe.schema import RolloutKeys
 from rlkit.records import Task
 from rlkit.rollout.engine import EngineSpec
-from rlkit.rollout.pool import RolloutPool
 from rlkit.rollout.request import DrawRequest, derive_seed
-from rlkit.weight_sync import WeightBlock
+from rlkit.rollout.rollout_pool import RolloutPool
 
 
 def pid(worker):
@@ -37,7 +38,7 @@ def tokens(pool, wanted):
 
 
 def make_pool(model, num_workers, events, max_restarts=2):
-    keys = Rollout(num_workers=num_workers, max_tokens=20, kv_cache_gb=0.1, timeout_s=120)
+    keys = RolloutKeys(num_workers=num_workers, max_tokens=20, kv_cache_gb=0.1, timeout_s=120)
     spec = EngineSpec(str(model), keys, "float32", 0)
     return RolloutPool(
         spec, start_timeout_s=120, max_restarts=max_restarts, on_event=lambda kind, text: events.append((kind, text))

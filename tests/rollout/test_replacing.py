@@ -9,14 +9,14 @@ import psutil
 import pytest
 import ray
 
-from rlkit import cluster
+from rlkit.cluster import ray_cluster as cluster
 from rlkit.errors import ClusterError, LearnerLost
-from rlkit.recipe.schema import Rollout
+from rlkit.recipe.schema import RolloutKeys
 from rlkit.records import Task
-from rlkit.rollout import pool as pool_module
+from rlkit.rollout import rollout_pool as pool_module
 from rlkit.rollout.engine import EngineSpec
-from rlkit.rollout.pool import RolloutPool
 from rlkit.rollout.request import DrawRequest, derive_seed
+from rlkit.rollout.rollout_pool import RolloutPool
 from tests.rollout.scripted import BUSY, FREE, ScriptedWorker
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
@@ -32,7 +32,7 @@ class Case:
         self.num_drawn_when_told = []
         self.drawn = {}
         monkeypatch.setattr(pool_module, "RolloutWorker", ScriptedWorker)
-        keys = Rollout(num_workers=2, timeout_s=timeout_s)
+        keys = RolloutKeys(num_workers=2, timeout_s=timeout_s)
         spec = EngineSpec(str(folder), keys, "float32", 0)
         self.pool = RolloutPool(spec, start_timeout_s=60, max_restarts=max_restarts, on_event=self._hear)
 

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from rlkit import Group, Sample, Score, ScoredGroup, Task
 from rlkit.errors import ScoringError
-from rlkit.recipe.schema.reward import Combine, Reward, RewardPart
+from rlkit.recipe.schema.reward_section import CombineKeys, RewardKeys, RewardPartKeys
 from rlkit.scoring.combine import check_unscored, combine, make_scored_group, score_group
-from rlkit.scoring.plugin import LoadedPart, load_part
+from rlkit.scoring.plugins.plugin import LoadedPart, load_part
 
-DEFAULT = Reward.model_validate({})
+DEFAULT = RewardKeys.model_validate({})
 SHARES = st.floats(0, 1)
 PARTS = ("accuracy", "reasoning", "format", "efficiency")
 
@@ -60,13 +60,13 @@ def test_more_tests_passed_pay_more(one, other, rest):
 
 
 def test_partial_credit_in_full_is_a_choice():
-    rules = Combine(partial_accuracy=1.0)
+    rules = CombineKeys(partial_accuracy=1.0)
     (total,) = combine(one(accuracy=0.5, format=1.0), {"accuracy": 0.5, "format": 0.5}, rules)
     assert total == pytest.approx(0.75)
 
 
 def gated(**rules):
-    return Combine.model_validate({"gates": {"efficiency": {"part": "format", "at_least": 1.0}}, **rules})
+    return CombineKeys.model_validate({"gates": {"efficiency": {"part": "format", "at_least": 1.0}}, **rules})
 
 
 @pytest.mark.parametrize(("form", "total"), [(1.0, 0.5 + 0.5 * 0.8), (0.99, 0.5), (0.0, 0.5), (None, None)])
@@ -82,7 +82,7 @@ def test_a_gate_shuts_out_losses_too():
 
 
 def test_penalties_take_away_beside_weights_that_add_to_1():
-    reward = Reward.model_validate(
+    reward = RewardKeys.model_validate(
         {
             "overlong": {"plugin": "soft_overlong", "weight": 0.5, "max_tokens": 100, "margin": 20},
             "combine": {"penalties": ["overlong"]},
@@ -98,14 +98,18 @@ def test_penalties_take_away_beside_weights_that_add_to_1():
 def test_parts_are_normalized_in_their_group():
     """GDPO: a part with small differences says as much as one with large ones."""
     parts = {"a": (Score(1.0), Score(0.0), Score(None)), "b": (Score(0.51), Score(0.49), Score(0.3))}
-    assert combine(parts, {"a": 1, "b": 3}, Combine(normalize="group")) == (pytest.approx(1), pytest.approx(-1), None)
+    assert combine(parts, {"a": 1, "b": 3}, CombineKeys(normalize="group")) == (
+        pytest.approx(1),
+        pytest.approx(-1),
+        None,
+    )
     flat = {"a": (Score(1.0), Score(0.0)), "b": (Score(0.3), Score(0.3))}
-    assert combine(flat, {"a": 1, "b": 1}, Combine(normalize="group")) == (0.5, -0.5)
+    assert combine(flat, {"a": 1, "b": 1}, CombineKeys(normalize="group")) == (0.5, -0.5)
 
 
 @given(st.lists(st.tuples(SHARES, SHARES), min_size=1, max_size=8), st.floats(0.01, 9), st.floats(-3, 3))
 def test_normalized_totals_do_not_depend_on_a_parts_scale_and_add_to_nothing(values, scale, shift):
-    rules, weights = Combine(normalize="group"), {"a": 0.7, "b": 0.3}
+    rules, weights = CombineKeys(normalize="group"), {"a": 0.7, "b": 0.3}
     parts = {name: tuple(Score(round(v[i], 3)) for v in values) for i, name in enumerate("ab")}
     moved = {**parts, "b": tuple(Score(s.value * scale + shift) for s in parts["b"])}
     totals, other = combine(parts, weights, rules), combine(moved, weights, rules)
@@ -130,7 +134,7 @@ def test_permuting_a_group_permutes_its_totals(order, normalize):
 
 
 def test_weights_follow_a_ramp_over_steps():
-    reward = Reward.model_validate({"combine": {"ramps": {"efficiency": {"from_step": 10, "to_step": 20}}}})
+    reward = RewardKeys.model_validate({"combine": {"ramps": {"efficiency": {"from_step": 10, "to_step": 20}}}})
     raw = {step: reward.weights_at(step)["efficiency"] for step in (1, 10, 15, 20, 99)}
     assert raw == pytest.approx({1: 0, 10: 0, 15: 0.05 / 0.95, 20: 0.1, 99: 0.1})
     assert all(math.fsum(reward.weights_at(step).values()) == pytest.approx(1) for step in (1, 15, 99))
@@ -154,7 +158,7 @@ def test_weights_follow_a_ramp_over_steps():
 )
 def test_rules_that_make_no_sense_are_refused(rules, message):
     with pytest.raises(ValueError, match=message):
-        Reward.model_validate({"combine": rules})
+        RewardKeys.model_validate({"combine": rules})
 
 
 @given(
@@ -165,11 +169,11 @@ def test_rules_that_make_no_sense_are_refused(rules, message):
 def test_totals_are_linear_in_values_and_do_not_depend_on_the_weights_scale(values, weights, factor):
     names = ("a", "b", "c")
     weighed = dict(zip(names, weights, strict=True))
-    (total,) = combine(one(**dict(zip(names, values, strict=True))), weighed, Combine())
+    (total,) = combine(one(**dict(zip(names, values, strict=True))), weighed, CombineKeys())
     (scaled,) = combine(
         one(**dict(zip(names, [v * factor for v in values], strict=True))),
         {n: w * factor for n, w in weighed.items()},
-        Combine(),
+        CombineKeys(),
     )
     want = sum(v * w for v, w in zip(values, weights, strict=True)) / sum(weights)
     assert total == pytest.approx(want, abs=1e-9)
@@ -177,8 +181,8 @@ def test_totals_are_linear_in_values_and_do_not_depend_on_the_weights_scale(valu
 
 
 def test_an_unscored_part_makes_the_total_unscored_unless_it_has_no_weight():
-    assert combine(one(a=1.0, b=None), {"a": 1, "b": 1}, Combine()) == (None,)
-    assert combine(one(a=1.0, b=None), {"a": 1, "b": 0}, Combine()) == (1.0,)
+    assert combine(one(a=1.0, b=None), {"a": 1, "b": 1}, CombineKeys()) == (None,)
+    assert combine(one(a=1.0, b=None), {"a": 1, "b": 0}, CombineKeys()) == (1.0,)
 
 
 NA = Score.not_applicable("of another kind")
@@ -195,7 +199,7 @@ def test_the_totals_of_a_group_are_trls_sums_up_to_one_factor(rows, weights):
     """TRL 1.16.0: (rewards_per_func * weights).nansum(dim=1), NaN where every function returned None."""
     names = ("a", "b", "c")
     parts = {n: column(*("n/a" if row[k] is None else row[k] for row in rows)) for k, n in enumerate(names)}
-    totals = combine(parts, dict(zip(names, weights, strict=True)), Combine())
+    totals = combine(parts, dict(zip(names, weights, strict=True)), CombineKeys())
     theirs = (
         torch.tensor([[math.nan if v is None else v for v in row] for row in rows]) * torch.tensor(weights)
     ).nansum(1)
@@ -219,13 +223,13 @@ def test_the_totals_of_a_group_are_trls_sums_up_to_one_factor(rows, weights):
     ],
 )
 def test_a_part_that_does_not_apply_leaves_the_sum_and_one_that_failed_leaves_none(parts, totals):
-    assert combine({name: column(*v) for name, v in parts.items()}, {"a": 1, "b": 1}, Combine()) == totals
+    assert combine({name: column(*v) for name, v in parts.items()}, {"a": 1, "b": 1}, CombineKeys()) == totals
 
 
 def test_the_weights_of_a_group_leave_out_what_applies_to_none_of_it():
     group = Group(Task("t", "math", "?", "7"), tuple(Sample(f"t#{i}", "7", 10) for i in range(2)))
     parts = {"a": column(1.0, 0.5), "b": column("n/a", "n/a"), "less": column(-1.0, "n/a")}
-    rules = Combine(penalties=["less"])
+    rules = CombineKeys(penalties=["less"])
     scored = make_scored_group(group, parts, {"a": 0.3, "b": 0.7, "less": 0.2}, rules, {})
     assert scored.weights == {"a": 1.0, "b": 0.0, "less": 0.2}
     assert scored.rewards == (pytest.approx(1.0 - 0.2), 0.5)
@@ -236,9 +240,9 @@ def test_gates_caps_and_group_normalisation_where_a_part_does_not_apply():
     shut = {"accuracy": column(1.0), "efficiency": column(0.8), "format": column("n/a")}
     assert combine(shut, weights, gated()) == (1.0,)  # the gate's opener does not apply, nor does what it opens
     wrong = {"accuracy": column("n/a"), "reasoning": column(1.0)}
-    assert combine(wrong, {"accuracy": 0.5, "reasoning": 0.5}, Combine()) == (1.0,)  # nothing is known to be wrong
+    assert combine(wrong, {"accuracy": 0.5, "reasoning": 0.5}, CombineKeys()) == (1.0,)  # nothing is known to be wrong
     parts = {"a": column(1.0, 0.0, "n/a"), "b": column(1.0, 1.0, 0.0)}
-    totals = combine(parts, {"a": 1, "b": 1}, Combine(normalize="group"))
+    totals = combine(parts, {"a": 1, "b": 1}, CombineKeys(normalize="group"))
     half, third = 0.5 * (1 / 3) / math.sqrt(2 / 9), -0.5 * (2 / 3) / math.sqrt(2 / 9)
     assert totals == pytest.approx((0.5 + half, -0.5 + half, third))
 
@@ -257,7 +261,7 @@ def group(prompt="ok", size=2):
 
 
 def on_prompt():
-    part = RewardPart(plugin="./plugins.py:OnPrompt", weight=1)
+    part = RewardPartKeys(plugin="./plugins.py:OnPrompt", weight=1)
     return load_part("bad", part, Path(__file__).parent)
 
 
@@ -273,13 +277,13 @@ def on_prompt():
     ],
 )
 def test_a_bad_plugin_leaves_its_samples_unscored_with_a_reason(prompt, reason):
-    scored = score_group(group(prompt), [on_prompt()], {"bad": 1.0}, Combine())
+    scored = score_group(group(prompt), [on_prompt()], {"bad": 1.0}, CombineKeys())
     assert scored.rewards == (None, None)
     assert [(s.verdict, s.reason) for s in scored.parts["bad"]] == [("plugin_error", reason)] * 2
 
 
 def test_a_good_plugin_scores():
-    scored = score_group(group(), [on_prompt()], {"bad": 2.0}, Combine())
+    scored = score_group(group(), [on_prompt()], {"bad": 2.0}, CombineKeys())
     assert scored.rewards == (0.5, 0.5)
     assert scored.weights == {"bad": 1.0}
 
@@ -301,7 +305,7 @@ def test_the_reason_is_never_empty():
     unsaid = Group(Task("t", "math", "?", "7"), (Sample("t#0", "7", 10),))
     for score, reason in ((Score(None), "could not grade this sample"), (Score.not_applicable(" "), "does not apply")):
         plugin = SimpleNamespace(score=lambda group, score=score: [score])
-        scored = score_group(unsaid, [LoadedPart("mine", 1.0, plugin)], {"mine": 1.0}, Combine())
+        scored = score_group(unsaid, [LoadedPart("mine", 1.0, plugin)], {"mine": 1.0}, CombineKeys())
         (found,) = scored.parts["mine"]
         assert found.verdict in ("unscored", "not_applicable")
         assert reason in found.reason
@@ -311,7 +315,7 @@ def test_the_reason_is_never_empty():
 
 def test_no_part_that_applies_is_a_reason_to_stop_too():
     parts = {"a": column("n/a"), "b": column("n/a")}
-    found = make_scored_group(group(size=1), parts, {"a": 1.0, "b": 1.0}, Combine(), {})
+    found = make_scored_group(group(size=1), parts, {"a": 1.0, "b": 1.0}, CombineKeys(), {})
     with pytest.raises(
         ScoringError, match="'a' does not apply to 1, and no other part does: not_applicable: of another kind"
     ):
@@ -327,6 +331,6 @@ def test_a_gates_opener_that_fails_is_named_though_its_weight_is_0():
 
 
 def test_totals_are_finite():
-    (total,) = combine(one(a=1e308, b=-1e308), {"a": 1, "b": 1}, Combine())
+    (total,) = combine(one(a=1e308, b=-1e308), {"a": 1, "b": 1}, CombineKeys())
     assert total is not None
     assert math.isfinite(total)

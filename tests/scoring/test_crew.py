@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 
 from rlkit import Group, Sample, Score, Task
 from rlkit.errors import ClusterError, PluginError, ScoringError
-from rlkit.recipe.schema.reward import Reward
-from rlkit.scoring import crew, schedule
+from rlkit.recipe.schema.reward_section import RewardKeys
 from rlkit.scoring.combine import PartScores
-from rlkit.scoring.place import WorkerLost
-from rlkit.scoring.process import LocalPool, ProcessWorkers
-from rlkit.scoring.schedule import make_visits
-from rlkit.scoring.worker import Ready, Reply
+from rlkit.scoring.processes import crew, schedule
+from rlkit.scoring.processes.child_processes import LocalPool, ProcessWorkers
+from rlkit.scoring.processes.place import WorkerLost
+from rlkit.scoring.processes.schedule import make_visits
+from rlkit.scoring.processes.scoring_worker import Ready, WorkerReply
 
 HERE = Path(__file__).parent
 ONLY = dict.fromkeys(("accuracy", "reasoning", "format", "efficiency"))
@@ -32,7 +32,7 @@ def plugin(cls, **keys):
 
 
 def reward(*, runtime=RUNTIME, **parts):
-    return Reward.model_validate({**ONLY, **parts, "runtime": runtime})
+    return RewardKeys.model_validate({**ONLY, **parts, "runtime": runtime})
 
 
 def group(*replies, name="t"):
@@ -248,14 +248,14 @@ class Forgetful:
         if any(s.response == "die" for groups in handle.calls[number:] for g in groups for s in g.samples):
             raise WorkerLost("dead")
         groups = handle.calls[number]
-        return Reply(tuple(PartScores({"x": (Score(1.0),) * len(g.samples)}, {"x": 0.0}) for g in groups))
+        return WorkerReply(tuple(PartScores({"x": (Score(1.0),) * len(g.samples)}, {"x": 0.0}) for g in groups))
 
     def kill(self, handle):
         pass
 
 
 def test_a_sample_is_not_blamed_for_the_call_that_was_queued_behind_it():
-    pool = schedule.Schedule(lambda place: Forgetful(), reward(x=plugin("OnReply")))
+    pool = schedule.Dispatcher(lambda place: Forgetful(), reward(x=plugin("OnReply")))
     groups = [group("ok", "die", "ok"), group("ok", "ok", "die"), group("ok", "ok", "ok"), group("die", "ok", "ok")]
     found = [scored.parts["x"] for _, scored in sorted(pool.score(enumerate(groups)))]
     assert [[score.value for score in scores] for scores in found] == [
@@ -268,7 +268,9 @@ def test_a_sample_is_not_blamed_for_the_call_that_was_queued_behind_it():
 
 def test_a_step_that_is_left_starts_no_process_until_the_next_one():
     workers = Forgetful()
-    pool = schedule.Schedule(lambda place: workers, reward(x=plugin("OnReply"), runtime={**RUNTIME, "num_workers": 2}))
+    pool = schedule.Dispatcher(
+        lambda place: workers, reward(x=plugin("OnReply"), runtime={**RUNTIME, "num_workers": 2})
+    )
 
     def interrupted():
         workers.busy = True

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from rlkit import Group, Sample, Task
 from rlkit.errors import PluginError, RecipeError
-from rlkit.recipe.schema.reward import Combine, RewardPart
+from rlkit.recipe.schema.reward_section import CombineKeys, RewardPartKeys
 from rlkit.scoring.combine import score_group
-from rlkit.scoring.foreign import ForeignReward
-from rlkit.scoring.plugin import load_part
+from rlkit.scoring.plugins.foreign import ForeignReward
+from rlkit.scoring.plugins.plugin import load_part
 from tests.scoring import foreign_rewards as theirs
 
 HERE = Path(__file__).parent
@@ -39,7 +39,7 @@ def group(replies=REPLIES, reference="2", **metadata):
 
 
 def loaded(style, spec, **arguments):
-    return load_part("x", RewardPart.model_validate({"plugin": {style: spec}, "weight": 1, **arguments}), HERE)
+    return load_part("x", RewardPartKeys.model_validate({"plugin": {style: spec}, "weight": 1, **arguments}), HERE)
 
 
 def values(style, spec, group, **arguments):
@@ -91,7 +91,7 @@ def test_trl_functions_that_are_made_with_arguments(factory, arguments):
 def test_a_function_that_needs_tokens_fails_by_name_where_there_are_none():
     part = loaded("trl", "trl.rewards:get_soft_overlong_punishment", max_completion_len=9, soft_punish_cache=3)
     bare = Group(group().task, (Sample("t#0", "a long reply", 12),))
-    scored = score_group(bare, [part], {"x": 1.0}, Combine())
+    scored = score_group(bare, [part], {"x": 1.0}, CombineKeys())
     assert scored.rewards == (None,)
     assert "completion_ids" in scored.parts["x"][0].reason
 
@@ -136,7 +136,9 @@ def test_openrlhf_functions_give_their_own_numbers():
 
 
 def test_a_wrong_count_is_a_plugin_error_that_names_the_part():
-    scored = score_group(group(), [loaded("openrlhf", "./foreign_rewards.py:reward_func_short")], {"x": 1.0}, Combine())
+    scored = score_group(
+        group(), [loaded("openrlhf", "./foreign_rewards.py:reward_func_short")], {"x": 1.0}, CombineKeys()
+    )
     assert {score.verdict for score in scored.parts["x"]} == {"plugin_error"}
     assert "returned 6 rewards for 7 samples" in scored.parts["x"][0].reason
 

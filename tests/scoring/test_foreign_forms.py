@@ -12,10 +12,10 @@ import trl
 
 from rlkit import Group, Sample, Task
 from rlkit.errors import PluginError
-from rlkit.recipe.schema.reward import Combine, RewardPart
-from rlkit.scoring.check import check_columns
+from rlkit.recipe.schema.reward_section import CombineKeys, RewardPartKeys
 from rlkit.scoring.combine import score_group
-from rlkit.scoring.plugin import load_part
+from rlkit.scoring.plugins.plugin import load_part
+from rlkit.scoring.plugins.reward_check import check_columns
 from tests.scoring import foreign_forms as forms
 
 HERE = Path(__file__).parent
@@ -29,12 +29,12 @@ def group(replies=REPLIES, **metadata):
 
 def loaded(style, name, **arguments):
     plugin = {style: f"./foreign_forms.py:{name}"} if style else f"./foreign_forms.py:{name}"
-    return load_part("x", RewardPart.model_validate({"plugin": plugin, "weight": 1, **arguments}), HERE)
+    return load_part("x", RewardPartKeys.model_validate({"plugin": plugin, "weight": 1, **arguments}), HERE)
 
 
 def scores(style, name, given=None, **arguments):
     given = given or group()
-    return score_group(given, [loaded(style, name, **arguments)], {"x": 1.0}, Combine()).parts["x"]
+    return score_group(given, [loaded(style, name, **arguments)], {"x": 1.0}, CombineKeys()).parts["x"]
 
 
 @pytest.fixture(scope="module")
@@ -95,10 +95,10 @@ def test_two_functions_for_two_kinds_of_task_score_both_kinds(trls):
     parts = [part.__class__(name, 1.0, part.plugin) for name, part in zip("ab", both, strict=True)]
     for task in ("math", "code"):
         theirs = trls([forms.for_math, forms.for_code], task=task)
-        ours = score_group(group(task=task), parts, {"a": 1.0, "b": 1.0}, Combine())
+        ours = score_group(group(task=task), parts, {"a": 1.0, "b": 1.0}, CombineKeys())
         sums = [sum(value for value in row if not math.isnan(value)) for row in theirs]
         assert ours.rewards == pytest.approx(sums)
-    neither = score_group(group(task="chat"), parts, {"a": 1.0, "b": 1.0}, Combine())
+    neither = score_group(group(task="chat"), parts, {"a": 1.0, "b": 1.0}, CombineKeys())
     assert neither.rewards == (None,) * len(REPLIES)
     assert {s.reason for s in neither.parts["a"]} == {"the function returned None: it does not apply to this sample"}
 

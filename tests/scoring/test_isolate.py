@@ -7,17 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlkit import Group, Sample, Score, Task
-from rlkit.recipe.schema.reward import Combine, RewardPart
+from rlkit.recipe.schema.reward_section import CombineKeys, RewardPartKeys
 from rlkit.scoring.combine import score_group
-from rlkit.scoring.isolate import Call, Fault, Walled, isolate_group, walled
-from rlkit.scoring.plugin import load_part
+from rlkit.scoring.plugins.plugin import load_part
+from rlkit.scoring.processes.isolate import Call, Fault, Walled, isolate_group, walled
 from tests.scoring.plugins import Shares
 
 HERE = Path(__file__).parent
 
 
 def part(cls):
-    return load_part("mine", RewardPart(plugin=f"./plugins.py:{cls}", weight=1), HERE)
+    return load_part("mine", RewardPartKeys(plugin=f"./plugins.py:{cls}", weight=1), HERE)
 
 
 def group(*replies):
@@ -41,7 +41,7 @@ def test_samples_at_fault_are_left_out_and_the_rest_are_compared_with_each_other
 
 @pytest.mark.parametrize("word", ["raise", "few", "nan", "text", "type"])
 def test_a_bad_reply_costs_itself_only(word):
-    scored = score_group(group("a", word, "b"), walled([part("OnReply")]), {"mine": 1.0}, Combine())
+    scored = score_group(group("a", word, "b"), walled([part("OnReply")]), {"mine": 1.0}, CombineKeys())
     assert scored.rewards == (0.5, None, 0.5)
     assert scored.parts["mine"][1].verdict == "plugin_error"
     assert "reward part 'mine'" in scored.parts["mine"][1].reason

@@ -3,15 +3,15 @@ from pathlib import Path
 import pytest
 
 from rlkit.errors import PluginError
-from rlkit.recipe.schema.reward import Reward, RewardPart
-from rlkit.scoring.check import check_plugins
-from rlkit.scoring.plugin import load_part, load_parts
+from rlkit.recipe.schema.reward_section import RewardKeys, RewardPartKeys
+from rlkit.scoring.plugins.plugin import load_part, load_parts
+from rlkit.scoring.plugins.reward_check import check_plugins
 
 HERE = Path(__file__).parent
 
 
 def part(cls, **more):
-    return RewardPart.model_validate({"plugin": f"./plugins.py:{cls}", "weight": 1, **more})
+    return RewardPartKeys.model_validate({"plugin": f"./plugins.py:{cls}", "weight": 1, **more})
 
 
 def test_a_file_plugin_is_built_with_its_arguments():
@@ -25,12 +25,12 @@ def test_lists_fit_tuples_and_integers_fit_floats():
 
 
 def test_the_built_in_parts_are_found_through_their_entry_points():
-    names = [loaded.name for loaded in load_parts(Reward.model_validate({}), HERE)]
+    names = [loaded.name for loaded in load_parts(RewardKeys.model_validate({}), HERE)]
     assert names == ["accuracy", "reasoning", "format", "efficiency"]
 
 
 def test_a_part_runs_after_what_it_needs():
-    reward = Reward.model_validate({"early": {"plugin": "./plugins.py:AfterAccuracy", "weight": 1}})
+    reward = RewardKeys.model_validate({"early": {"plugin": "./plugins.py:AfterAccuracy", "weight": 1}})
     names = [loaded.name for loaded in load_parts(reward, HERE)]
     assert names.index("accuracy") < names.index("early")
 
@@ -47,10 +47,10 @@ def test_a_part_runs_after_what_it_needs():
         (part("BrokenConstructor"), "BrokenConstructor could not be built: ValueError: no weights file"),
         (part("time"), "time in ./plugins.py is of type module: name a class or function"),
         (part("ExitingConstructor"), "ExitingConstructor could not be built: SystemExit: 3"),
-        (RewardPart(plugin="./exits.py:X", weight=1), "cannot import ./exits.py: SystemExit: 3"),
-        (RewardPart(plugin="./none.py:X", weight=1), "there is no file"),
-        (RewardPart(plugin="no.such.module:X", weight=1), "cannot import no.such.module"),
-        (RewardPart(plugin="acuracy", weight=1), "did you mean 'accuracy'"),
+        (RewardPartKeys(plugin="./exits.py:X", weight=1), "cannot import ./exits.py: SystemExit: 3"),
+        (RewardPartKeys(plugin="./none.py:X", weight=1), "there is no file"),
+        (RewardPartKeys(plugin="no.such.module:X", weight=1), "cannot import no.such.module"),
+        (RewardPartKeys(plugin="acuracy", weight=1), "did you mean 'accuracy'"),
     ],
 )
 def test_mistakes_are_one_sentence_that_names_the_key(given, message):
@@ -64,13 +64,13 @@ def test_mistakes_are_one_sentence_that_names_the_key(given, message):
 def test_needs_that_are_missing_or_circular_are_refused():
     missing = {"accuracy": None, "efficiency": None, "x": {"plugin": "./plugins.py:AfterAccuracy", "weight": 1}}
     with pytest.raises(PluginError, match="needs the scores of part 'accuracy'"):
-        load_parts(Reward.model_validate(missing), HERE)
+        load_parts(RewardKeys.model_validate(missing), HERE)
     circle = {
         "first": {"plugin": "./plugins.py:First", "weight": 1},
         "second": {"plugin": "./plugins.py:Second", "weight": 1},
     }
     with pytest.raises(PluginError, match="first and second need each other"):
-        load_parts(Reward.model_validate(circle), HERE)
+        load_parts(RewardKeys.model_validate(circle), HERE)
 
 
 def test_a_missing_file_says_where_it_was_looked_for_and_what_may_be_meant(tmp_path, monkeypatch):
@@ -88,9 +88,9 @@ def test_a_missing_file_says_where_it_was_looked_for_and_what_may_be_meant(tmp_p
         ),
     ):
         with pytest.raises(PluginError, match=f"^reward.x.plugin: {looked.format(name)}{hint}"):
-            load_part("x", RewardPart(plugin=f"./{name}:Mine", weight=1), tmp_path / "recipe")
+            load_part("x", RewardPartKeys(plugin=f"./{name}:Mine", weight=1), tmp_path / "recipe")
     (tmp_path / "mine.py").write_text("class Mine:\n    def score(self, group):\n        return []\n")
-    assert load_part("x", RewardPart(plugin=f"{tmp_path}/mine.py:Mine", weight=1), tmp_path / "recipe").weight == 1
+    assert load_part("x", RewardPartKeys(plugin=f"{tmp_path}/mine.py:Mine", weight=1), tmp_path / "recipe").weight == 1
 
 
 def test_a_misspelt_key_of_the_part_itself_is_told_and_long_errors_are_one_line(tmp_path):
@@ -102,10 +102,10 @@ def test_a_misspelt_key_of_the_part_itself_is_told_and_long_errors_are_one_line(
         ({}, "reward.x: Mine could not be built: OSError: no such file$"),
     ):
         with pytest.raises(PluginError, match=message):
-            load_part("x", RewardPart(plugin="./mine.py:Mine", weight=1, **keys), tmp_path)
+            load_part("x", RewardPartKeys(plugin="./mine.py:Mine", weight=1, **keys), tmp_path)
 
 
 def test_a_plugin_that_is_not_there_is_named_before_another_is_imported():
     parts = {"first": {"plugin": "./exits.py:X", "weight": 1}, "mine": {"plugin": "./gone.py:Mine", "weight": 1}}
     with pytest.raises(PluginError, match=r"reward\.mine\.plugin: there is no file \./gone\.py"):
-        check_plugins(Reward.model_validate(parts), HERE)
+        check_plugins(RewardKeys.model_validate(parts), HERE)

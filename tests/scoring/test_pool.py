@@ -5,9 +5,9 @@ import pytest
 
 from rlkit import Group, Sample, Task
 from rlkit.errors import PluginError
-from rlkit.recipe.schema.reward import Reward
-from rlkit.scoring import pool as pool_module
-from rlkit.scoring.pool import ScoringPool
+from rlkit.recipe.schema.reward_section import RewardKeys
+from rlkit.scoring.processes import scoring_pool as pool_module
+from rlkit.scoring.processes.scoring_pool import ScoringPool
 
 HERE = Path(__file__).parent
 ONLY = dict.fromkeys(("accuracy", "reasoning", "format", "efficiency"))
@@ -23,7 +23,7 @@ def pool(ray_cluster):
         "bad": {"plugin": "./plugins.py:OnPrompt", "weight": 1},
         "runtime": {"num_workers": 2, "timeout_s": 3},
     }
-    pool = ScoringPool(Reward.model_validate(reward), HERE)
+    pool = ScoringPool(RewardKeys.model_validate(reward), HERE)
     yield pool
     pool.close()
 
@@ -54,7 +54,7 @@ def test_groups_are_taken_as_they_come_and_come_back_scored(pool):
 def test_bad_samples_cost_themselves_only():
     events = []
     bad = {"plugin": "./plugins.py:OnReply", "weight": 1}
-    reward = Reward.model_validate({**ONLY, "bad": bad, "runtime": {"timeout_s": 4, "num_workers": 2}})
+    reward = RewardKeys.model_validate({**ONLY, "bad": bad, "runtime": {"timeout_s": 4, "num_workers": 2}})
     pool = ScoringPool(reward, HERE, on_event=lambda kind, text: events.append(kind))
     verdicts = {"raise": "plugin_error", "hang": "timeout", "die": "crash"}
     groups = [replying("a", word) for word in verdicts] + [replying("a", "b") for _ in range(9)]
@@ -78,7 +78,7 @@ def test_groups_left_out_do_not_come_back_in_the_next_step(pool):
 
 
 def test_a_plugin_that_cannot_be_built_is_one_sentence_in_the_driver():
-    reward = Reward.model_validate({**ONLY, "x": {"plugin": "./plugins.py:BrokenConstructor", "weight": 1}})
+    reward = RewardKeys.model_validate({**ONLY, "x": {"plugin": "./plugins.py:BrokenConstructor", "weight": 1}})
     with pytest.raises(
         PluginError, match=r"^reward.x: BrokenConstructor could not be built: ValueError: no weights file$"
     ):
@@ -92,7 +92,7 @@ def test_parts_with_their_own_actors_score_beside_the_others():
         "many": {"plugin": "./plugins.py:Several", "weight": 1, "actors": {"groups_per_call": 3}},
         "last": {"plugin": "./plugins.py:AddsOne", "weight": 1, "to": "own"},
     }
-    pool = ScoringPool(Reward.model_validate({**ONLY, **parts, "runtime": {"timeout_s": 4}}), HERE)
+    pool = ScoringPool(RewardKeys.model_validate({**ONLY, **parts, "runtime": {"timeout_s": 4}}), HERE)
     groups = [replying("a", "die" if i == 7 else "b") for i in range(30)]
     found = dict(pool.score(enumerate(groups)))
     pool.close()
@@ -107,7 +107,7 @@ def test_parts_with_their_own_actors_score_beside_the_others():
 
 
 def test_the_default_parts_score_in_an_actor():
-    pool = ScoringPool(Reward.model_validate({}), HERE)
+    pool = ScoringPool(RewardKeys.model_validate({}), HERE)
     response = "<think>\n348 + 275 = 623\n</think>\n\\boxed{623}"
     task = Task("t", "math", "What is 348 + 275?", "623")
     wrong = response.replace("\\boxed{623}", "\\boxed{1}")
@@ -130,7 +130,7 @@ def test_an_actor_that_dies_at_its_first_start_is_started_once_more(tmp_path, mo
             super().__init__(*args)
 
     monkeypatch.setattr(pool_module, "_Actor", Dying)
-    pool = ScoringPool(Reward(), HERE)
+    pool = ScoringPool(RewardKeys(), HERE)
     ((_, scored),) = pool.score(enumerate([replying(r"\boxed{7}")]))
     pool.close()
     assert not marker.exists()
@@ -139,7 +139,7 @@ def test_an_actor_that_dies_at_its_first_start_is_started_once_more(tmp_path, mo
 
 def test_what_a_plugin_starts_hears_sigterm_although_its_scorer_does_not():
     pool = ScoringPool(
-        Reward.model_validate({**ONLY, "ends": {"plugin": "./plugins.py:Terminates", "weight": 1}}), HERE
+        RewardKeys.model_validate({**ONLY, "ends": {"plugin": "./plugins.py:Terminates", "weight": 1}}), HERE
     )
     ((_, scored),) = pool.score(enumerate([group("ok")]))
     pool.close()

@@ -9,8 +9,8 @@ import pytest
 
 from rlkit import Group, Sample, Task
 from rlkit.errors import ClusterError, PluginError, ScoringError
-from rlkit.recipe.schema.reward import Reward
-from rlkit.scoring.process import LocalPool
+from rlkit.recipe.schema.reward_section import RewardKeys
+from rlkit.scoring.processes.child_processes import LocalPool
 
 HERE = Path(__file__).parent
 ONLY = dict.fromkeys(("accuracy", "reasoning", "format", "efficiency"))
@@ -19,7 +19,7 @@ RUNTIME = {"num_workers": 2, "timeout_s": 4, "memory_mb": 256}
 
 def reward(cls="OnReply", *, more=None, **runtime):
     bad = {"plugin": f"./plugins.py:{cls}", "weight": 1}
-    return Reward.model_validate({**ONLY, "bad": bad, **(more or {}), "runtime": {**RUNTIME, **runtime}})
+    return RewardKeys.model_validate({**ONLY, "bad": bad, **(more or {}), "runtime": {**RUNTIME, **runtime}})
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_processes_that_are_lost_now_and_then_do_not_stop_the_run():
 
 def test_a_plugin_that_is_never_built_has_a_deadline(tmp_path):
     (tmp_path / "slow.py").write_text("import time\nclass Slow:\n    def __init__(self):\n        time.sleep(1000)\n")
-    bad = Reward.model_validate({**ONLY, "slow": {"plugin": "./slow.py:Slow", "weight": 1}})
+    bad = RewardKeys.model_validate({**ONLY, "slow": {"plugin": "./slow.py:Slow", "weight": 1}})
     with pytest.raises(ClusterError, match="did not start within 2 s"):
         LocalPool(bad, tmp_path, start_timeout_s=2)
 
@@ -123,7 +123,7 @@ def test_what_a_plugin_started_ends_with_it(tmp_path):
         "        time.sleep(1000)\n"
     )
     starts = {"plugin": "./starts.py:Starts", "weight": 1}
-    pool = LocalPool(Reward.model_validate({**ONLY, "s": starts, "runtime": {"timeout_s": 2}}), tmp_path)
+    pool = LocalPool(RewardKeys.model_validate({**ONLY, "s": starts, "runtime": {"timeout_s": 2}}), tmp_path)
     list(pool.score([(0, group("a"))]))
     pool.close()
     status = Path(f"/proc/{(tmp_path / 'pid').read_text()}/status")

@@ -2,8 +2,8 @@
 
 import pytest
 
-from rlkit.verify.sandbox.client import lease
 from rlkit.verify.sandbox.job import SandboxError
+from rlkit.verify.sandbox.lease import lease
 
 
 @pytest.fixture(params=["namespaces", "landlock"])

@@ -15,8 +15,8 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from rlkit.verify.sandbox import kernel  # noqa: E402
-from rlkit.verify.sandbox.client import ZygoteSandbox  # noqa: E402
 from rlkit.verify.sandbox.job import Job, Limits, SandboxError  # noqa: E402
+from rlkit.verify.sandbox.zygote_client import ZygoteSandbox  # noqa: E402
 
 
 def become(uid: int) -> None:

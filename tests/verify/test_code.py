@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlkit import judge_code
-from rlkit.cli import main
-from rlkit.verify.code_tests import Malformed, read_reference
+from rlkit.cli.main import main
+from rlkit.verify.code.code_tests import Malformed, read_reference
 
 LIMITS = {"wall_s": 3, "cpu_s": 1, "memory_mb": 256, "output_kb": 64, "disk_mb": 1}
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rlkit.verify.code import judge_code
+from rlkit.verify.code.code_judge import judge_code
 
 PATIENT = {"wall_s": 30}
 """A busy machine is no fault of a program's."""

@@ -11,7 +11,7 @@ import pytest
 
 from rlkit.data.cases import turn_asserts
 from rlkit.data.mappings import humaneval, mbpp
-from rlkit.verify.code import judge_code
+from rlkit.verify.code.code_judge import judge_code
 from tests.verify.contest_programs import BROKEN, RIGHT
 
 FOLDER = Path(os.environ.get("RLKIT_DATA_DIR") or Path(__file__).parents[2] / "../shared/data")

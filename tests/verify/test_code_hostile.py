@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rlkit.verify.code import judge_code
+from rlkit.verify.code.code_judge import judge_code
 from tests.verify.hostile_judging import ASSERTS, FUNCTION, PRINTED, SCRIPT, SECRET, TEST_CODE
 
 LIMITS = {"wall_s": 3, "cpu_s": 1.5, "memory_mb": 256, "output_kb": 1024, "disk_mb": 1}

@@ -5,8 +5,8 @@ import pytest
 from rewards.accuracy import Accuracy
 from rlkit import Group, Sample, Task
 from rlkit.errors import PluginError
-from rlkit.recipe.schema.reward import Reward
-from rlkit.scoring.plugin import load_parts
+from rlkit.recipe.schema.reward_section import RewardKeys
+from rlkit.scoring.plugins.plugin import load_parts
 
 TESTS = [{"args": [i], "expected": i} for i in range(4)]
 REFERENCE = {"mode": "function", "entry_point": "f", "tests": TESTS}
@@ -70,7 +70,7 @@ def test_packages_of_the_recipe_can_be_imported():
 )
 def test_a_wrong_key_is_refused_before_the_run_by_its_name(tmp_path, keys, said):
     with pytest.raises(PluginError) as error:
-        load_parts(Reward.model_validate({"accuracy": keys}), tmp_path)
+        load_parts(RewardKeys.model_validate({"accuracy": keys}), tmp_path)
     assert said in str(error.value)
 
 
@@ -83,5 +83,5 @@ def test_every_key_is_accepted_from_yaml(tmp_path):
         "compare": {"rel_tol": 1e-6, "any_order": True, "numbers": True},
         "contest_names": False,
     }
-    (part,) = [p for p in load_parts(Reward.model_validate({"accuracy": keys}), tmp_path) if p.name == "accuracy"]
+    (part,) = [p for p in load_parts(RewardKeys.model_validate({"accuracy": keys}), tmp_path) if p.name == "accuracy"]
     assert score(part.plugin, HALF).value == 0.5

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from rlkit.verify.sandbox.client import ZygoteSandbox
 from rlkit.verify.sandbox.job import Job
+from rlkit.verify.sandbox.zygote_client import ZygoteSandbox
 from tests.verify.hostile import EPILOGUE, HOSTILE, LIMITS, PRELUDE
 
 JUDGE = Path(__file__).with_name("judge_process.py")

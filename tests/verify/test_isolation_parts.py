@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 from rlkit.verify.sandbox import seccomp, syscalls
 from rlkit.verify.sandbox.advice import advice
 from rlkit.verify.sandbox.choose import best_tier, examine, open_sandbox
-from rlkit.verify.sandbox.client import ZygoteSandbox, lease
 from rlkit.verify.sandbox.folder import count_files, remove_folder
 from rlkit.verify.sandbox.job import Job, Limits, SandboxError
+from rlkit.verify.sandbox.lease import lease
+from rlkit.verify.sandbox.zygote_client import ZygoteSandbox
 
 ALLOW, KILL = 0x7FFF0000, 0x80000000
 EPERM, ENOSYS = 0x50000 | errno.EPERM, 0x50000 | errno.ENOSYS
@@ -305,7 +306,7 @@ def test_threads_judge_side_by_side():
 def test_a_judge_that_is_killed_leaves_no_process_and_no_folder(tier):
     program = (
         "import sys\n"
-        "from rlkit.verify.sandbox.client import ZygoteSandbox\n"
+        "from rlkit.verify.sandbox.zygote_client import ZygoteSandbox\n"
         "from rlkit.verify.sandbox.job import Job\n"
         f"sandbox = ZygoteSandbox({tier!r})\n"
         "running = sandbox.start(Job({'mode': 'stdin', 'program': 'print(1, flush=True)\\nwhile True: pass'}))\n"
@@ -336,7 +337,7 @@ def test_a_judge_that_ends_has_ended_its_sandboxes_before(tier):
     program = (
         "import subprocess, sys\n"
         "from pathlib import Path\n"
-        "from rlkit.verify.sandbox.client import lease\n"
+        "from rlkit.verify.sandbox.lease import lease\n"
         "from rlkit.verify.sandbox.job import Job\n"
         f"with lease({tier!r}) as sandbox:\n"
         "    sandbox.start(Job({'mode': 'stdin', 'program': ''})).finish()\n"

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlkit.verify import math_process
-from rlkit.verify.math import MathJudge
+from rlkit.verify.math import math_process
+from rlkit.verify.math.math_judge import MathJudge
 
 
 @pytest.fixture(scope="module")
@@ -121,11 +121,12 @@ def test_a_worker_that_died_is_replaced(judge):
 def test_what_an_answer_does_to_its_worker_is_named_and_costs_its_row_only(monkeypatch, does, detail):
     # A real worker whose comparison of y misbehaves: what checks let through stands behind the limits.
     patch = (
-        "import os; import rlkit.verify.answers.verdict as v; right = v.same_answer; "
-        f"v.same_answer = lambda g, a: {does} if 'y' in str(a) else right(g, a); from rlkit.verify.worker import main"
+        "import os; import rlkit.verify.math.verdict as v; right = v.same_answer; "
+        f"v.same_answer = lambda g, a: {does} if 'y' in str(a) else right(g, a); "
+        "from rlkit.verify.math.math_worker import main"
     )
     monkeypatch.setattr(
-        math_process, "_START", math_process._START.replace("from rlkit.verify.worker import main", patch)
+        math_process, "_START", math_process._START.replace("from rlkit.verify.math.math_worker import main", patch)
     )
     judge = MathJudge(timeout_s=1.0)
     verdict = judge.judge(r"\sqrt{7}", "y")
@@ -136,7 +137,7 @@ def test_what_an_answer_does_to_its_worker_is_named_and_costs_its_row_only(monke
 
 def test_a_worker_ends_with_its_parent():
     script = (
-        "import os; from rlkit.verify.math import MathJudge; j = MathJudge(); j.judge('x', r'\\sqrt{x}');"
+        "import os; from rlkit.verify.math.math_judge import MathJudge; j = MathJudge(); j.judge('x', r'\\sqrt{x}');"
         "print(j._workers.get()._process.pid, flush=True); os.kill(os.getpid(), 9)"
     )
     pid = int(subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60).stdout)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from rlkit.verify.math import MathJudge
+from rlkit.verify.math.math_judge import MathJudge
 
 DATA = Path(os.environ.get("RLKIT_DATA_DIR", "../shared/data")) / "math500_test.jsonl"
 pytestmark = pytest.mark.skipif(not DATA.exists(), reason=f"{DATA} is absent; RLKIT_DATA_DIR names its folder")

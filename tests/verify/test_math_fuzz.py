@@ -7,7 +7,7 @@ import random
 import pytest
 
 from rlkit.verify.extract import extract_answer
-from rlkit.verify.math import MathJudge
+from rlkit.verify.math.math_judge import MathJudge
 
 VERDICTS = {"correct", "wrong", "unscored"}
 PIECES = [

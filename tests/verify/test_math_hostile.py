@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from rlkit.verify.extract import extract_answer
-from rlkit.verify.math import MathJudge
+from rlkit.verify.math.math_judge import MathJudge
 
 DEADLINE_S = 2.0
 GRACE_S = 1.0

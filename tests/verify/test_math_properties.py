@@ -14,7 +14,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sympy import Expr, Integer, Rational, cos, latex, pi, sin, sqrt, tan
 
-from rlkit.verify.math import MathJudge
+from rlkit.verify.math.math_judge import MathJudge
 from tests.verify.test_math_table import ALL
 
 X, Y = sympy.symbols("x y")

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from rlkit.verify.math import MathJudge
+from rlkit.verify.math.math_judge import MathJudge
 
 CASES = Path(__file__).parent / "cases"
 VERDICTS = {"correct", "wrong", "unscored"}

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from rlkit.verify.code_compare import Rules, same_output, same_value
-from rlkit.verify.code_run import show
+from rlkit.verify.code.code_compare import Rules, same_output, same_value
+from rlkit.verify.code.code_run import show
 from rlkit.verify.sandbox.values import (
     MAX_BYTES,
     MAX_DEPTH,

@@ -8,12 +8,12 @@ import pytest
 pytest.importorskip("wasmtime", reason="the extra rlkit[wasm] is not installed")
 pytest.importorskip("componentize_py", reason="the extra rlkit[wasm] is not installed")
 
-from rlkit.verify.code import judge_code
+from rlkit.verify.code.code_judge import judge_code
 from rlkit.verify.sandbox.choose import examine
 from rlkit.verify.sandbox.job import Job, Limits, SandboxError
 from rlkit.verify.sandbox.values import read_frame
 from rlkit.verify.sandbox.wasm.build import built_component
-from rlkit.verify.sandbox.wasm.client import WasmSandbox
+from rlkit.verify.sandbox.wasm.wasm_client import WasmSandbox
 from tests.verify.test_code_controls import FUNCTIONS, SCRIPTS
 from tests.verify.test_code_hostile import HONEST, PROGRAMS, REFERENCES, TABLES
 

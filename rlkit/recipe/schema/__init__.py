@@ -4,13 +4,30 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
-from rlkit.recipe.schema.data import Data, Evaluation, Fields, Filter, Prompt, Rows, Source, WeightedSource
-from rlkit.recipe.schema.model import Model, ModelInit
-from rlkit.recipe.schema.reward import Combine, Reward, RewardPart, Runtime
-from rlkit.recipe.schema.rollout import PARITY_LIMIT, Learner, Lora, Rollout
-from rlkit.recipe.schema.run import Checkpoint, Cluster, Run, Tracking
+from rlkit.recipe.schema.data_section import (
+    DataKeys,
+    EvaluationKeys,
+    FieldsKeys,
+    FilterKeys,
+    PromptKeys,
+    RowsKeys,
+    SourceKeys,
+    WeightedSourceKeys,
+)
+from rlkit.recipe.schema.model_section import ModelInitKeys, ModelKeys
+from rlkit.recipe.schema.reward_section import CombineKeys, RewardKeys, RewardPartKeys, RuntimeKeys
+from rlkit.recipe.schema.rollout_section import PARITY_LIMIT, LearnerKeys, LoraKeys, RolloutKeys
+from rlkit.recipe.schema.run_section import CheckpointKeys, ClusterKeys, RunKeys, TrackingKeys
 from rlkit.recipe.schema.section import Section
-from rlkit.recipe.schema.stages import Critic, GrpoStage, Optimizer, PpoStage, RlStage, SftStage, Stage
+from rlkit.recipe.schema.stage_sections import (
+    CriticKeys,
+    GrpoKeys,
+    OnlineKeys,
+    OptimizerKeys,
+    PpoKeys,
+    SftKeys,
+    StageKeys,
+)
 
 PROMPT_ROOM = 128
 """Tokens that a context left to rlkit keeps for a prompt, where data.max_prompt_tokens does not say how many."""
@@ -19,27 +36,27 @@ PROMPT_ROOM = 128
 class Recipe(Section):
     """A whole run."""
 
-    run: Run = Field(default_factory=Run)
+    run: RunKeys = Field(default_factory=RunKeys)
     """Name, seed and folder."""
-    model: Model
+    model: ModelKeys
     """The weights the run starts from."""
-    data: Data = Field(default_factory=Data)
+    data: DataKeys = Field(default_factory=DataKeys)
     """Training tasks, and how they are shown to the model."""
-    reward: Reward = Field(default_factory=lambda: Reward.model_validate({}))
+    reward: RewardKeys = Field(default_factory=lambda: RewardKeys.model_validate({}))
     """Parts and weights."""
-    stages: list[Stage] = Field(min_length=1)
+    stages: list[StageKeys] = Field(min_length=1)
     """What is done to the model, in order; each stage's model is the next one's start."""
-    rollout: Rollout = Field(default_factory=Rollout)
+    rollout: RolloutKeys = Field(default_factory=RolloutKeys)
     """Engines and sampling."""
-    learner: Learner = Field(default_factory=Learner)
+    learner: LearnerKeys = Field(default_factory=LearnerKeys)
     """The actor that updates the weights."""
-    checkpoint: Checkpoint = Field(default_factory=Checkpoint)
+    checkpoint: CheckpointKeys = Field(default_factory=CheckpointKeys)
     """What is kept to continue from."""
-    evaluation: Evaluation = Field(default_factory=Evaluation)
+    evaluation: EvaluationKeys = Field(default_factory=EvaluationKeys)
     """Held-out tasks."""
-    tracking: Tracking = Field(default_factory=Tracking)
+    tracking: TrackingKeys = Field(default_factory=TrackingKeys)
     """What is written for people."""
-    cluster: Cluster = Field(default_factory=Cluster)
+    cluster: ClusterKeys = Field(default_factory=ClusterKeys)
     """Ray."""
 
     @model_validator(mode="before")
@@ -50,15 +67,15 @@ class Recipe(Section):
         init = model.get("init") if isinstance(model, dict) else None
         if not isinstance(init, dict) or "max_position_embeddings" in init:
             return raw
-        default = int(ModelInit.model_fields["max_position_embeddings"].default)
+        default = int(ModelInitKeys.model_fields["max_position_embeddings"].default)
         context = max(default, min(1_000_000, 2 ** (_needed_context(raw) - 1).bit_length()))
         return {**raw, "model": {**model, "init": {**init, "max_position_embeddings": context}}}
 
     @model_validator(mode="after")
     def _data_is_there(self) -> Self:
-        reads = [i for i, stage in enumerate(self.stages) if not isinstance(stage, SftStage) or stage.data is None]
+        reads = [i for i, stage in enumerate(self.stages) if not isinstance(stage, SftKeys) or stage.data is None]
         if reads and not self.data.all_sources():
-            own = f" (or give stages.{reads[0]}.data)" if isinstance(self.stages[reads[0]], SftStage) else ""
+            own = f" (or give stages.{reads[0]}.data)" if isinstance(self.stages[reads[0]], SftKeys) else ""
             raise ValueError(f"data.path is missing: it names what stages.{reads[0]} learns from{own}")
         return self
 
@@ -84,9 +101,9 @@ class Recipe(Section):
         return self
 
     @property
-    def rl_stages(self) -> dict[int, RlStage]:
+    def rl_stages(self) -> dict[int, OnlineKeys]:
         """The stages that sample and learn from rewards, by their place among all stages."""
-        return {i: stage for i, stage in enumerate(self.stages) if isinstance(stage, RlStage)}
+        return {i: stage for i, stage in enumerate(self.stages) if isinstance(stage, OnlineKeys)}
 
     @property
     def has_engines(self) -> bool:
@@ -115,7 +132,7 @@ def _needed_context(raw: dict[str, Any]) -> int:
 
     stages = raw["stages"] if isinstance(raw.get("stages"), list) else []
     lengths = [stage.get("max_length") for stage in stages if isinstance(stage, dict)]
-    reply = number("rollout", "max_tokens") or int(Rollout.model_fields["max_tokens"].default)
+    reply = number("rollout", "max_tokens") or int(RolloutKeys.model_fields["max_tokens"].default)
     sampled = reply + (number("data", "max_prompt_tokens") or PROMPT_ROOM)
     learned = [n for n in lengths if type(n) is int and 0 < n <= 1_000_000]
     return min(1_000_000, max(sampled, number("rollout", "engine", "max_model_len"), *learned, 1))
@@ -123,34 +140,34 @@ def _needed_context(raw: dict[str, Any]) -> int:
 
 __all__ = [
     "PARITY_LIMIT",
-    "Checkpoint",
-    "Cluster",
-    "Combine",
-    "Critic",
-    "Data",
-    "Evaluation",
-    "Fields",
-    "Filter",
-    "GrpoStage",
-    "Learner",
-    "Lora",
-    "Model",
-    "ModelInit",
-    "Optimizer",
-    "PpoStage",
-    "Prompt",
+    "CheckpointKeys",
+    "ClusterKeys",
+    "CombineKeys",
+    "CriticKeys",
+    "DataKeys",
+    "EvaluationKeys",
+    "FieldsKeys",
+    "FilterKeys",
+    "GrpoKeys",
+    "LearnerKeys",
+    "LoraKeys",
+    "ModelInitKeys",
+    "ModelKeys",
+    "OnlineKeys",
+    "OptimizerKeys",
+    "PpoKeys",
+    "PromptKeys",
     "Recipe",
-    "Reward",
-    "RewardPart",
-    "RlStage",
-    "Rollout",
-    "Rows",
-    "Run",
-    "Runtime",
+    "RewardKeys",
+    "RewardPartKeys",
+    "RolloutKeys",
+    "RowsKeys",
+    "RunKeys",
+    "RuntimeKeys",
     "Section",
-    "SftStage",
-    "Source",
-    "Stage",
-    "Tracking",
-    "WeightedSource",
+    "SftKeys",
+    "SourceKeys",
+    "StageKeys",
+    "TrackingKeys",
+    "WeightedSourceKeys",
 ]

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rlkit.verify.sandbox.advice import advice
-from rlkit.verify.sandbox.client import ZygoteSandbox
 from rlkit.verify.sandbox.job import Sandbox, SandboxError, Tier
 from rlkit.verify.sandbox.selftest import ProbeResult, self_test
+from rlkit.verify.sandbox.zygote_client import ZygoteSandbox
 
 SAFE_TIERS: tuple[Tier, ...] = ("namespaces", "landlock", "wasm")
 """Best first."""
@@ -87,6 +87,6 @@ def _open(tier: Tier) -> Sandbox:
         return ZygoteSandbox(tier)
     if importlib.util.find_spec("wasmtime") is None:
         raise SandboxError("the package wasmtime is not installed")
-    from rlkit.verify.sandbox.wasm.client import WasmSandbox
+    from rlkit.verify.sandbox.wasm.wasm_client import WasmSandbox
 
     return WasmSandbox()

@@ -1,0 +1,75 @@
+"""The arguments of commands that take a recipe: RECIPE, KEY=VALUE, and what follows from them."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rlkit.cli.usage import RECIPE_WORDS
+from rlkit.cluster.jobs import job_address
+from rlkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from rlkit.recipe.load import LoadedRecipe
+
+
+def add_recipe(parser: argparse.ArgumentParser, required: bool = True) -> None:
+    """Adds RECIPE and KEY=VALUE."""
+    parser.add_argument("recipe", metavar="RECIPE", nargs=None if required else "?", help="a YAML file")
+    parser.add_argument(
+        "overrides",
+        metavar="KEY=VALUE",
+        nargs="*",
+        default=[],
+        help="overrides by dotted path, such as stages.1.steps=5",
+    )
+    parser.set_defaults(prog=parser.prog)
+
+
+def load(args: argparse.Namespace) -> LoadedRecipe:
+    """The recipe of these arguments.
+
+    Raises:
+        RlkitError: it cannot be used.
+    """
+    from rlkit.recipe.load import load_recipe
+
+    check_recipe_words(args.prog, args.recipe, args.overrides)
+    return load_recipe(Path(args.recipe), args.overrides)
+
+
+def run_dir_of(args: argparse.Namespace, loaded: LoadedRecipe) -> Path:
+    """The run's folder: the command's, else the recipe's."""
+    run = loaded.recipe.run
+    return Path(args.run_dir) if getattr(args, "run_dir", None) else Path(run.dir) / run.name
+
+
+def address_of(args: argparse.Namespace, loaded: LoadedRecipe) -> str | None:
+    """The Ray cluster: the command's, else the recipe's, else the one whose job this is."""
+    return getattr(args, "address", None) or loaded.recipe.cluster.address or job_address()
+
+
+def check_recipe_words(prog: str, recipe: str, overrides: list[str]) -> None:
+    """Refuses words that are not one recipe and KEY=VALUE after it, with what was probably meant.
+
+    Raises:
+        UsageError: with the command as it should be.
+    """
+    words = [recipe, *overrides]
+    files = [word for word in words if "=" not in word and _is_file_name(word)]
+    keys = [word for word in words if "=" in word]
+    if "=" in recipe and not Path(recipe).exists():
+        if files:
+            raise UsageError(f"the recipe comes first: {prog} {' '.join([files[0], *keys])}")
+        raise UsageError(f"{recipe!r} is an override and no recipe: {prog} {RECIPE_WORDS}")
+    if len(files) > 1 and files[0] == recipe:
+        raise UsageError(f"{prog} takes one recipe, and {files[1]!r} is a second file: {prog} {RECIPE_WORDS}")
+    if "=" in overrides:
+        at = overrides.index("=")
+        joined = "".join(overrides[max(0, at - 1) : at + 2])
+        raise UsageError(f"an override has no blanks round its equals sign: {joined}")
+
+
+def _is_file_name(word: str) -> bool:
+    return Path(word).suffix in (".yaml", ".yml") or Path(word).exists()

@@ -1,0 +1,237 @@
+"""The learner's Ray actors, one a rank, and the driver's handle on them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from rlkit.cluster.ray_cluster import Restarts, get, wait
+from rlkit.errors import ActorDied, ActorLost, ClusterError, LearnerLost, RlkitError, ValueLost
+from rlkit.learner.learner_worker import LearnerWorker
+from rlkit.learner.spec import LearnerSpec, UpdateReport
+from rlkit.records import Sample, ScoredGroup
+
+GRACE_S = 5.0
+"""How long the other ranks have, once one failed, to say what they know of it."""
+LEAVES_RANKS_IN_STEP = ("save_model", "begin_save", "saved")
+"""Calls after which the ranks can go on together whatever one raised, if all of them answered: what fails in writing
+comes after their last exchange, or they exchange that too."""
+
+
+class LearnerGroup:
+    """The driver's side: every call goes to all ranks and has the recipe's deadline.
+
+    A call that fails on one rank ends all of them: the others would wait for it in their next exchange. A save that
+    fails (a full disk) while every rank answers does not.
+    """
+
+    def __init__(
+        self,
+        spec: LearnerSpec,
+        *,
+        start_timeout_s: float,
+        max_restarts: int = 0,
+        on_event: Callable[[str, str], None] = lambda kind, text: None,
+        options: Callable[[int], Mapping[str, Any]] = lambda rank: {"num_cpus": 0},
+    ) -> None:
+        """`options`: Ray's, of each rank, beside its GPUs."""
+        self._spec = spec
+        self._options = options
+        self._timeout_s = spec.keys.deadline_s
+        self._start_timeout_s = start_timeout_s
+        self._restarts = Restarts(max_restarts, "cluster.max_learner_restarts")
+        self._on_event = on_event
+        self._workers: list[Any] = []
+        try:
+            self._start()
+        except ActorDied as e:
+            # One more try only: where there is too little memory, none starts.
+            self._restarts.take([str(e)])
+            self._on_event("learner_restarted", f"{e}; it is started once more")
+            self._start()
+
+    def _start(self) -> None:
+        spec, limit_s = self._spec, self._start_timeout_s
+        env = {
+            "OMP_NUM_THREADS": str(spec.threads),
+            "MKL_NUM_THREADS": str(spec.threads),
+            "TOKENIZERS_PARALLELISM": "false",
+        }
+        if spec.deterministic:
+            env["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+        actor, common = ray.remote(LearnerWorker), {"num_gpus": spec.keys.gpus, "runtime_env": {"env_vars": env}}
+        ranks = range(spec.keys.num_workers)
+        self._workers = [actor.options(**common, **self._options(rank)).remote() for rank in ranks]
+        what = f"starting the learner ({spec.model_path})"
+        try:
+            meeting = None
+            if spec.keys.sharded:
+                meeting = get(self._workers[0].open_meeting.remote(spec), timeout_s=limit_s, what=what)
+            shared = ray.put(spec)
+            refs = [worker.start.remote(shared, rank, meeting) for rank, worker in enumerate(self._workers)]
+            _result(refs, timeout_s=limit_s, what=what)
+        except _Failed as e:
+            self.close()
+            raise e.error from e
+        except RlkitError:
+            self.close()
+            raise
+
+    def restart(self, why: str) -> None:
+        """New ranks with the start model, in place of all that are left; where they do not start, others again.
+
+        Raises:
+            ClusterError: cluster.max_learner_restarts is used up.
+        """
+        while True:
+            self.close()
+            self._on_event("learner_restarted", f"{why}; it goes on from the newest checkpoint")
+            self._restarts.take([why])
+            try:
+                self._start()
+            except ClusterError as e:
+                why = str(e)
+            else:
+                return
+
+    def train_step(self, groups: Sequence[ScoredGroup], step: int) -> UpdateReport:
+        """One step's updates."""
+        report: UpdateReport = self._call("train_step", f"the update of step {step}", groups)
+        return report
+
+    def publish(self) -> Any:
+        """A Ray reference to the weights; it never passes through the driver."""
+        what = "gathering the weights"
+        self._check_up(what)
+        # Of every rank: they gather them together.
+        pairs = [worker.weights.options(num_returns=2).remote() for worker in self._workers]
+        self._await([done for _, done in pairs], what)
+        return pairs[0][0]
+
+    def logprobs_of(self, samples: Sequence[Sample]) -> list[list[float]]:
+        """The canary's log-probs under the learner's weights."""
+        rows: list[list[float]] = self._call("logprobs_of", "the learner's half of the parity gate", samples)
+        return rows
+
+    def check_sees(self, file: Path) -> None:
+        """Checks that every rank sees a file of this node.
+
+        Raises:
+            ClusterError: one does not.
+        """
+        self._call("check_sees", f"looking for {file}", file, file.read_bytes())
+
+    def save_model(self, out: Path) -> None:
+        """Writes the model in Hugging Face format."""
+        self._call("save_model", f"saving the model to {out}", out)
+
+    def begin_save(self, folder: Path, seal: Callable[[], None]) -> None:
+        """Begins to write the learner's state, while the learner goes on; `seal` is called once it is written."""
+        self._call("begin_save", f"beginning to save to {folder}", folder, seal)
+
+    def saved(self, *, wait: bool) -> bool:
+        """Whether the checkpoint that was begun last is whole now; `wait` for it.
+
+        Raises:
+            ClusterError: it could not be written.
+        """
+        whole: bool = self._call("saved", "writing the checkpoint", wait)
+        return whole
+
+    def load_state(self, folder: Path) -> None:
+        """Takes up a saved state."""
+        self._call("load_state", f"loading the learner's state from {folder}", folder)
+
+    def close(self) -> None:
+        """Ends the actors."""
+        for worker in self._workers:
+            ray.kill(worker)
+        self._workers = []
+
+    def _call(self, method: str, what: str, *args: Any) -> Any:
+        """The result of rank 0 once every rank is done."""
+        self._check_up(what)
+        shared = [ray.put(arg) for arg in args]
+        refs = [getattr(worker, method).remote(*shared) for worker in self._workers]
+        return self._await(refs, what, in_step=method in LEAVES_RANKS_IN_STEP)
+
+    def _check_up(self, what: str) -> None:
+        if not self._workers:
+            raise LearnerLost(f"{what} has no learner: a rank of it was lost")
+
+    def _await(self, refs: Sequence[Any], what: str, *, in_step: bool = False) -> Any:
+        """`in_step`: the ranks can go on together after a failure, if all of them answered."""
+        try:
+            return _result(refs, timeout_s=self._timeout_s, what=what)
+        except _Failed as e:
+            if not (in_step and e.all_answered):
+                self.close()
+            if _is_loss(e.error):
+                raise LearnerLost(str(e.error)) from e
+            raise e.error from e
+
+
+class _Failed(Exception):
+    """A call that failed on some rank."""
+
+    def __init__(self, error: RlkitError, *, all_answered: bool) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.all_answered = all_answered
+
+
+def _result(refs: Sequence[Any], *, timeout_s: float, what: str) -> Any:
+    """The result of rank 0 once every rank is done.
+
+    Raises:
+        _Failed: with what tells most of it, and ActorLost where a rank died or is silent.
+    """
+    deadline = time.monotonic() + timeout_s
+    waiting, outcomes = list(refs), dict[int, Any]()
+    failures: list[RlkitError] = []
+    while waiting:
+        left = min(deadline - time.monotonic(), GRACE_S) if failures else deadline - time.monotonic()
+        done = wait(waiting, num_returns=1, timeout_s=max(0.0, left), what=what)
+        if not done:
+            break
+        waiting = [ref for ref in waiting if ref not in done]
+        outcomes |= {refs.index(ref): _outcome(ref, _on_ranks(what, [refs.index(ref)], refs)) for ref in done}
+        failures = [outcome for outcome in outcomes.values() if isinstance(outcome, RlkitError)]
+    if waiting:
+        silent = _on_ranks(what, [refs.index(ref) for ref in waiting], refs)
+        how = (
+            f"does not end after another failed: {failures[0]}"
+            if failures
+            else (f"took more than {timeout_s:g} s (a deadline that the recipe sets)")
+        )
+        failures.append(ActorLost(f"{silent} {how}"))
+    if failures:
+        raise _Failed(min(failures, key=_vagueness), all_answered=not (waiting or any(map(_is_loss, failures))))
+    return outcomes[0]
+
+
+def _on_ranks(what: str, ranks: Sequence[int], all_ranks: Sequence[Any]) -> str:
+    return f"{what} on rank {', '.join(map(str, ranks))}" if len(all_ranks) > 1 else what
+
+
+def _outcome(ref: Any, what: str) -> Any:
+    """What a finished call came to, or the error that it would raise."""
+    try:
+        return get(ref, timeout_s=GRACE_S, what=what)
+    except RlkitError as e:
+        return e
+
+
+def _is_loss(error: RlkitError) -> bool:
+    return isinstance(error, ActorLost | ValueLost)
+
+
+def _vagueness(error: RlkitError) -> int:
+    """Our own errors say most; a loss says more than the exchanges that failed for it, and can be made good."""
+    if not isinstance(error, ClusterError):
+        return 0
+    return 1 if _is_loss(error) else 2

@@ -1,0 +1,295 @@
+"""The learner: torch only, one process a rank; Ray is round it in group.py."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from rlkit.algorithm.batch import Gathered, MicroBatch, flatten, gather, pack, split_updates
+from rlkit.algorithm.divergence import kl_estimate
+from rlkit.algorithm.loss import token_weights
+from rlkit.algorithm.shape import compared_advantages, critic_advantages
+from rlkit.learner import state as state_table
+from rlkit.learner.lora import merged_weights
+from rlkit.learner.networks import build_critic, build_policy, build_reference, passes
+from rlkit.learner.optimizer import Schedule, build_optimizer
+from rlkit.learner.policy import Critic
+from rlkit.learner.ranks import Ranks
+from rlkit.learner.spec import LearnerSpec, UpdateReport
+from rlkit.learner.state import Saving, saver_thread
+from rlkit.learner.update import Balance, Tally, critic_backward, policy_backward, update_balance
+from rlkit.models.save import kept_buffers, save_model, stored_form
+from rlkit.models.tokenizer import load_tokenizer
+from rlkit.recipe.schema import GrpoKeys, OptimizerKeys, PpoKeys
+from rlkit.records import Sample, ScoredGroup, TrainBatch
+
+
+class Learner:
+    """Owns the weights, the optimizer and, where the stage asks for them, the reference and the critic."""
+
+    def __init__(self, spec: LearnerSpec, ranks: Ranks | None = None) -> None:
+        torch.set_num_threads(spec.threads)
+        torch.use_deterministic_algorithms(spec.deterministic)
+        self.spec = spec
+        self.stage = spec.stage
+        self.ranks = ranks or Ranks()
+        self.steps_done = 0
+        self._saver = saver_thread()
+        self._saving: Saving | None = None
+        self.tokenizer = load_tokenizer(spec.model_path)
+        self.policy = build_policy(spec, self.ranks)
+        self.reference = build_reference(spec, self.ranks, self.policy) if spec.stage.needs_reference else None
+        self.optimizer, self.schedule = self._optimizer(self.policy, spec.stage, spec.stage.policy_updates)
+        self.critic: Critic | None = None
+        if isinstance(spec.stage, PpoKeys):
+            keys = spec.stage.critic
+            self.critic = build_critic(spec, self.ranks, keys.path or spec.model_path)
+            self.critic_optimizer, self.critic_schedule = self._optimizer(self.critic, keys, spec.stage.num_updates)
+
+    def _optimizer(
+        self, module: nn.Module, keys: OptimizerKeys, own_updates: int
+    ) -> tuple[torch.optim.Optimizer, Schedule]:
+        kind, skipped = self.spec.keys.optimizer, self.stage.num_updates - own_updates
+        return build_optimizer(module, keys, num_updates=own_updates, skipped=skipped, kind=kind)
+
+    # -- what the loop calls
+
+    def train_step(self, groups: Sequence[ScoredGroup]) -> UpdateReport:
+        """One step's updates. Groups must come in the step's order, for exactness."""
+        began = time.monotonic()
+        self._await_copy()
+        dynamic = isinstance(self.stage, GrpoKeys) and self.stage.dynamic_sampling
+        gathered = gather(groups, drop_equal=dynamic, mask_truncated=self.stage.mask_truncated)
+        tally = Tally(self.ranks)
+        batch = self._shape(self._look(gathered.batch), gathered.rewards_S, tally)
+        learning_rate = self.schedule.learning_rate
+        for _ in range(self.stage.passes_per_step):
+            for part in split_updates(batch, self.stage.updates_per_step):
+                self._update(batch, part, tally)
+        self.steps_done += 1
+        self._refresh_reference()
+        metrics = {
+            "learner/groups": float(len(groups)),
+            "learner/groups_without_spread": float(gathered.groups_without_spread),
+            "learner/samples_unscored": float(gathered.samples_unscored),
+            "learner/learning_rate": learning_rate,
+            **tally.metrics(),
+        }
+        metrics["learner/tokens_per_second"] = metrics["learner/tokens_used"] / (time.monotonic() - began)
+        return UpdateReport(metrics, sample_advantages(groups, gathered, batch))
+
+    def logprobs_of(self, samples: Sequence[Sample]) -> list[list[float]]:
+        """Log-probs of each sample's tokens under the weights as they are, in the samples' order (parity gate)."""
+        batch = flatten(samples)
+        logprobs_C = self._each_token(batch, self.policy, lambda row: self.policy(row).logprobs_C)
+        counts = [len(s.token_ids) for s in samples]
+        return [part.tolist() for part in torch.split(logprobs_C, counts)]
+
+    def weights(self) -> dict[str, Tensor]:
+        """Weights and buffers by their Hugging Face names, on the CPU, in the engine's dtype; tied ones once.
+
+        On rank 0; the others help gather them and have none. The next update changes those that need no conversion.
+        """
+        dtype = torch.bfloat16 if self.spec.keys.dtype == "bfloat16" else torch.float32
+        weights = {}
+        for name, weight in merged_weights(self.policy.model):
+            if self.ranks.rank == 0:
+                weights[name] = weight.to("cpu", dtype)
+        if self.ranks.rank == 0:
+            weights |= kept_buffers(self.policy.model)
+        return stored_form(self.policy.model, weights)
+
+    def save_model(self, out: Path) -> None:
+        """Writes the model in Hugging Face format, from rank 0."""
+        weights = {n: w.cpu() for n, w in merged_weights(self.policy.model) if self.ranks.rank == 0}
+        if self.ranks.rank == 0:
+            save_model(self.policy.model, self.tokenizer, out, weights | kept_buffers(self.policy.model))
+
+    def begin_save(self, folder: Path) -> Saving:
+        """Begins to write weights, optimizers, schedules, reference, critic and random state: what a resume needs.
+
+        Every rank calls this; the folder is the same for all. The next update waits until the state is copied.
+        """
+        state = self._networks_state() | state_table.random_state(self.ranks)
+        for part, module, optimizer in self._learning():
+            state |= state_table.optimizer_state(part, module, optimizer)
+        self._saving = Saving(state | self._counts(), folder, self.ranks, self._saver)
+        return self._saving
+
+    def load_state(self, folder: Path) -> None:
+        """Takes up a state that any number of ranks wrote."""
+        self._await_copy()
+        state, counts = self._networks_state(), self._counts()
+        for part, module, optimizer in self._learning():
+            state |= state_table.room_for_optimizer(part, module, optimizer, folder)
+        state_table.load(state | counts, folder, alone=not self.spec.keys.sharded)
+        for _, _, optimizer in self._learning():
+            state_table.settle(optimizer)
+        state_table.load_random(self.ranks, folder)
+        self.steps_done = int(counts["steps_done"])
+        self.schedule.go_to(int(counts["updates_planned"]))
+        if self.critic is not None:
+            self.critic_schedule.go_to(self.schedule.done)
+
+    def _await_copy(self) -> None:
+        if self._saving is not None:
+            self._saving.await_copy()
+
+    def _networks_state(self) -> state_table.State:
+        state = state_table.trained_state("policy", self.policy)
+        if self.reference is not None and self.stage.reference_every is not None:
+            state |= state_table.weights_state("reference", self.reference.named_parameters())
+        if self.critic is not None:
+            state |= state_table.trained_state("critic", self.critic)
+        return state
+
+    def _learning(self) -> Iterator[tuple[str, nn.Module, torch.optim.Optimizer]]:
+        yield "policy.optimizer", self.policy, self.optimizer
+        if self.critic is not None:
+            yield "critic.optimizer", self.critic, self.critic_optimizer
+
+    def _counts(self) -> state_table.State:
+        # The critic's schedule counts the same updates.
+        counts = {"steps_done": self.steps_done, "updates_planned": self.schedule.done}
+        return {name: torch.tensor(value) for name, value in counts.items()}
+
+    # -- before the updates
+
+    def _look(self, batch: TrainBatch) -> TrainBatch:
+        """Adds what the losses need to know from before the step's first update."""
+        stage = self.stage
+        old_C: Tensor | None = batch.sampler_logprobs_C
+        if stage.old_logprobs == "learner":
+            # One update: the log-probs before it are the ones it starts from, and a pass of their own would be wasted.
+            several = stage.updates_per_step * stage.passes_per_step > 1
+            penalised = stage.needs_reference and stage.kl_in == "reward"
+            if several or penalised:
+                old_C = self._each_token(batch, self.policy, lambda row: self.policy(row).logprobs_C)
+            else:
+                old_C = None
+        reference, critic = self.reference, self.critic
+        reference_C = values_C = None
+        if reference is not None:
+            reference_C = self._each_token(batch, reference.network, lambda row: reference(row).logprobs_C)
+        if critic is not None:
+            values_C = self._each_token(batch, critic, critic)
+        return replace(batch, old_logprobs_C=old_C, reference_logprobs_C=reference_C, values_C=values_C)
+
+    def _each_token(self, batch: TrainBatch, network: nn.Module, read: Callable[[MicroBatch], Tensor]) -> Tensor:
+        """[C] float32 on the CPU: a pass of a network without gradient over every sequence of the batch."""
+        values_C = torch.zeros(len(batch.sampler_logprobs_C))
+        if not batch.lengths_S:
+            return values_C
+        everyone = list(range(len(batch.lengths_S)))
+        with torch.no_grad(), passes(network, self.spec.keys):
+            for row in self._rows(batch, everyone, torch.ones(len(everyone))):
+                found_C = read(row).float().cpu()
+                if bool(row.weights_C.any()):  # else another rank has this row too
+                    values_C[row.places_C.cpu()] = found_C
+        return self.ranks.gather_tokens(values_C)
+
+    def _rows(self, batch: TrainBatch, sequences: list[int], weights_S: Tensor) -> list[MicroBatch]:
+        rows = pack(
+            batch,
+            tokens_per_microbatch=self.spec.keys.microbatch_tokens,
+            sequences=sequences,
+            weights_S=weights_S,
+            rank=self.ranks.rank,
+            num_ranks=self.ranks.size,
+        )
+        return [row.to(self.spec.device) for row in rows]
+
+    def _shape(self, batch: TrainBatch, rewards_S: Tensor, tally: Tally) -> TrainBatch:
+        """Adds advantages, and the critic's targets."""
+        stage = self.stage
+        penalty_C = None
+        if batch.reference_logprobs_C is not None and stage.kl_in == "reward":
+            assert batch.old_logprobs_C is not None
+            penalty_C = stage.kl_coef * kl_estimate(batch.old_logprobs_C, batch.reference_logprobs_C, stage.kl)
+        if isinstance(stage, GrpoKeys):
+            advantages_C = compared_advantages(
+                batch, rewards_S, baseline=stage.baseline, normalize=stage.normalize, penalty_C=penalty_C
+            )
+            return replace(batch, advantages_C=advantages_C)
+        assert isinstance(stage, PpoKeys)
+        assert batch.values_C is not None
+        advantages_C, returns_C = critic_advantages(
+            batch,
+            rewards_S,
+            batch.values_C,
+            gamma=stage.gamma,
+            gae_lambda=stage.gae_lambda,
+            normalize=stage.normalize == "batch",
+            penalty_C=penalty_C,
+        )
+        tally.explained(batch.values_C, returns_C)
+        return replace(batch, advantages_C=advantages_C, returns_C=returns_C)
+
+    # -- the update
+
+    def _update(self, batch: TrainBatch, part: list[int], tally: Tally) -> None:
+        """One planned update, from the part's sequences that tell something."""
+        told = part if self.critic is not None else [s for s in part if self._tells(batch, s)]
+        if told:
+            lengths_S = torch.tensor(batch.completion_lengths_S)
+            weights_S = torch.zeros(len(batch.lengths_S), dtype=torch.float64)
+            weights_S[part] = token_weights(
+                lengths_S[part], loss_mean=self.stage.loss_mean, max_tokens=self.spec.max_tokens
+            )
+            num_tokens = sum(batch.lengths_S[s] for s in told)
+            self._learn(batch, self._rows(batch, told, weights_S), num_tokens, tally)
+            tally.used(len(told), num_tokens)
+        # Schedules count updates of the plan: a part that tells nothing passes time too.
+        self.schedule.step()
+        if self.critic is not None:
+            self.critic_schedule.step()
+
+    def _learn(self, batch: TrainBatch, rows: list[MicroBatch], num_tokens: int, tally: Tally) -> None:
+        """Forward and backward over an update's micro-batches, then one optimizer step; the policy, then the critic."""
+        critic_keys = self.stage.critic if isinstance(self.stage, PpoKeys) else None
+        if critic_keys is None or self.steps_done >= critic_keys.warmup_only:
+            with passes(self.policy, self.spec.keys):
+                balance = self._balance(rows, num_tokens)
+                for row in rows:
+                    policy_backward(self.policy, row, batch, self.stage, tally, balance)
+            tally.stepped(self.optimizer, self.policy, self.stage.max_grad_norm)
+        if self.critic is not None and critic_keys is not None:
+            with passes(self.critic, self.spec.keys):
+                for row in rows:
+                    critic_backward(self.critic, row, batch, critic_keys.value_clip, tally)
+            tally.critic_stepped(self.critic_optimizer, self.critic, critic_keys.max_grad_norm)
+
+    def _balance(self, rows: list[MicroBatch], num_tokens: int) -> Balance | None:
+        """What keeps a mixture's experts evenly used over an update; None for a dense model."""
+        coef, routing = self.spec.keys.router_aux_coef, self.policy.routing
+        if coef is None:
+            coef = routing.aux_coef if routing is not None else 0.0
+        with torch.no_grad():
+            return update_balance(self.policy, rows, self.ranks, coef=coef, num_tokens=num_tokens)
+
+    def _tells(self, batch: TrainBatch, sequence: int) -> bool:
+        """Whether a sequence can move a weight: with advantages of 0 only a KL or an entropy term does."""
+        if self.stage.entropy_coef > 0 or (self.stage.needs_reference and self.stage.kl_in == "loss"):
+            return True
+        return bool(torch.any(batch.advantages_C[batch.tokens_of(sequence)] != 0))
+
+    def _refresh_reference(self) -> None:
+        every = self.stage.reference_every
+        if self.reference is not None and every is not None and self.steps_done % every == 0:
+            self.reference.refresh()
+
+
+def sample_advantages(
+    groups: Sequence[ScoredGroup], gathered: Gathered, batch: TrainBatch
+) -> tuple[tuple[float | None, ...], ...]:
+    """By group and sample, the mean advantage over its tokens; None: in no loss."""
+    table: list[list[float | None]] = [[None] * len(group.samples) for group in groups]
+    for sequence, (g, i) in enumerate(gathered.places_S):
+        if not batch.masked_S[sequence]:
+            table[g][i] = float(batch.advantages_C[batch.tokens_of(sequence)].mean())
+    return tuple(tuple(row) for row in table)

@@ -1,0 +1,109 @@
+"""What is checked of a run before anything heavy is imported: one list, which `plan` and `train` go through alike."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rlkit.cluster.jobs import check_address, check_run_dir
+from rlkit.data.builtin import check_builtin
+from rlkit.errors import UsageError
+from rlkit.keep.remote import check_url
+from rlkit.plan.machine import Machine
+from rlkit.plan.make_plan import Plan, RowCounts, make_plan
+from rlkit.plan.model_files import check_models
+from rlkit.recipe.file_checks import builtin_sources, sources_of
+from rlkit.recipe.load import LoadedRecipe
+from rlkit.recipe.schema import Recipe
+from rlkit.rollout.engine_arguments import check_engine_arguments
+from rlkit.run.run_data import RunData, read_data
+from rlkit.scoring.plugins.reward_check import check_columns, check_plugins
+
+SMALL_BYTES = 64 * 2**20
+"""Data up to this size on this disk is read by every plan."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A recipe that passed every check but those that the plan's refusals name."""
+
+    plan: Plan
+    """What it will do here."""
+    data: RunData | None
+    """Its rows; None where they were not read, or the plan refuses the recipe."""
+    notes: tuple[str, ...]
+    """What a person should know of the data."""
+
+
+def check_run(loaded: LoadedRecipe, *, run_dir: Path, address: str | None, read_all: bool) -> Checked:
+    """Goes through the list.
+
+    Args:
+        loaded: The recipe.
+        run_dir: The run's folder.
+        address: A Ray cluster's, instead of the recipe's.
+        read_all: Whether data that is large, or on the Hub, is read too.
+
+    Raises:
+        UsageError: one of its kinds, for what cannot work whatever the machine.
+    """
+    recipe = loaded.recipe
+    parts = check_plugins(recipe.reward, loaded.base_dir)
+    check_run_dir(run_dir, mirrored=recipe.run.mirror is not None)
+    _check_writable(run_dir)
+    if recipe.run.mirror is not None:
+        check_url(recipe.run.mirror)
+    for source in builtin_sources(recipe):
+        check_builtin(source.path, source.split)
+    if address is not None:
+        check_address(address)
+        recipe = recipe.model_copy(update={"cluster": recipe.cluster.model_copy(update={"address": address})})
+    check_models(loaded)
+    check_engine_arguments(recipe.rollout)
+    machine = Machine.detect(run_dir)
+    plan = make_plan(recipe, machine=machine, run_dir=run_dir)
+    if plan.refusals:
+        return Checked(plan, None, ())
+    if not (read_all or _is_small(recipe)):
+        return Checked(plan, None, ("the data is large or on the Hub and was not read: --deep reads it",))
+    data = read_data(recipe)
+    plan = make_plan(recipe, machine=machine, rows=_count(recipe, data), run_dir=run_dir)
+    columns = data.columns
+    return Checked(plan, data, tuple(_notes(data, check_columns(parts, columns.num_with, columns.num_tasks))))
+
+
+def _check_writable(run_dir: Path) -> None:
+    there = next(path for path in (run_dir.absolute(), *run_dir.absolute().parents) if path.exists())
+    why = f"{there} is a file" if not there.is_dir() else f"no permission to write in {there}"
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise UsageError(f"the run folder {run_dir} cannot be written: {why}; set run.dir or --run-dir")
+
+
+def _count(recipe: Recipe, data: RunData) -> RowCounts:
+    split = data.split(recipe)
+    return RowCounts(
+        tasks=None if data.tasks is None else len(split.train),
+        heldout=len(split.heldout),
+        demonstrations={i: len(found.demonstrations) for i, found in split.demonstrations.items()},
+    )
+
+
+def _is_small(recipe: Recipe) -> bool:
+    """Whether all rows lie on this disk and take a moment to read."""
+    paths = [source.path for source in sources_of(recipe) if not source.path.startswith("builtin:")]
+    return all(Path(path).exists() for path in paths) and sum(_bytes(Path(path)) for path in paths) <= SMALL_BYTES
+
+
+def _bytes(path: Path) -> int:
+    files = (file for file in path.rglob("*") if file.is_file()) if path.is_dir() else (path,)
+    return sum(file.stat().st_size for file in files)
+
+
+def _notes(data: RunData, of_columns: list[str]) -> Iterator[str]:
+    yield from of_columns
+    found = [data.tasks, data.heldout, *data.demonstrations.values()]
+    skipped = [row for rows in found if rows is not None for row in rows.skipped]
+    if skipped:
+        yield f"{len(skipped)} bad rows are skipped; the first: {skipped[0].where}: {skipped[0].reason}"

@@ -1,0 +1,108 @@
+"""Checks a plugin's arguments, as the recipe gives them, against its signature and annotations."""
+
+from __future__ import annotations
+
+import inspect
+import types
+import typing
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from rlkit.errors import PluginError
+from rlkit.recipe.schema.reward_section import RewardPartKeys
+from rlkit.scoring.plugins.find import did_you_mean, find_plugin
+
+
+def check_arguments(
+    name: str, cls: Any, given: dict[str, Any], base_dir: Path, given_later: Collection[str] | None = None
+) -> dict[str, Any]:
+    """The arguments, checked against the signature and annotations.
+
+    Args:
+        given_later: of a function that is called with more than these: what else it gets. Then an argument may be
+            missing here, since a data set's columns are only known later.
+    """
+    try:
+        parameters = inspect.signature(cls).parameters
+    except (TypeError, ValueError):
+        return given
+    known = [p.name for p in parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    known = [key for key in known if key not in (given_later or ())]
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    for key in given:
+        if key not in known and not takes_any:
+            hint = did_you_mean(key, known) or did_you_mean(key, RewardPartKeys.model_fields)
+            raise PluginError(
+                f"reward.{name}.{key}: {cls.__name__} has no such argument{hint}; it takes {known or 'none'}"
+            )
+    missing = [key for key in known if parameters[key].default is inspect.Parameter.empty and key not in given]
+    if missing and given_later is None:
+        what = f"reward.{name}.{missing[0]}: {cls.__name__} needs this argument; set it in the recipe"
+        if not inspect.isclass(cls):
+            what += ". A function is called once, to make the plugin: a plugin is a class with score(group) or "
+            what += "score_one(task, sample), a function of another toolkit is named as {trl: ...}, {verl: ...} or "
+            what += "{openrlhf: ...}"
+        raise PluginError(what)
+    hints = _hints(cls)
+    checked: dict[str, Any] = {}
+    for key, value in given.items():
+        where = f"reward.{name}.{key}"
+        checked[key] = _checked(where, hints.get(key), _with_functions(where, hints.get(key), value, base_dir))
+    return checked
+
+
+def _with_functions(where: str, hint: Any, value: Any, base_dir: Path) -> Any:
+    """The value with functions in place of the texts that name them, where the plugin's annotation wants functions."""
+    options = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    for option in options:
+        if typing.get_origin(option) is dict and isinstance(value, dict):
+            inner = typing.get_args(option)[1]
+            return {key: _with_functions(f"{where}.{key}", inner, v, base_dir) for key, v in value.items()}
+        if typing.get_origin(option) is Callable and isinstance(value, str):
+            if ":" not in value:
+                raise PluginError(f"{where}: {value!r} must be module:function or ./file.py:function")
+            function = find_plugin(value, base_dir, where)
+            _check_takes(where, value, function, (*typing.get_args(option), None)[0])
+            return function
+    return value
+
+
+def _check_takes(where: str, spec: str, function: Any, wanted: Any) -> None:
+    """Whether a function can be called with as many arguments as the plugin's annotation says."""
+    if not isinstance(wanted, list):
+        return  # Callable[..., X]: any arguments
+    names = ", ".join(getattr(kind, "__name__", str(kind)).lower() for kind in wanted)
+    try:
+        inspect.signature(function).bind(*wanted)
+    except TypeError as e:
+        raise PluginError(f"{where}: {spec} must take ({names}): {e}") from e
+    except ValueError:
+        return  # no signature to look at
+
+
+def _hints(cls: Any) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(cls.__init__ if inspect.isclass(cls) else cls)
+    # Annotations are a stranger's text; where they cannot be resolved there is nothing to check.
+    except Exception:
+        return {}
+
+
+def _checked(key: str, hint: Any, value: Any) -> Any:
+    if hint is None or hint is Any:
+        return value
+    try:
+        adapter: TypeAdapter[Any] = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
+    # pydantic refuses configurations on some types and cannot describe others; those go unchecked.
+    except Exception:
+        return value
+    try:
+        # YAML has no tuples and sets, so lists may become them; numbers in quotes may not become numbers.
+        return adapter.validate_python(value, strict=not isinstance(value, list))
+    except ValidationError as e:
+        shown = getattr(hint, "__name__", None) if isinstance(hint, type) else None
+        message = e.errors()[0]["msg"]
+        raise PluginError(f"{key}={value!r} does not fit {shown or hint}: {message.lower()}") from e

@@ -1,0 +1,1 @@
+"""Processes that score: started, watched, ended where they are late, replaced."""

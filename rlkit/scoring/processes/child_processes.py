@@ -1,0 +1,195 @@
+"""Scoring in child processes of this one: the pool of the command line. No Ray."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, Pipe, wait
+from pathlib import Path
+from typing import Any
+
+from rlkit.errors import ClusterError, PluginError
+from rlkit.recipe.schema.reward_section import RewardKeys
+from rlkit.records import Group
+from rlkit.scoring.processes.place import Place, WorkerLost
+from rlkit.scoring.processes.schedule import Dispatcher
+from rlkit.scoring.processes.scoring_worker import Ready, Scorer, WorkerReply, environment
+
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True)
+class Child:
+    """A scoring process and this end of the pipe to it."""
+
+    process: subprocess.Popen[bytes]
+    connection: Connection[Any, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Ticket:
+    """One call to a process; the next call to it is another."""
+
+    child: Child
+
+
+@dataclass
+class ProcessWorkers:
+    """Scoring processes, each in a session of its own, so that what a plugin starts ends with it."""
+
+    reward: RewardKeys
+    base_dir: str
+    place: Place
+    start_timeout_s: float
+    depth: int = 1
+    """A pipe holds little: a second call would block this process while the first is at work."""
+
+    def start(self, count: int) -> list[tuple[Any, Ready]]:
+        """See `Workers`."""
+        children = [_spawn(self.place.gpus) for _ in range(count)]
+        try:
+            for child in children:
+                child.connection.send((self.reward, self.base_dir, self.place.parts))
+            return [(child, self._await_ready(child)) for child in children]
+        except BaseException:
+            for child in children:
+                self.kill(child)
+            raise
+
+    def submit(self, handle: Child, groups: tuple[Group, ...], parts: tuple[str, ...]) -> Ticket:
+        """See `Workers`."""
+        with contextlib.suppress(BrokenPipeError):  # it died; `result` says so
+            handle.connection.send((groups, parts))
+        return Ticket(handle)
+
+    def wait(self, tickets: Sequence[Ticket], timeout_s: float) -> set[Ticket]:
+        """See `Workers`."""
+        ready = wait([ticket.child.connection for ticket in tickets], timeout_s)
+        return {ticket for ticket in tickets if ticket.child.connection in ready}
+
+    def result(self, ticket: Ticket) -> WorkerReply:
+        """See `Workers`."""
+        try:
+            reply: WorkerReply = ticket.child.connection.recv()
+        # A process that dies while it answers leaves half a message.
+        except (EOFError, ConnectionError, pickle.UnpicklingError) as e:
+            raise WorkerLost(_how_it_ended(ticket.child.process)) from e
+        return reply
+
+    def kill(self, handle: Child) -> None:
+        """See `Workers`."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(handle.process.pid, signal.SIGKILL)
+        handle.process.wait(timeout=60)
+        handle.connection.close()
+
+    def _await_ready(self, child: Child) -> Ready:
+        deadline = time.monotonic() + self.start_timeout_s
+        if not child.connection.poll(max(0.0, deadline - time.monotonic())):
+            raise ClusterError(f"a scoring process did not start within {self.start_timeout_s:g} s")
+        try:
+            ready: Ready = child.connection.recv()
+        except (EOFError, ConnectionError, pickle.UnpicklingError) as e:
+            how = _how_it_ended(child.process)
+            raise ClusterError(f"a scoring process ended while its plugins were built: {how}") from e
+        if ready.failure:
+            raise PluginError(ready.failure)
+        return ready
+
+
+class LocalPool(Dispatcher):
+    """Scores groups on child processes: `reward.runtime.num_workers`, and those of each part that has its own.
+
+    Args:
+        reward: the recipe's section.
+        base_dir: folder that `./file.py:Class` plugins are relative to.
+        start_timeout_s: longest wait for one process to start, in seconds.
+        on_event: told of every process that had to be replaced.
+
+    Raises:
+        PluginError: a plugin cannot be built.
+        ClusterError: a process does not start in time.
+    """
+
+    def __init__(
+        self,
+        reward: RewardKeys,
+        base_dir: Path,
+        *,
+        start_timeout_s: float = 300,
+        on_event: Callable[[str, str], None] = lambda kind, text: None,
+    ) -> None:
+        folder = str(Path(base_dir).resolve())
+        super().__init__(lambda place: ProcessWorkers(reward, folder, place, start_timeout_s), reward, on_event)
+
+    def resident_kb(self) -> int:
+        """Main memory that the processes take now, in KiB."""
+        return sum(_resident_kb(handle.process.pid) for handle in self.handles)
+
+
+def _spawn(gpus: float) -> Child:
+    ours, theirs = Pipe()
+    with theirs:
+        process = subprocess.Popen(
+            # It finds the modules that this process finds, and not first what lies in the working directory.
+            [
+                sys.executable,
+                "-P",
+                "-m",
+                "rlkit.scoring.processes.child_processes",
+                str(theirs.fileno()),
+                str(os.getpid()),
+            ],
+            stdin=subprocess.DEVNULL,
+            pass_fds=[theirs.fileno()],
+            env=os.environ | environment(gpus) | {"PYTHONPATH": os.pathsep.join(sys.path)},
+            start_new_session=True,
+        )
+    return Child(process, ours)
+
+
+def _resident_kb(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    return sum(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS:"))
+
+
+def _how_it_ended(process: subprocess.Popen[bytes]) -> str:
+    try:
+        code = process.wait(timeout=10)
+    except subprocess.TimeoutExpired:
+        return "it closed its pipe"
+    return f"exit code {code}" if code >= 0 else f"signal {-code} ({signal.Signals(-code).name})"
+
+
+def main(fd: int, parent: int) -> None:
+    """Serves groups until the pipe closes."""
+    # A plugin that hangs in one call of C must not outlive a parent that was killed.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        return
+    with Connection(fd) as connection:
+        reward, base_dir, parts = connection.recv()
+        try:
+            scorer = Scorer(reward, base_dir, parts)
+        except PluginError as e:
+            connection.send(Ready(str(e)))
+            return
+        connection.send(scorer.ready)
+        while True:
+            try:
+                groups, names = connection.recv()
+            except (EOFError, ConnectionError):
+                return
+            connection.send(scorer.score(groups, names))
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]))

@@ -1,0 +1,1 @@
+"""Stages that learn from samples of their own: the loop, its collector, evaluator, keeper and log."""

@@ -1,0 +1,110 @@
+"""Held-out tasks through the same stages as training, without the learner."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from rlkit.records import Group, ScoredGroup, Task
+from rlkit.rollout.request import DrawRequest, derive_seed
+from rlkit.watch.metrics import is_right, mean, part_means
+
+if TYPE_CHECKING:
+    from rlkit.data.prompts import PromptRenderer
+from rlkit.watch.evaluated import Evaluated, Share
+
+
+def make_requests(
+    renderer: PromptRenderer,
+    tasks: Sequence[Task],
+    count: int,
+    run_seed: int,
+    purpose: str,
+    step: int,
+    *,
+    first: int = 0,
+) -> list[DrawRequest]:
+    """One request a task; the seeds depend on nothing but the run's seed and the sample's place."""
+    requests = []
+    for index, task in enumerate(tasks, first):
+        prompt = renderer.render(task)
+        seeds = tuple(derive_seed(run_seed, purpose, step, index, number) for number in range(count))
+        requests.append(DrawRequest(index, task, prompt.token_ids, prompt.forced, seeds))
+    return requests
+
+
+class Draws(Protocol):
+    """What evaluation needs of a rollout pool."""
+
+    def draw(self, requests: Sequence[DrawRequest]) -> Iterator[tuple[int, Group]]:
+        """Yields (request.index, group) as groups finish."""
+
+
+class Scores(Protocol):
+    """What evaluation needs of a scoring pool."""
+
+    def score(self, groups: Iterable[tuple[int, Group]]) -> Iterator[tuple[int, ScoredGroup]]:
+        """Yields (index, scored group) as groups are scored."""
+
+
+Scored = Iterator[tuple[int, ScoredGroup]]
+
+
+def evaluate(
+    requests: Sequence[DrawRequest], rollout: Draws, scoring: Scores, watch: Callable[[Scored], Scored] = iter
+) -> Evaluated:
+    """Draws and scores the requests; greedy ones are counted apart from sampled ones.
+
+    Args:
+        requests: What to draw.
+        rollout: Draws it.
+        scoring: Scores it.
+        watch: Sees each group pass once it is scored.
+    """
+    greedy_indices = {r.index for r in requests if r.greedy}
+    scored = dict(watch(scoring.score(rollout.draw(requests))))
+    ordered = [(i, scored[i]) for i in sorted(scored)]
+    sampled = [group for i, group in ordered if i not in greedy_indices]
+    greedy = [group for i, group in ordered if i in greedy_indices]
+    return Evaluated(
+        sampled=share_right(sampled),
+        greedy=share_right(greedy) if greedy else None,
+        parts=part_means(sampled),
+        reward=mean([r for g in sampled for r in g.rewards if r is not None]),
+    )
+
+
+def share_right(groups: Sequence[ScoredGroup]) -> Share:
+    """Share of right replies, each task's counting alike, with Wilson's 95% interval (JASA 22, 1927).
+
+    Several replies to one task are not independent. They count as so many independent ones as would spread the tasks'
+    own shares as much as they are spread (Kish's effective number), at least the tasks and at most the replies.
+    """
+    graded = [[float(is_right(s)) for s in g.parts.get("accuracy", ()) if s.value is not None] for g in groups]
+    per_task = [mean(replies) for replies in graded if replies]
+    n = len(per_task)
+    if n == 0:
+        return Share(math.nan, math.nan, math.nan, 0)
+    p = mean(per_task)
+    return Share(p, *wilson_interval(p, effective_number(per_task, sum(map(len, graded)))), n)
+
+
+def effective_number(per_task: Sequence[float], num_replies: int) -> float:
+    """How many independent replies the tasks' shares are worth.
+
+    Shares [1, 0, 1, 0] of 2 replies each -> 4 (they tell no more than one each would); [0.5, 0.5, 0.5, 1] -> 8.
+    """
+    n, p = len(per_task), mean(per_task)
+    if n == 1 or p in (0.0, 1.0):
+        return n  # nothing is known of how replies to one task vary
+    spread = sum((x - p) ** 2 for x in per_task) / (n - 1)
+    return min(max(n, p * (1 - p) * n / spread), num_replies) if spread else num_replies
+
+
+def wilson_interval(p: float, n: float, z: float = 1.96) -> tuple[float, float]:
+    """Wilson's score interval of a share. p = 0.5, n = 100 -> (0.404, 0.596); p = 1, n = 10 -> (0.722, 1.0)."""
+    centre = p + z * z / (2 * n)
+    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    scale = 1 + z * z / n
+    return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)

@@ -1,0 +1,295 @@
+"""Whether two answers are the same: the rules on names, sets, tuples, equations, ratios, bases."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from rlkit.verify.math.equality import infinite, same_expression
+from rlkit.verify.math.equations import as_equation, same_equation, same_inequality
+from rlkit.verify.math.exact import NotExact, Undefined
+from rlkit.verify.math.nodes import EXPRESSIONS, Node, contains, divide, mul, number, substitute, subtract, symbols
+from rlkit.verify.math.regions import same_region
+from rlkit.verify.math.sequences import same_dotted
+from rlkit.verify.math.shapes import REGIONS, shape
+
+_NUMBER = frozenset(("num",))
+_MAX_PAIRS = 2500
+_SETS = REGIONS | {"seq", "set"}
+
+
+def same_answer(gold: Node, answer: Node) -> bool:
+    """Whether two trees are the same answer.
+
+    Raises:
+        NotExact: it cannot be told.
+    """
+    return _same(shape(gold), shape(answer))
+
+
+def _same(gold: Node, answer: Node) -> bool:
+    if gold.op in EXPRESSIONS and answer.op in EXPRESSIONS:
+        return same_expression(gold, answer)
+    named = _without_names(gold, answer)
+    if named is not None:
+        return named
+    if gold.op == answer.op == "given":
+        return gold.args[1] == answer.args[1] and _same(gold.args[0], _renamed(answer, gold))
+    if "dotted" in (gold.op, answer.op):
+        return same_dotted(gold, answer, _same)
+    gold, answer = _unwrap(gold), _unwrap(answer)
+    if _is_region(gold) or _is_region(answer):
+        return _same_regions(gold, answer)
+    pair = frozenset((gold.op, answer.op))
+    if pair <= EXPRESSIONS:
+        return same_expression(gold, answer)
+    if pair <= {"set", "many"}:
+        return _same_collection(gold, answer)
+    if "system" in pair:
+        return _same_system(gold, answer)
+    if pair <= {"seq", "matrix"} or (gold.op, answer.op) == ("seq", "many"):
+        return _same_sequence(gold, answer)
+    return _same_notation(gold, answer)
+
+
+def _without_names(gold: Node, answer: Node) -> bool | None:
+    """x = 5 beside 5 or x = 5; an equation beside an equation. None where neither side has a name or is an equation."""
+    ops = gold.op, answer.op
+    if ops == ("assign", "assign"):
+        if not _same_name(gold.args[0], answer.args[0]):
+            return same_equation(as_equation(gold), as_equation(answer))
+        return _same(gold.args[1], answer.args[1])
+    if "equation" in ops and set(ops) <= {"equation", "assign"}:
+        return same_equation(as_equation(gold), as_equation(answer))
+    for mine, other, given in ((gold, answer, False), (answer, gold, True)):
+        value_op = mine.args[1].op if mine.op == "assign" else ""
+        if value_op and (value_op in _SETS or not _is_region(other)) and other.op != "system":
+            if _other_name(mine, other):
+                return False
+            value = mine.args[1]
+            return _same(value, other) if not given else _same(other, value)
+        if mine.op in ("equation", "chain"):
+            value = _stated_value(mine)
+            if value is None:
+                return False
+            return _same(value, other) if not given else _same(other, value)
+    return None
+
+
+def _other_name(assigned: Node, other: Node) -> bool:
+    """x in (0, 1) beside y > 0: each speaks of another variable."""
+    names = symbols(other) if other.op in REGIONS else frozenset()
+    return bool(names) and assigned.args[0] not in names
+
+
+def _renamed(node: Node, other: Node) -> Node:
+    """n pi, n in Z in the letter of k pi, k in Z."""
+    mine, theirs = node.args[2], other.args[2]
+    value: Node = node.args[0]
+    if mine == theirs or mine.op != "sym" or theirs.op != "sym" or theirs.args[0] in symbols(value):
+        return value
+    if value.op == "assign":
+        return Node("assign", (value.args[0], substitute(value.args[1], mine.args[0], theirs)))
+    return substitute(value, mine.args[0], theirs)
+
+
+def _same_name(left: str, right: str) -> bool:
+    if left == right:
+        return True
+    # y = 2x + 1 and f(x) = 2x + 1 are one function; x = 5 and y = 5 are not one number.
+    return {left, right} in ({"y", "f()"}, {"y", "y()"})
+
+
+def _stated_value(node: Node) -> Node | None:
+    """5 of `a + b = 5`, `AB = 5` and `2 + 3 = 5`; None where that is false or is still to be solved."""
+    sides = node.args
+    if node.op == "equation":
+        left, right = sides
+        if not symbols(left) and not symbols(right):
+            return right if same_expression(left, right) else None
+        if symbols(left) and symbols(left) == symbols(right) and left.op in EXPRESSIONS and right.op in EXPRESSIONS:
+            # An identity states its last side.
+            return right if same_expression(left, right) else None
+        return right if not symbols(right) and not contains(_without_calls(left), _NUMBER) else None
+    known = [side for side in sides if not symbols(side)] or list(sides)
+    if all(_same(shape(a), shape(b)) for a, b in pairwise(known)):
+        return shape(sides[-1])
+    return None
+
+
+def _without_calls(node: Node) -> Node:
+    """f(3) as f: a number that a function takes is part of its name."""
+    if node.op == "mul" and len(node.args) == 2 and node.args[0].op == "sym" and node.args[1].op == "num":
+        name: Node = node.args[0]
+        return name
+    return node
+
+
+def _unwrap(node: Node) -> Node:
+    """{5} is 5."""
+    if node.op in ("set", "many") and len(node.args) == 1 and node.args[0].op not in ("seq", "set"):
+        item: Node = node.args[0]
+        return item
+    return node
+
+
+def _is_region(node: Node) -> bool:
+    return node.op in REGIONS or node.op == "rels"
+
+
+def _same_regions(gold: Node, answer: Node) -> bool:
+    if gold.op == "rel" and answer.op == "rel" and len(symbols(gold)) > 1:
+        return same_inequality(gold, answer)
+    if any(_one_region(left, right) for left in _as_regions(gold) for right in _as_regions(answer)):
+        return True
+    if gold.op == answer.op == "rel":
+        return same_inequality(gold, answer)
+    if gold.op == answer.op == "minus":
+        # All but the multiples of k\pi: points without a place on the line.
+        return all(_same(left, right) for left, right in zip(gold.args, answer.args, strict=True))
+    return gold.op == answer.op == "union" and _same_collection(gold, answer)
+
+
+def _one_region(gold: Node, answer: Node) -> bool:
+    try:
+        return same_region(gold, answer)
+    except (NotExact, Undefined):
+        return False
+
+
+def _as_regions(node: Node) -> list[Node]:
+    """A list of inequalities holds all at once, or, where nothing could, one by one."""
+    if node.op in EXPRESSIONS:
+        return [Node("set", (node,))]
+    return [Node("inter", node.args), Node("union", node.args)] if node.op == "rels" else [node]
+
+
+def _same_collection(gold: Node, answer: Node) -> bool:
+    """The same items in any order; a set holds each once."""
+    left, right = list(gold.args), list(answer.args)
+    if "set" in (gold.op, answer.op):
+        left, right = _distinct(left), _distinct(right)
+    return len(left) == len(right) and _matched(left, right)
+
+
+def _distinct(items: list[Node]) -> list[Node]:
+    out: list[Node] = []
+    for item in items:
+        if not any(_same_item(item, other) for other in out):
+            out.append(item)
+    return out
+
+
+def _matched(left: list[Node], right: list[Node]) -> bool:
+    if len(left) * len(right) > _MAX_PAIRS:
+        raise NotExact
+    rest = list(right)
+    for item in left:
+        found = next((k for k, other in enumerate(rest) if _same_item(item, other)), None)
+        if found is None:
+            return False
+        rest.pop(found)
+    return True
+
+
+def _same_item(left: Node, right: Node) -> bool:
+    """Within a collection {1} is not 1."""
+    return (left.op == "set") == (right.op == "set") and _same(left, right)
+
+
+def _same_system(gold: Node, answer: Node) -> bool:
+    if gold.op == answer.op:
+        return len(gold.args) == len(answer.args) and _matched(list(gold.args), list(answer.args))
+    system, other = (gold, answer) if gold.op == "system" else (answer, gold)
+    if other.op == "assign":
+        other = other.args[1]
+    if other.op not in ("seq", "many") or any(item.op != "assign" for item in system.args):
+        return False
+    values = tuple(item.args[1] for item in sorted(system.args, key=lambda item: str(item.args[0])))
+    return _same_sequence(Node("seq", ("(", ")", *values)), other)
+
+
+def _same_sequence(gold: Node, answer: Node) -> bool:
+    """Tuples, points, vectors, matrices: item by item; a pair in other brackets is another interval."""
+    if gold.op == answer.op == "matrix":
+        return len(gold.args) == len(answer.args) and all(
+            _rows(a, b) for a, b in zip(gold.args, answer.args, strict=True)
+        )
+    if gold.op == answer.op == "seq" and len(gold.args) == 4 and gold.args[:2] != answer.args[:2]:
+        return False
+    if answer.op == "many" and gold.args[:2] != ("(", ")"):
+        return False
+    left, right = _row(gold), _row(answer)
+    return left is not None and right is not None and _rows(left, right)
+
+
+def _row(node: Node) -> tuple[Node, ...] | None:
+    if node.op == "seq":
+        return node.args[2:]
+    if node.op == "many":
+        return node.args
+    if len(node.args) == 1:
+        row: tuple[Node, ...] = node.args[0]
+        return row
+    return tuple(row[0] for row in node.args) if all(len(row) == 1 for row in node.args) else None
+
+
+def _rows(left: tuple[Node, ...], right: tuple[Node, ...]) -> bool:
+    return len(left) == len(right) and all(_same(shape(a), shape(b)) for a, b in zip(left, right, strict=True))
+
+
+def _same_notation(gold: Node, answer: Node) -> bool:
+    """Ratios, times, bases, residues, sets by name."""
+    if gold.op == answer.op == "text":
+        return gold.args == answer.args
+    if gold.op == answer.op == "time":
+        return _same_time(gold, answer)
+    gold, answer = _as_ratio(gold), _as_ratio(answer)
+    ops = {gold.op, answer.op}
+    if ops == {"compound"}:
+        return gold.args == answer.args
+    if ops == {"ratio"}:
+        left, right = gold.args, answer.args
+        return len(left) == len(right) and all(
+            same_expression(mul(left[0], right[k]), mul(right[0], left[k])) for k in range(1, len(left))
+        )
+    if ops == {"based"}:
+        return gold.args == answer.args
+    if ops == {"mod"}:
+        return _same(gold.args[1], answer.args[1]) and _congruent(gold, answer)
+    for mine, other in ((gold, answer), (answer, gold)):
+        if other.op not in EXPRESSIONS or infinite(other):
+            continue
+        if mine.op == "ratio" and len(mine.args) == 2:
+            return same_expression(divide(*mine.args), other)
+        if mine.op == "based" and mine is gold and mine.args[0].isdigit():
+            # An answer that leaves the base out: the digits as they stand.
+            return same_expression(number(int(mine.args[0])), other)
+        if mine.op == "mod":
+            return same_expression(mine.args[0], other)
+    return False
+
+
+def _same_time(gold: Node, answer: Node) -> bool:
+    """3:30 p.m. is 15:30, and 3:30 where one side leaves the half of the day out."""
+    if gold.args[3] and answer.args[3]:
+        return gold.args == answer.args
+    return gold.args[:3] == answer.args[:3] or _on_day(gold) == _on_day(answer)
+
+
+def _on_day(node: Node) -> tuple[int, ...]:
+    hour, minute, second, half = node.args
+    return (hour % 12 + 12 * (half == "p") if half else hour, minute, second)
+
+
+def _as_ratio(node: Node) -> Node:
+    """3:30 beside a ratio is one."""
+    return (
+        Node("ratio", (number(node.args[0]), number(node.args[1]))) if node.op == "time" and not node.args[3] else node
+    )
+
+
+def _congruent(gold: Node, answer: Node) -> bool:
+    from rlkit.verify.math.exact import rational
+
+    difference, modulus = rational(subtract(gold.args[0], answer.args[0])), rational(gold.args[1])
+    return modulus != 0 and (difference / modulus).denominator == 1

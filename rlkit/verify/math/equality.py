@@ -1,0 +1,225 @@
+"""Whether two expressions are the same: exactly where they are rational, else to more digits than they carry.
+
+    both rational constants -> both rational functions (modulo a prime) -> 40 digits at points (settles what differs)
+    -> as many digits as the two texts could hide a difference in (settles what agrees)
+
+No tolerance: 3.14 is not pi. Agreement is asked for far beyond the smallest number that either side mentions, at every
+point where both are real.
+"""
+
+from __future__ import annotations
+
+import random
+from functools import lru_cache
+from typing import Any
+
+from rlkit.verify.math.exact import NotExact, TooLarge, Undefined, field, modular, rational
+from rlkit.verify.math.huge import differ_in_size, name_huge
+from rlkit.verify.math.nodes import Node, contains, subtract, symbols
+from rlkit.verify.math.numeric import Evaluator
+from rlkit.verify.math.symbolic import evaluate
+
+_FIRST_DIGITS = 40
+_MOST_DIGITS = 4000
+_MOST_DIGITS_AT_A_POINT = 600
+_RANGES = ((0.1, 0.9), (1.1, 3.0), (3.0, 9.0), (0.2, 1.5))
+"""Where variables are put, each in a range of its own, with these signs in turn."""
+_SIGNS = ((1, 1), (1, 1), (1, 1), (-1, -1), (1, -1), (-1, 1), (-1, -1))
+_WHOLE = (4, 5, 2, 7, 3)
+_FAR = 60
+_PRIMES = 3
+_ENOUGH = 2
+_BIG = frozenset(("big",))
+
+
+def infinite(node: Node) -> int:
+    """1 for infinity, -1 for minus infinity, else 0."""
+    if node.op == "const" and node.args[0] == "inf":
+        return 1
+    if node.op == "mul" and len(node.args) == 2 and node.args[1].op == "const" and node.args[0].op == "num":
+        scale = node.args[0].args[0]
+        return infinite(node.args[1]) * (int(scale > 0) - int(scale < 0))
+    if node.op == "add" and len(node.args) == 1:
+        return infinite(node.args[0])
+    return 0
+
+
+@lru_cache(maxsize=2000)
+def same_expression(left: Node, right: Node) -> bool:
+    """Exact equality; an undefined expression equals nothing.
+
+    Raises:
+        NotExact: it cannot be told.
+    """
+    if infinite(left) or infinite(right):
+        return infinite(left) == infinite(right)
+    try:
+        return _same(left, right)
+    except Undefined:
+        return False
+
+
+def _same(left: Node, right: Node) -> bool:
+    if left == right and contains(left, _BIG):
+        return _defined_somewhere(left, sorted(symbols(left)))
+    if contains(left, _BIG):
+        left = evaluate(left)
+    if contains(right, _BIG):
+        right = evaluate(right)
+    names = sorted(symbols(left) | symbols(right))
+    if not names:
+        exact = [_rational_or_none(node) for node in (left, right)]
+        if exact[0] is not None and exact[1] is not None:
+            return bool(exact[0] == exact[1])
+    try:
+        return _same_rational_function(left, right, names)
+    except NotExact:
+        pass
+    if left == right:
+        # Also defined, as far as can be seen.
+        return _defined_somewhere(left, names)
+    return _same_numerically(left, right, names)
+
+
+def _rational_or_none(node: Node) -> Any:
+    try:
+        return rational(node)
+    except NotExact:
+        return None
+
+
+def _same_rational_function(left: Node, right: Node, names: list[str]) -> bool:
+    chance = random.Random(1009)
+    tried = 0
+    for _ in range(4 * _PRIMES):
+        values = {name: chance.randrange(2, field()[0]) for name in names}
+        try:
+            same = modular(left, values) == modular(right, values)
+        except Undefined:
+            if not names:
+                raise
+            continue
+        if not same:
+            return False
+        tried += 1
+        if tried == (_PRIMES if names else 1):
+            return True
+    raise Undefined
+
+
+def _points(names: list[str], far: float) -> list[dict[str, float]]:
+    """Points near and far, with every mixture of signs, and whole numbers."""
+    if not names:
+        return [{}]
+    chance = random.Random(4127)
+
+    def near(row: int, column: int) -> float:
+        return _SIGNS[row][column % 2] * chance.uniform(*_RANGES[(row + column) % len(_RANGES)])
+
+    rows = [[near(row, column) for column in range(len(names))] for row in range(len(_SIGNS))]
+    rows += [[sign * far * chance.uniform(1.2, 2.5) for _ in names] for sign in (1, -1)]
+    rows += [[_WHOLE[(row + 2 * column) % len(_WHOLE)] for column in range(len(names))] for row in range(2)]
+    return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def _reach(node: Any) -> float:
+    """The largest number that a tree mentions, below a million."""
+    if not isinstance(node, Node):
+        return 0.0
+    if node.op == "num":
+        return float(min(abs(node.args[0]), 10**6))
+    return max((_reach(arg) for arg in node.args), default=0.0)
+
+
+def _defined_somewhere(node: Node, names: list[str]) -> bool:
+    for point in _points(names, _FAR):
+        try:
+            Evaluator(_FIRST_DIGITS, point).value(node)
+            return True
+        except Undefined:
+            continue
+        except NotExact:
+            return True
+    return False
+
+
+def _same_numerically(left: Node, right: Node, names: list[str]) -> bool:
+    """Agreement at every point where both are real; where there are none, as complex numbers."""
+    real = complex_ = 0
+    huge = False
+    for point in _points(names, max(_FAR, _reach(left), _reach(right))):
+        try:
+            first = Evaluator(_FIRST_DIGITS, point)
+            a, b = first.value(left), first.value(right)
+            same = _same_at(left, right, point, first, a - b)
+        except Undefined:
+            continue
+        except TooLarge:
+            huge = True
+            continue
+        if names and first.complex:
+            complex_ += 1 if same else -100
+        elif not same:
+            return False
+        else:
+            real += 1
+    if huge and not real and not complex_:
+        return _same_huge(left, right)
+    if real >= (_ENOUGH if names else 1):
+        return True
+    return real == 0 and complex_ >= _ENOUGH
+
+
+def _same_huge(left: Node, right: Node) -> bool:
+    """Equality of what is too large everywhere: with a name for each huge part, else by logarithms.
+
+    Raises:
+        TooLarge: neither equality nor a difference can be shown.
+    """
+    left_named, right_named = name_huge(left, right)
+    names = sorted(symbols(left_named) | symbols(right_named))
+    both_huge = symbols(left_named) != symbols(left) and symbols(right_named) != symbols(right)
+    if both_huge and (same := _same_with_names(left_named, right_named, names)) is not None:
+        return same
+    if not symbols(left) and not symbols(right) and differ_in_size(left, right):
+        return False
+    raise TooLarge
+
+
+def _same_with_names(left: Node, right: Node, names: list[str]) -> bool | None:
+    """Whether two expressions are the same for any values of their names; False only where they never meet."""
+    if left == right:
+        return True
+    try:
+        if _same_rational_function(left, right, names):
+            return True
+        return False if _differ_by_a_constant(left, right, names) else None
+    except NotExact:
+        return None
+
+
+def has_value(node: Node) -> bool:
+    """Whether an expression is defined, as far as can be seen, whatever the size of its parts."""
+    named, _ = name_huge(node, node)
+    return _defined_somewhere(named, sorted(symbols(named)))
+
+
+def _differ_by_a_constant(left: Node, right: Node, names: list[str]) -> bool:
+    """Whether two rational functions that are not equal have a difference without variables: h + 1 and h."""
+    chance = random.Random(2003)
+    difference = subtract(left, right)
+    points = [{name: chance.randrange(2, field()[0]) for name in names} for _ in range(_PRIMES)]
+    return len({modular(difference, point) for point in points}) == 1
+
+
+def _same_at(left: Node, right: Node, point: dict[str, float], first: Evaluator, difference: Any) -> bool:
+    """At one point: to 40 digits, and then with digits enough to see the smallest number beside the largest one."""
+    if abs(difference) > first.largest * first.mp.mpf(10) ** (8 - _FIRST_DIGITS):
+        return False
+    span = first.mp.log10(first.largest / first.smallest)
+    digits = int(2 * span) + 2 * _FIRST_DIGITS
+    if digits > (_MOST_DIGITS_AT_A_POINT if point else _MOST_DIGITS):
+        raise TooLarge
+    last = Evaluator(digits, point)
+    difference = last.value(left) - last.value(right)
+    return bool(abs(difference) <= last.largest * last.mp.mpf(10) ** (12 - digits))
