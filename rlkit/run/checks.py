@@ -12,8 +12,9 @@ from rlkit.data.builtin import check_builtin
 from rlkit.errors import UsageError
 from rlkit.keep.remote import check_url
 from rlkit.plan.machine import Machine
-from rlkit.plan.make_plan import Plan, RowCounts, make_plan
+from rlkit.plan.make_plan import Plan, make_plan
 from rlkit.plan.model_files import check_models
+from rlkit.plan.stage_plan import RowCounts
 from rlkit.recipe.file_checks import builtin_sources, sources_of
 from rlkit.recipe.load import LoadedRecipe
 from rlkit.recipe.schema import Recipe
@@ -86,7 +87,7 @@ def _count(recipe: Recipe, data: RunData) -> RowCounts:
     return RowCounts(
         tasks=None if data.tasks is None else len(split.train),
         heldout=len(split.heldout),
-        demonstrations={i: len(found.demonstrations) for i, found in split.demonstrations.items()},
+        demonstrations={i: len(found) for i, found in split.rows.items()},
     )
 
 
@@ -103,7 +104,7 @@ def _bytes(path: Path) -> int:
 
 def _notes(data: RunData, of_columns: list[str]) -> Iterator[str]:
     yield from of_columns
-    found = [data.tasks, data.heldout, *data.demonstrations.values()]
+    found = [data.tasks, data.heldout, *data.rows.values()]
     skipped = [row for rows in found if rows is not None for row in rows.skipped]
     if skipped:
         yield f"{len(skipped)} bad rows are skipped; the first: {skipped[0].where}: {skipped[0].reason}"

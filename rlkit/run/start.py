@@ -79,8 +79,7 @@ def run_recipe(
             _write_recipe(run_dir, recipe)
             if goes_on:
                 report.line(describe_start(state, recipe))
-            threads = recipe.learner.num_threads
-            return Pipeline(recipe, data, loaded.base_dir, state, report, stop, threads=threads).execute(address)
+            return Pipeline(recipe, data, loaded.base_dir, state, report, stop).execute(address)
 
 
 def _write_recipe(run_dir: Path, recipe: Recipe) -> None:

@@ -13,7 +13,7 @@ from rlkit.models.pretrained import load_model
 from rlkit.models.save import save_model
 from rlkit.models.tokenizer import load_tokenizer
 from rlkit.recipe.schema import CheckpointKeys, Recipe, SftKeys
-from rlkit.stages.offline.finetune import Keeper, OfflineStage
+from rlkit.stages.offline.finetune import Keeper, SftRun
 from rlkit.stages.offline.sft import SftSpec, run_sft
 from rlkit.watch.report import Report
 from rlkit.watch.runlog import RunLog
@@ -182,7 +182,7 @@ def test_a_stage_does_not_go_on_with_other_demonstrations(spec, tmp_path):
             "stages": [spec.stage.model_dump()],
         }
     )
-    stage = OfflineStage(
+    stage = SftRun(
         name="stage-0-sft",
         keys=spec.stage,
         recipe=recipe,

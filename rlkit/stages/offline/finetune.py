@@ -34,7 +34,7 @@ class Keeper:
 
 
 @dataclass
-class OfflineStage:
+class SftRun:
     """One SFT stage of a run; hears of its progress."""
 
     name: str
@@ -139,9 +139,3 @@ class OfflineStage:
         self.log.event(kind, f"{self.name}: {text}")
         if kind == "checkpoint_failed":
             self.report.line(text)
-
-
-def forget_checkpoints(stage_dir: Path) -> None:
-    """Drops the trainer's files of a stage that is done and whose model is kept; again where a kill came between."""
-    for name in ("checkpoints", "trainer"):
-        shutil.rmtree(stage_dir / name, ignore_errors=True)
