@@ -20,8 +20,9 @@ from rlkit.stages.online.parity import check_parity, max_logprob_gap
 
 PROGRAM = r"""
 import dataclasses, json, sys, torch
-from rlkit.models.model import load_model, load_tokenizer
-from rlkit.recipe.schema import Rollout
+from rlkit.models.pretrained import load_model
+from rlkit.models.tokenizer import load_tokenizer
+from rlkit.recipe.schema import RolloutKeys
 from rlkit.records import Task
 from rlkit.rollout.engine import Engine, EngineSpec
 from rlkit.rollout.request import DrawRequest
@@ -30,7 +31,7 @@ from rlkit.rollout import weights as engine_weights
 torch.set_num_threads(1)
 path = sys.argv[1]
 tokenizer = load_tokenizer(path)
-keys = Rollout(max_tokens=24, temperature=0.8, kv_cache_gb=0.1)
+keys = RolloutKeys(max_tokens=24, temperature=0.8, kv_cache_gb=0.1)
 engine = Engine(EngineSpec(path, keys, "float32", 0))
 
 def request(i, seeds, greedy=False):
@@ -169,8 +170,8 @@ def test_without_the_output_layers_repair_the_gate_stops_the_run_and_with_it_pas
 
 ENDS = r"""
 import dataclasses, json, sys, torch
-from rlkit.models.model import load_tokenizer
-from rlkit.recipe.schema import Rollout
+from rlkit.models.tokenizer import load_tokenizer
+from rlkit.recipe.schema import RolloutKeys
 from rlkit.records import Task
 from rlkit.rollout.engine import Engine, EngineSpec
 from rlkit.rollout.request import DrawRequest
@@ -178,7 +179,7 @@ from rlkit.rollout.request import DrawRequest
 torch.set_num_threads(1)
 path, other, stop = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 tokenizer = load_tokenizer(path)
-engine = Engine(EngineSpec(path, Rollout(max_tokens=48, kv_cache_gb=0.1, stop=[stop]), "float32", 0))
+engine = Engine(EngineSpec(path, RolloutKeys(max_tokens=48, kv_cache_gb=0.1, stop=[stop]), "float32", 0))
 ids = tuple(tokenizer("What is 4 + 3?\n")["input_ids"])
 ((_, group),) = engine.draw([DrawRequest(0, Task("t", "math", "p", "1"), ids, "", tuple(range(160)))])
 print(json.dumps([(s.token_ids, s.response, s.finish_reason) for s in group.samples]))

@@ -18,7 +18,7 @@ from rlkit.recipe.schema.model_section import ModelInitKeys, ModelKeys
 from rlkit.recipe.schema.optimizer_section import OptimizerKeys
 from rlkit.recipe.schema.reward_section import CombineKeys, RewardKeys, RewardPartKeys, RuntimeKeys
 from rlkit.recipe.schema.rollout_section import PARITY_LIMIT, LearnerKeys, LoraKeys, RolloutKeys
-from rlkit.recipe.schema.run_section import CheckpointKeys, ClusterKeys, RunKeys, TrackingKeys
+from rlkit.recipe.schema.run_section import CheckpointKeys, ClusterKeys, RunKeys, SinkKeys, TrackingKeys
 from rlkit.recipe.schema.section import Section
 from rlkit.recipe.schema.sft_section import SftKeys
 from rlkit.recipe.schema.stage_kinds import ByKind, StageKeys
@@ -161,6 +161,7 @@ __all__ = [
     "RuntimeKeys",
     "Section",
     "SftKeys",
+    "SinkKeys",
     "SourceKeys",
     "StageKeys",
     "TrackingKeys",
