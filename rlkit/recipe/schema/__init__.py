@@ -68,7 +68,7 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _data_is_there(self) -> Self:
-        reads = [i for i, stage in enumerate(self.stages) if stage.own_rows is None]
+        reads = [i for i, stage in enumerate(self.stages) if stage.learns and stage.own_rows is None]
         if reads and not self.data.all_sources():
             own = f" (or give stages.{reads[0]}.data)" if "data" in type(self.stages[reads[0]]).model_fields else ""
             raise ValueError(f"data.path is missing: it names what stages.{reads[0]} learns from{own}")
