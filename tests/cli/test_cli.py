@@ -123,7 +123,7 @@ def test_the_schema_documents_every_key(capsys: pytest.CaptureFixture[str]) -> N
     schema = json.loads(capsys.readouterr().out)
     assert schema["properties"]["rollout"]["description"]
     rollout = schema["$defs"][schema["properties"]["rollout"]["$ref"].rpartition("/")[2]]["properties"]
-    assert rollout["max_tokens"]["description"] == "Most tokens of a reply."
+    assert rollout["max_tokens"]["description"] == "Maximum length of a reply, in tokens."
 
 
 @pytest.mark.parametrize(
@@ -236,7 +236,7 @@ def test_a_recipe_with_a_control_character_is_told_its_line(tmp_path: Path, caps
     path = tmp_path / "r.yaml"
     path.write_text("model: {init: {}}\n# colour \x1b[0m\n")
     assert main(["plan", str(path)]) == 2
-    assert errors(capsys) == f"rlkit: error: {path}:2: not YAML: the character #x001b must go\n"
+    assert errors(capsys) == f"rlkit: error: {path}:2: not YAML: the character #x001b is not allowed; remove it\n"
 
 
 def test_an_output_without_room_is_one_sentence(recipe: str) -> None:

@@ -153,7 +153,7 @@ def test_what_a_learner_cannot_have_here_is_refused(name: str) -> None:
 
 @pytest.mark.parametrize("keys", [{"lora": {"quantize": "nf4"}}, {"optimizer": "adamw_8bit"}])
 def test_packed_numbers_are_not_spread_over_ranks(keys: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="packs numbers in a way that cannot be spread"):
+    with pytest.raises(ValueError, match="stores numbers in a format that can be neither sharded nor offloaded"):
         plan_of(learner={**keys, "num_workers": 2})
 
 
