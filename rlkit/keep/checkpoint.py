@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from rlkit.disk import place_tree
+from rlkit.disk import replace_folder
 from rlkit.errors import CheckpointError
 from rlkit.watch.report import Report
 from rlkit.watch.runlog import RunLog
@@ -191,7 +191,7 @@ def seal_checkpoint(draft: Draft) -> None:
     (draft.path / "state.json").write_text(json.dumps(draft.state), encoding="utf-8")
     _write_manifest(draft.path, draft.run_id, draft.step)
     # There may be one of an earlier start, before the step was done again, or of an earlier attempt.
-    place_tree(draft.path, draft.place)
+    replace_folder(draft.path, draft.place)
 
 
 def save_checkpoint(

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rlkit.disk import write_whole, written_beside
+from rlkit.disk import replaced_atomically, write_atomically
 from rlkit.errors import MirrorError, RlkitError, Stopped, UsageError
 from rlkit.keep.checkpoint import MANIFEST
 from rlkit.keep.first_step import has_work, is_free, make_room, shows_work
@@ -153,7 +153,7 @@ class Mirror:
     def _save_index(self, remote: RemoteFolder) -> None:
         index = json.dumps({"url": remote.url, "start": self._start, "files": self._copied})
         if index != self._index:
-            write_whole(self._run_dir / INDEX, index)
+            write_atomically(self._run_dir / INDEX, index)
             self._index = index
 
     def _put(self, remote: RemoteFolder, files: dict[str, Stamp]) -> None:
@@ -268,7 +268,7 @@ class Mirror:
         final = self._run_dir / folder
         own = final / MANIFEST
         if not own.exists() or own.read_bytes() != remote.read(f"{folder}/{MANIFEST}"):
-            with written_beside(final) as draft:
+            with replaced_atomically(final) as draft:
                 for name in names:
                     remote.get(name, draft / Path(name).relative_to(folder))
         self._copied |= {name: stamp_of(self._run_dir / name) for name in names if (self._run_dir / name).exists()}

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import yaml
 
-from rlkit.disk import write_whole
+from rlkit.disk import write_atomically
 from rlkit.errors import UsageError
 from rlkit.keep.first_step import FIRST_FILES, LOCK, clear_start, has_work
 from rlkit.keep.runfiles import RECIPE, position, scan
@@ -257,7 +257,7 @@ def describe_stop(state: RunState, at: str, done_step: int) -> str:
 
 def _write_recipe(run_dir: Path, loaded: LoadedRecipe) -> None:
     text = yaml.safe_dump(loaded.resolved, sort_keys=False, allow_unicode=True)
-    write_whole(run_dir / RECIPE, text)
+    write_atomically(run_dir / RECIPE, text)
 
 
 def _status(run_dir: Path) -> str | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rlkit.disk import write_whole
+from rlkit.disk import write_atomically
 from rlkit.errors import DataError, RlkitError, UsageError
 from rlkit.watch.evaluated import Evaluated, Share
 
@@ -56,7 +56,7 @@ class RunState:
             "reopened": self.reopened,
             "heldout": self.heldout,
         }
-        write_whole(self.run_dir / "progress.json", json.dumps(state, indent=2))
+        write_atomically(self.run_dir / "progress.json", json.dumps(state, indent=2))
 
     def check_heldout(self, tasks: str) -> None:
         """Checks that the run still evaluates on the tasks that it began with.

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rlkit.cluster.ray_cluster import check_sees, let_children_hear, node_address
-from rlkit.disk import written_beside
+from rlkit.disk import replaced_atomically
 from rlkit.learner.ranks import Ranks
 from rlkit.learner.shard import connect, join_meeting, open_meeting
 from rlkit.learner.spec import LearnerSpec, UpdateReport
@@ -63,7 +63,7 @@ class LearnerWorker:
         if self.learner.ranks.rank > 0:
             self.learner.save_model(out)  # takes part and writes nothing
             return
-        with written_beside(out) as folder:
+        with replaced_atomically(out) as folder:
             self.learner.save_model(folder)
 
     def begin_save(self, folder: Path, seal: Callable[[], None]) -> None:

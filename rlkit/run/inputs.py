@@ -11,7 +11,7 @@ from typing import Any
 from rlkit.data.prompts import PromptRenderer, check_prompt_lengths
 from rlkit.data.rows import BadRow
 from rlkit.data.tasks import LoadedTasks
-from rlkit.disk import written_beside
+from rlkit.disk import replaced_atomically
 from rlkit.errors import RecipeError
 from rlkit.keep.first_step import START_MODEL
 from rlkit.models.init import init_model
@@ -130,7 +130,7 @@ def _make_model(recipe: Recipe, data: RunData, run_dir: Path, say: Callable[[str
     assert recipe.model.init is not None
     out = run_dir / START_MODEL
     if not out.exists():
-        with written_beside(out) as folder:
+        with replaced_atomically(out) as folder:
             init_model(recipe.model.init, _texts(recipe, data), seed=recipe.run.seed, out=folder)
         say(f"made a {recipe.model.init.architecture} model from nothing in {out}")
     return str(out)

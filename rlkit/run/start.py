@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 
 from rlkit.cluster.stop import StopSignal
-from rlkit.disk import write_whole
+from rlkit.disk import write_atomically
 from rlkit.keep.mirror import Mirror
 from rlkit.keep.resume import begin, describe_start, locked
 from rlkit.keep.runfiles import RECIPE
@@ -85,6 +85,6 @@ def run_recipe(
 def _write_recipe(run_dir: Path, recipe: Recipe) -> None:
     """Writes every key with its value, those that were worked out too; what a resume compares is in progress.json."""
     try:
-        write_whole(run_dir / RECIPE, yaml.safe_dump(resolve(recipe), sort_keys=False, allow_unicode=True))
+        write_atomically(run_dir / RECIPE, yaml.safe_dump(resolve(recipe), sort_keys=False, allow_unicode=True))
     except OSError as e:
         raise unwritable(run_dir, e) from e

@@ -16,7 +16,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from rlkit.disk import sync, write_whole
+from rlkit.disk import sync, write_atomically
 from rlkit.errors import CheckpointError
 from rlkit.records import Sample, ScoredGroup
 
@@ -110,14 +110,14 @@ class RunLog:
 
     def write_json(self, name: str, value: Any) -> None:
         """Writes a whole JSON file, atomically."""
-        write_whole(self.run_dir / name, json.dumps(_finite(value), indent=2) + "\n")
+        write_atomically(self.run_dir / name, json.dumps(_finite(value), indent=2) + "\n")
 
     def keep_steps(self, stage: str, last_step: int) -> None:
         """Drops what a resumed stage is about to do again: its rows and rollouts after `last_step`."""
         for path in (self.run_dir / METRICS, self.run_dir / EVALUATIONS):
             if path.exists():
                 kept = [row for row in read_rows(path) if row["stage"] != stage or row["step"] <= last_step]
-                write_whole(path, "".join(json.dumps(row) + "\n" for row in kept))
+                write_atomically(path, "".join(json.dumps(row) + "\n" for row in kept))
         for rollouts in (self.run_dir / stage / "rollouts").glob("step-*.parquet"):
             if int(rollouts.stem.removeprefix("step-")) > last_step:
                 rollouts.unlink()

@@ -275,9 +275,9 @@ def test_a_family_tells_its_members(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 BAD_PARTS = {
-    "{plugin: ./gone.py:Mine, weight: 1}": "reward.mine.plugin: there is no file ./gone.py beside the recipe",
-    "{plugin: 'gone.module:Mine', weight: 1}": "cannot import gone.module: there is no module 'gone'",
-    "{plugin: acuracy, weight: 1}": "no installed plugin is called 'acuracy' (did you mean 'accuracy'?)",
+    "{plugin: ./gone.py:Mine, weight: 1}": "reward.mine.plugin: there is no file ./gone.py in the recipe's folder",
+    "{plugin: 'gone.module:Mine', weight: 1}": "cannot import gone.module: there is no module named 'gone'",
+    "{plugin: acuracy, weight: 1}": "no installed plugin is named 'acuracy' (did you mean 'accuracy'?)",
     "{plugin: ./mine.py:Min, weight: 1}": "has no class or function 'Min' (did you mean 'Mine'?)",
     "{plugin: {trl: ./mine.py:gone}, weight: 1}": "./mine.py has no class or function 'gone'",
     "{plugin: ./mine.py:Mine, weight: 1, sise: 3}": "reward.mine.sise: Mine has no such argument",

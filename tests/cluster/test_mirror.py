@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 
 from rlkit.cluster.stop import StopSignal
-from rlkit.disk import write_whole
+from rlkit.disk import write_atomically
 from rlkit.errors import ClusterError, MirrorError, Stopped, UsageError
 from rlkit.keep.checkpoint import find_checkpoint, find_damage, list_checkpoints, prune_checkpoints, save_checkpoint
 from rlkit.keep.mirror import FETCHING, Mirror
@@ -65,11 +65,11 @@ class Work:
         self.checkpoints = run_dir / STAGE / "checkpoints"
 
     def begin(self, run_id: str) -> None:
-        write_whole(self.run_dir / "recipe.yaml", "run: {}\n")
+        write_atomically(self.run_dir / "recipe.yaml", "run: {}\n")
         self.progress(run_id, [])
 
     def progress(self, run_id: str, models: list[str]) -> None:
-        write_whole(self.run_dir / "progress.json", json.dumps({"run": run_id, "models": models}))
+        write_atomically(self.run_dir / "progress.json", json.dumps({"run": run_id, "models": models}))
 
     def step(self, step: int, run_id: str) -> None:
         self.log.step({"stage": STAGE, "step": step})

@@ -130,7 +130,7 @@ def test_a_sink_that_hangs_or_fails_costs_the_run_nothing_and_is_named_once():
         ),
         ({"plugin": "./csv_sink.py:CsvSinks"}, r"^tracking.sinks.0.plugin: .* no class or function 'CsvSinks'"),
         ({"plugin": "./judges.py:judge_reversed"}, r"^tracking.sinks.0.plugin: .* has no method log\(row\)"),
-        ({"plugin": "nowhere"}, r"^tracking.sinks.0.plugin: no installed plugin is called 'nowhere'"),
+        ({"plugin": "nowhere"}, r"^tracking.sinks.0.plugin: no installed plugin is named 'nowhere'"),
         ({"plugin": "./csv_sink.py:CsvSink"}, r"^tracking.sinks.0.arguments.path: CsvSink needs this argument"),
         (
             {"plugin": "./csv_sink.py:CsvSink", "arguments": {"pat": "x"}},

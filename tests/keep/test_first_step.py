@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from rlkit.disk import write_whole
+from rlkit.disk import write_atomically
 from rlkit.errors import DataError, UsageError
 from rlkit.keep import first_step, resume, runstate
 from rlkit.keep.first_step import has_work
@@ -182,7 +182,7 @@ def test_a_start_anew_that_is_killed_anywhere_is_started_again(load, run_dir, tm
         return counted
 
     for module in (runstate, resume):
-        monkeypatch.setattr(module, "write_whole", or_die(write_whole))
+        monkeypatch.setattr(module, "write_atomically", or_die(write_atomically))
     monkeypatch.setattr(first_step.shutil, "rmtree", or_die(first_step.shutil.rmtree))
     kills = 0
     for kill_at in range(100):

@@ -8,7 +8,7 @@ from contextlib import suppress
 import pytest
 import yaml
 
-from rlkit.disk import write_whole
+from rlkit.disk import write_atomically
 from rlkit.errors import DataError, UsageError
 from rlkit.keep import resume, runstate
 from rlkit.keep.resume import begin, locked
@@ -95,10 +95,10 @@ def test_a_start_killed_at_any_write_is_started_again(loaded, tmp_path, monkeypa
             path.with_name(path.name + ".tmp").write_text(text[:7])
             raise Killed
         left.pop()
-        write_whole(path, text)
+        write_atomically(path, text)
 
     for module in (runstate, resume):
-        monkeypatch.setattr(module, "write_whole", write_or_die)
+        monkeypatch.setattr(module, "write_atomically", write_or_die)
     seen = set()
     for kill_at in range(4):
         run_dir, left = tmp_path / f"run-{kill_at}", [None] * kill_at

@@ -13,7 +13,7 @@ from typing import Any
 import ray
 
 from rlkit.cluster.ray_cluster import check_sees, get
-from rlkit.disk import written_beside
+from rlkit.disk import replaced_atomically
 from rlkit.errors import ClusterError
 from rlkit.stages.offline.sft import Listener, SftSpec
 
@@ -53,7 +53,7 @@ class OfflineWorker:
         """See rlkit.stages.offline.sft.run_sft; the model is on the disk before its checkpoints go."""
         from rlkit.stages.offline.sft import run_sft
 
-        with written_beside(spec.out) as folder:
+        with replaced_atomically(spec.out) as folder:
             return run_sft(replace(spec, out=folder), self, self._stopping.is_set)
 
     def stop(self) -> None:
