@@ -139,7 +139,7 @@ class RowsKeys(Section):
     stratify_by: Literal["domain", "difficulty"] | None = None
     """Order each epoch so that every part of it holds this column's values in their overall proportions."""
     on_bad_row: Literal["stop", "skip"] = "stop"
-    """What to do with an invalid row: stop with file:line and the reason, or skip, count and list it."""
+    """What to do with a bad row, one that cannot be used: stop with file:line and the reason, or skip and list it."""
 
     @model_validator(mode="after")
     def _check_has_rows(self) -> Self:

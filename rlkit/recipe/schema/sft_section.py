@@ -25,7 +25,7 @@ class SftKeys(StageKeys, OptimizerKeys):
     batch_size: int = Field(64, ge=1)
     """Demonstrations per optimizer step, all in one forward pass."""
     max_length: int | None = Field(None, ge=8)
-    """Maximum length of a demonstration, in tokens; by default the model's context length. A longer one is an invalid
+    """Maximum length of a demonstration, in tokens; by default the model's context length. A longer one is a bad
     row."""
     timeout_s: float = Field(86_400, gt=0)
     """Maximum duration of the stage, in seconds."""
