@@ -231,7 +231,7 @@ REFUSED: dict[str, tuple[Machine, dict[str, Any], str]] = {
     "memory": (
         replace(MACHINE, memory_gib=2),
         {},
-        "and 2.0 GiB are free here: set learner.activation_checkpointing, learn adapters (learner.lora) or take a",
+        "only 2.0 GiB are free here: set learner.activation_checkpointing, train adapters (learner.lora) or use a",
     ),
     "shared memory": (
         replace(MACHINE, shm_gib=0.0625),
@@ -259,7 +259,7 @@ REFUSED: dict[str, tuple[Machine, dict[str, Any], str]] = {
             "data": {"path": "builtin:quickstart", "max_prompt_tokens": 300},
             "model": {"init": {"max_position_embeddings": 512}},
         },
-        "data.max_prompt_tokens=300 and rollout.max_tokens=256 need 556 tokens, above the model's context of 512",
+        "data.max_prompt_tokens=300 and rollout.max_tokens=256 need 556 tokens, more than the model's context of 512",
     ),
     "disk": (replace(MACHINE, disk_gib=0.01), {}, "but only 10 MiB of disk are free: choose another --run-dir"),
 }
@@ -276,7 +276,7 @@ def test_a_reward_that_depends_on_time_is_refused_in_a_deterministic_run() -> No
     (refusal,) = plan_of(run={"deterministic": True}, reward={"efficiency": {"cpu_time_share": 0.5}}).refusals
     assert refusal.startswith("reward.efficiency.cpu_time_share=0.5 makes rewards depend on time")
     (refusal,) = plan_of(run={"deterministic": True}, reward={"rm": {**OWN, "actors": {}}}).refusals
-    assert refusal.startswith("reward.rm.actors.groups_per_call=8 lets time decide")
+    assert refusal.startswith("reward.rm.actors.groups_per_call=8 makes the groups of one call depend on time")
     alone = {"rm": {**OWN, "actors": {"groups_per_call": 1}}}
     assert plan_of(run={"deterministic": True}, reward=alone).refusals == ()
 
@@ -295,7 +295,7 @@ def test_a_clusters_machines_are_not_judged_by_this_one() -> None:
     tiny = Machine(cpus=1, memory_gib=0.1, shm_gib=0, disk_gib=100)
     plan = plan_of(tiny, cluster={"address": "auto"}, rollout={"gpus_per_worker": 8})
     assert plan.refusals == ()
-    assert "placement is Ray's on auto" in plan.notes[0]
+    assert "Ray places the actors on the cluster auto" in plan.notes[0]
 
 
 def test_this_machine_can_be_read() -> None:

@@ -110,7 +110,7 @@ class OnlineRun:
         self.progress.save()
         with self.start.timer("evaluation"):
             after = self.evaluator.evaluate("after the last step")
-        report.at("saving the model")
+        report.update_activity("saving the model")
         self.learner.save_model(out)
         return after
 
