@@ -145,9 +145,9 @@ def test_filters_keep_matching_rows_and_say_what_there_is(write, load):
     assert [t.prompt for t in load(path, filter={"domain": ["algebra"]}).tasks] == ["a", "c"]
     assert [t.prompt for t in load(path, filter={"difficulty": [3]}).tasks] == ["b", "c"]
     assert [t.prompt for t in load(path, filter={"domain": ["algebra"], "difficulty": [3]}).tasks] == ["c"]
-    with pytest.raises(DataError, match=r'did you mean "algebra"\?\); values there: algebra, geometry'):
+    with pytest.raises(DataError, match=r'did you mean "algebra"\?\); existing values: algebra, geometry'):
         load(path, filter={"domain": ["algebr"]})
-    with pytest.raises(DataError, match=r"filter.kind code keeps none of 3 rows; values there: math"):
+    with pytest.raises(DataError, match=r"filter.kind code keeps none of 3 rows; existing values: math"):
         load(path, filter={"kind": ["code"]})
 
 
