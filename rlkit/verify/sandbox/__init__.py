@@ -1,6 +1,6 @@
 """Where candidate programs run, and what keeps them there.
 
-    judge: lease -> zygote_client -> running_job   one sandbox a thread, one job at a time; reads within bounds, knows what is expected
+    judge: lease -> zygote_client -> running_job   one sandbox a thread, one job at a time; knows what is expected
       zygote               trusted, warm, enters a boundary: namespaces | landlocked (choose: the best that holds)
         job_process        one fork a job: limits, the boundary's seal, then
           harness          runs the candidate (the same file in the tier wasm)
