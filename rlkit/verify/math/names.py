@@ -36,7 +36,9 @@ CONSTANTS = {"pi": Node("const", ("pi",)), "infty": INFINITY, "infinity": INFINI
 LETTERS = frozenset(_GREEK.split())
 """Greek and other letters that LaTeX has a command for."""
 ACCENTS = frozenset(_ACCENTS.split())
+"""Marks over or under a letter, which make another name of it."""
 BIG = ("sum", "prod", "int", "lim")
+"""Operators that bind a variable."""
 STARTERS = frozenset(
     (*FUNCTIONS, *RENAMED, *BIG, "frac", "sqrt", "binom", "lfloor", "lceil", "begin", "lbrace", "mathbb", "angle")
 )
