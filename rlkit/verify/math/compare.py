@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from rlkit.verify.math.equality import infinite, same_expression
 from rlkit.verify.math.equations import as_equation, same_equation, same_inequality
-from rlkit.verify.math.exact import NotExact, Undefined
+from rlkit.verify.math.exact import NotExact, Undefined, rational
 from rlkit.verify.math.nodes import EXPRESSIONS, Node, contains, divide, mul, number, substitute, subtract, symbols
 from rlkit.verify.math.regions import same_region
 from rlkit.verify.math.sequences import same_dotted
@@ -14,7 +14,11 @@ from rlkit.verify.math.shapes import REGIONS, shape
 
 _NUMBER = frozenset(("num",))
 _MAX_PAIRS = 2500
+"""Most comparisons of an item of one collection with one of the other."""
+_SAME_FUNCTION = ({"y", "f()"}, {"y", "y()"})
+"""Names that stand for one function: y = 2x + 1 is f(x) = 2x + 1."""
 _SETS = REGIONS | {"seq", "set"}
+"""Values of a name that are sets, or may be an interval."""
 
 
 def same_answer(gold: Node, answer: Node) -> bool:
@@ -27,6 +31,7 @@ def same_answer(gold: Node, answer: Node) -> bool:
 
 
 def _same(gold: Node, answer: Node) -> bool:
+    """Whether two shaped trees are the same answer; the first rule for the two operations decides."""
     if gold.op in EXPRESSIONS and answer.op in EXPRESSIONS:
         return same_expression(gold, answer)
     named = _without_names(gold, answer)
@@ -93,10 +98,8 @@ def _renamed(node: Node, other: Node) -> Node:
 
 
 def _same_name(left: str, right: str) -> bool:
-    if left == right:
-        return True
-    # y = 2x + 1 and f(x) = 2x + 1 are one function; x = 5 and y = 5 are not one number.
-    return {left, right} in ({"y", "f()"}, {"y", "y()"})
+    """x = 5 and y = 5 are not one number, unless both names are those of one function."""
+    return left == right or {left, right} in _SAME_FUNCTION
 
 
 def _stated_value(node: Node) -> Node | None:
@@ -289,7 +292,5 @@ def _as_ratio(node: Node) -> Node:
 
 
 def _congruent(gold: Node, answer: Node) -> bool:
-    from rlkit.verify.math.exact import rational
-
     difference, modulus = rational(subtract(gold.args[0], answer.args[0])), rational(gold.args[1])
     return modulus != 0 and (difference / modulus).denominator == 1

@@ -12,8 +12,11 @@ from rlkit.verify.math.nodes import Node, number, symbols
 from rlkit.verify.math.numeric import Evaluator
 
 _DIGITS = 80
+"""Decimal digits of a logarithm."""
 _MARGIN = 30
+"""Two logarithms differ if they do so in their first 30 digits; the other 50 are for rounding."""
 _LEAVES = frozenset(("num", "sym", "const"))
+"""Nodes that hold no others."""
 
 
 def name_huge(left: Node, right: Node) -> tuple[Node, Node]:

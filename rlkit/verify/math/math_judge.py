@@ -1,9 +1,9 @@
-"""The math judge: is an answer exactly the gold one? Plain numbers here, everything else in killable worker processes.
+"""The math judge: is an answer equal to the gold one? Plain numbers here, everything else in killable processes.
 
-    gold, answer -> both plain numbers? -> cache -> worker (`answers/`, sympy; deadline by SIGKILL)
+    gold, answer -> both plain numbers? -> cache -> a worker process (`verdict`; ended by SIGKILL at the deadline)
 
-A row that hangs, exhausts its memory or kills its worker is `wrong` with that detail, or `unscored` where the gold
-itself did it; the worker is replaced and no other row notices.
+A row that hangs, runs out of memory or ends its worker is `wrong` with that detail, or `unscored` where the gold itself
+did it. The worker is replaced, and no other row is affected.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from rlkit.verify.number import plain_number
 
 _CRASHED_EARLY = UNREAD + "crash"
 _MAX_CHARS = 2000
+"""Longer texts are compared as text and never read."""
 
 
 class MathJudge:
@@ -174,9 +175,9 @@ class MathJudge:
         found = self._ask(row, self._timeout_s)
         left = deadline - time.monotonic()
         if found == ("unscored", _CRASHED_EARLY) and left > self._timeout_s / 2:
-            # It may have died while it was idle, by another's hand; a gold that kills it will do so again.
+            # The worker may have been killed while it was idle; a gold that ends a worker will do so again.
             found = self._ask(row, left)
-        # A deadline passed may be the machine's doing; it is judged anew.
+        # A row may have been late because the machine was busy, so it is judged anew next time.
         if found[0] == "unscored" or found[1] == "timeout" or not self._cache_rows:
             return found
         with self._lock:
@@ -199,7 +200,7 @@ class MathJudge:
 
 
 def _bare(text: str) -> str:
-    """A text that is too long to be read, without what plainly means nothing: runs of blanks, dollar signs round it."""
+    """A long text without runs of blanks, and without blanks, dollar signs and full stops round it."""
     return " ".join(text.split()).strip("$ .")
 
 

@@ -22,10 +22,17 @@ import re
 from typing import NamedTuple
 
 _POWER_OF_TEN = re.compile(r"(\d+(?:\.\d*)?|\.\d+)([eE])([+-]\d+(?![\w.]| ?[\^!])|\d+(?![\d.eE_]| ?[\^!]))")
+"""A number, e or E, and digits with a sign or without: what may be a power of ten."""
+_MAX_PROGRAM_DIGITS = 3
+"""Digits of an exponent that a program writes; with more of them it is no power of ten but a sum."""
+_SMALL_EXPONENT = 3
+"""4e-3 is more likely a power of ten than a difference, and so is every smaller exponent; 4e-2 may be either."""
 PREFIXED = re.compile(r"0(?:x([0-9a-f]+)|o([0-7]+)|b([01]+))(?![A-Za-z0-9])", re.IGNORECASE)
 """A number as programs write it in base 16, 8 or 2: 0x1f is 1F in base 16, and no product with x."""
 _EULER = re.compile(r"(?<![A-Za-z\\])e(?![A-Za-z])|e ?\^|(?<![A-Za-z])(?:ln|exp)(?![A-Za-z])")
+"""Euler's e by itself, as a power's base, or a function that belongs to it."""
 _VARIABLE_E = re.compile(r"(?<![A-Za-z\\])E(?![A-Za-z])")
+"""E by itself."""
 
 
 class Notation(NamedTuple):
@@ -68,7 +75,7 @@ def _by_form(match: re.Match[str]) -> bool | None:
     digits = exponent.lstrip("+-")
     if digits == exponent or (len(digits) > 1 and digits[0] == "0"):
         return True
-    if len(digits) > 3:
+    if len(digits) > _MAX_PROGRAM_DIGITS:
         return False
     usual = mantissa == "1" or "." in mantissa or letter == "E" or len(digits) > 1
-    return None if usual or (exponent[0] == "-" and int(digits) >= 3) else False
+    return None if usual or (exponent[0] == "-" and int(digits) >= _SMALL_EXPONENT) else False

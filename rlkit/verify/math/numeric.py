@@ -11,14 +11,22 @@ from rlkit.verify.math.exact import MAX_BITS, NotExact, TooLarge, Undefined, rat
 from rlkit.verify.math.nodes import Node
 
 _MAX_LOG = 1e6
+"""Largest logarithm of a value that is worked out: e^(10^6) has some 434,000 digits."""
 _MP = MPContext()
+"""mpmath's settings are global to a context, so the judge has one of its own."""
 _NAMES = {"ln": "log", "fact": "factorial", "fact2": "fac2", "binom": "binomial", "sgn": "sign", "Re": "re", "Im": "im"}
+"""Functions that mpmath knows by another name."""
 _PLAIN_NAMES = """
     log exp sqrt sin cos tan cot sec csc sinh cosh tanh coth sech csch asin acos atan acot asec acsc asinh acosh
     atanh arg"""
 _PLAIN = frozenset(_PLAIN_NAMES.split())
+"""Functions that mpmath knows by the same name."""
 _GROWING = frozenset(("exp", "sinh", "cosh", "tanh", "coth", "sech", "csch"))
+"""Functions whose value grows, or nears its limit, like an exponential."""
+_NOISE_DIGITS = 5
+"""Last digits of a value that rounding may have spoilt."""
 _MAX_TERMS = 2000
+"""Most terms of a sum or product that are added up one by one."""
 
 
 class Evaluator:
@@ -33,7 +41,7 @@ class Evaluator:
         self.mp = _MP
         self.mp.dps = digits
         self._values = {name: self.mp.mpf(value) for name, value in values.items()}
-        self._noise = self.mp.mpf(10) ** (5 - digits)
+        self._noise = self.mp.mpf(10) ** (_NOISE_DIGITS - digits)
         self.complex = False
         """Whether a part was not real: the square root of a negative number, say."""
         self.largest = self.mp.mpf(1)
@@ -127,7 +135,7 @@ class Evaluator:
         if name in _GROWING and abs(x) > _MAX_LOG:
             raise TooLarge
         if name in ("tanh", "coth"):
-            # How near to 1 they come.
+            # How near to 1 they come is the smallest number in play.
             self.smallest = min(self.smallest, mp.exp(-2 * abs(mp.re(x))))
         if name in ("log", "ln") and (self.is_zero(x) or (len(args) == 2 and args[1] in (0, 1))):
             raise Undefined

@@ -132,7 +132,7 @@ def _special(text: str) -> Node | None:
 
 
 def _scaled(text: str, notation: Notation) -> tuple[Node, str, str]:
-    """A formula with its unit and its word for a power of ten: (tree, unit, the letter that the unit may be).
+    """(tree, unit, the letter that the unit may be as a variable) of a formula with or without a unit and "million".
 
     Raises:
         Unreadable: it is no mathematics.

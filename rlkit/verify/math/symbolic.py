@@ -14,10 +14,13 @@ from rlkit.verify.math.exact import NotExact, Undefined, rational
 from rlkit.verify.math.nodes import Node, add, mul, negate, symbols
 
 _MAX_WIDTH = 100_000
+"""Most terms of a sum or product that sympy may be asked for: beyond, only a closed form helps."""
 _MAX_DEGREE = 24
+"""Largest degree of a polynomial that is factored."""
 
 _SAME = "sin cos tan cot sec csc asin acos atan acot asec acsc sinh cosh tanh coth asinh acosh atanh exp sqrt"
 _SAME_NAMES = frozenset(_SAME.split())
+"""Functions that sympy knows by the same name."""
 _RENAMED = {
     "ln": "log",
     "log": "log",
@@ -27,6 +30,7 @@ _RENAMED = {
     "floor": "floor",
     "ceil": "ceiling",
 }
+"""Functions that sympy knows by another name."""
 
 
 def _sympy() -> Any:
