@@ -13,7 +13,7 @@ r"""The grammar of answers: one recursive descent from the list at the top to th
     mixed    := number "\frac" argument argument | number number "/" number
     primary  := number ["_" base] | letters | command | "|" sum "|" | group | bracketed
     group    := "{" answer ["\over" answer | "\choose" answer] "}"
-    bracketed := ("(" | "[") answer (")" | "]") | "]" answer ("[" | "]" | ")")
+    bracketed := ("(" | "[" | "]") answer (")" | "]")
 
 Each method reads the rule of its docstring and leaves the parser behind it. Letters and LaTeX commands have rules of
 their own further down. `docs/math-answers.md` shows all of it with examples.
@@ -511,10 +511,10 @@ class AnswerParser:
         return inside
 
     def _bracketed(self) -> Node:
-        """bracketed := ("(" | "[") answer (")" | "]") | "]" answer ("[" | "]" | ")")
+        """bracketed := ("(" | "[" | "]") answer (")" | "]")
 
-        Around a list: a tuple, a point or an interval, as (1, 2), [0, 1) and the French ]0, 1[. Around anything else:
-        brackets that only group, which must match.
+        Around a list: a tuple, a point or an interval, as (1, 2), [0, 1) and the French ]0, 1] for (0, 1]. Around
+        anything else: brackets that only group, which must match.
         """
         opening = self._next().text
         if self._is(")", "]") and opening != "]":
