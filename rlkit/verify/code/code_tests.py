@@ -16,7 +16,9 @@ from rlkit.verify.sandbox.job import Limits
 from rlkit.verify.sandbox.values import BadValue, Tree, encode
 
 MAX_TESTS = 1000
+"""Tests of one reference."""
 _ENTRY = re.compile(r"[^\W\d]\w*(?:(?:\(\))?\.[^\W\d]\w*)?")
+"""A function's name, or a class and its method: f, Solution.f, Solution().f."""
 
 
 class Malformed(Exception):
@@ -218,10 +220,10 @@ def _asserts(reference: Mapping[str, Any], entry: Any) -> Test:
 
 
 def _free_names(code: str) -> set[str]:
-    """Names that test code uses and does not define: the candidate's, but for the modules among them.
+    """Names that test code uses and does not define: they are the candidate's, or modules.
 
-    A helper that the tests of a task need and leave to the program (three of HumanEval's do) is so the program's own,
-    and may lie; the ready mappings add such helpers to the test code.
+    A helper that the tests need but do not define (so in three tasks of HumanEval) therefore counts as the program's,
+    which could make it lie; rlkit's own mappings of data sets add such helpers to the test code.
     """
     used: set[str] = set()
     tables = [symtable.symtable(code, "tests", "exec")]
