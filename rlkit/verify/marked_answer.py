@@ -77,6 +77,8 @@ _FORMULA_WORDS = 8
 """Words on each side of a number that may belong to its formula."""
 _GOES_ON = re.compile(rf"or\b|and\b|,|[a-zA-Z°%]+$|\({_SAYS_SET}")
 """What may follow the first formula of an answer and belong to it: "$5$ or $6$", "$5$ cm"."""
+_CUT_BOX = re.compile(r"\s*\\(?:boxed|fbox)$")
+"""The start of a box that was cut off."""
 _CHINESE_WORD = re.compile(r"[\u4e00-\u9fff]{2}")
 _NAMED_LINE, _LETTER_LINE = re.compile(r"[A-Za-z ]+ ?(?:[:=]|- )"), re.compile(r"[a-z] ?=")
 """A line with words before a colon or "=" is prose, unless the words are a single letter: x = 5."""
@@ -140,7 +142,7 @@ def _clause(text: str) -> str:
             if not rest or not _GOES_ON.match(rest):
                 return text[len(start) : close.start()].strip()
     clause = _SENTENCE_END.split(text, maxsplit=1)[0].strip(" *")
-    clause = re.sub(r"\s*\\(?:boxed|fbox)$", "", _ASIDE.sub("", clause))
+    clause = _CUT_BOX.sub("", _ASIDE.sub("", clause))
     if len(_PROSE.findall(clause)) > _VALUE_WORDS:
         # A sentence: what is bold in it, or its only number.
         bold = _BOLD.findall(clause)

@@ -103,6 +103,7 @@ def canonical(tree: Tree, rules: Rules, depth: int = 0) -> Canonical:
 
 
 def _tagged(tag: str, body: list[Tree], rules: Rules, depth: int) -> Canonical:
+    """The canonical form of a tagged tree."""
     if tag in _RANKS:
         items = [canonical(item, rules, depth + 1) for item in body]
         if tag in "SF" or (rules.any_order and tag in "lt"):

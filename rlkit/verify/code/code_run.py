@@ -224,6 +224,7 @@ def show(tree: Tree) -> str:
 
 
 def _show(tree: Tree, depth: int) -> str:
+    """As `show`, at a depth."""
     if not isinstance(tree, list):
         return repr(tree[:_SHOWN] if isinstance(tree, str) else tree)
     tag, body = tree[0], tree[1:]

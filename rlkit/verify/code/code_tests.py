@@ -130,6 +130,7 @@ def read_rules(given: Mapping[str, Any]) -> Rules:
 
 
 def _tests(tests: Any, mode: str, entry: Any, least: int) -> tuple[Test, ...]:
+    """The tests of a function or a script; at least `least` of them."""
     if not isinstance(tests, list | tuple) or not least <= len(tests) <= MAX_TESTS:
         raise Malformed(f"tests must be a list of {least} to {MAX_TESTS}")
     if not all(isinstance(test, Mapping) for test in tests):
@@ -146,6 +147,7 @@ def _check_entry(entry: Any) -> None:
 
 
 def _script_test(test: Mapping[str, Any]) -> Test:
+    """One test of a script."""
     stdin, stdout = test.get("stdin", ""), test.get("stdout")
     if not isinstance(stdin, str) or not isinstance(stdout, str):
         raise Malformed("a test needs stdin and stdout as text")
@@ -156,6 +158,7 @@ def _script_test(test: Mapping[str, Any]) -> Test:
 
 
 def _function_test(test: Mapping[str, Any], entry: str) -> Test:
+    """One call of a function, with the values that are right."""
     if not {"accepted", "accepted_py", "expected", "expected_py"} & set(test):
         raise Malformed("a test has no expected")
     several = _literal(test, "accepted")
@@ -192,6 +195,7 @@ def _literal(test: Mapping[str, Any], name: str) -> Any:
 
 
 def _asserts(reference: Mapping[str, Any], entry: Any) -> Test:
+    """Test code as one test, which a second sandbox runs."""
     code = reference.get("test_code")
     if not isinstance(code, str) or not code.strip():
         raise Malformed("test_code is missing")

@@ -78,6 +78,7 @@ def same_expression(left: Node, right: Node) -> bool:
 
 
 def _same(left: Node, right: Node) -> bool:
+    """As `same_expression` for two expressions that are not infinite; the cheapest way that can tell decides."""
     if left == right and contains(left, _BIG):
         return _defined_somewhere(left, sorted(symbols(left)))
     if contains(left, _BIG):

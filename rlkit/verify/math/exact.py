@@ -106,6 +106,7 @@ def _bits(value: Fraction) -> int:
 
 
 def _power(base: Fraction, exponent: Fraction) -> Fraction:
+    """A rational power; NotExact where it is irrational or too large."""
     if exponent.denominator != 1:
         return _root(_power(base, Fraction(exponent.numerator)), exponent.denominator)
     size = abs(exponent.numerator)
@@ -143,6 +144,7 @@ def _whole_root(value: int, degree: int) -> int:
 
 
 def _function(name: str, args: list[Fraction]) -> Fraction:
+    """The rational value of a function; NotExact for functions and arguments that have none."""
     if name in ("fact", "fact2"):
         size = _whole(args[0], _MAX_FACTORIAL)
         return Fraction(math.factorial(size) if name == "fact" else math.prod(range(size, 0, -2)))
@@ -199,6 +201,7 @@ def _logarithm(value: Fraction, base: Fraction) -> Fraction:
 
 
 def _series(node: Node, values: Mapping[str, Fraction] | None) -> Fraction:
+    """A finite sum or product, term by term."""
     kind, variable, low, high, body = node.args
     start, end = rational(low, values), rational(high, values)
     if start.denominator != 1 or end.denominator != 1 or end - start > _MAX_TERMS:

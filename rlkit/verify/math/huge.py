@@ -26,6 +26,7 @@ def name_huge(left: Node, right: Node) -> tuple[Node, Node]:
 
 
 def _named(node: Node, names: dict[Node, Node]) -> Node:
+    """The tree with a name for each huge part; parts that are numbers are worked out."""
     if node.op in _LEAVES:
         return node
     args = [_named(arg, names) if isinstance(arg, Node) else arg for arg in node.args]
@@ -46,6 +47,7 @@ def _named(node: Node, names: dict[Node, Node]) -> Node:
 
 
 def _is_huge(node: Node) -> bool:
+    """Whether a constant is too large to be worked out."""
     try:
         Evaluator(_MARGIN, {}).value(node)
     except TooLarge:

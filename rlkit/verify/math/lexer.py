@@ -110,6 +110,7 @@ def _special_number(text: str, at: int, notation: Notation) -> tuple[Fraction, i
 
 
 def _number(text: str, at: int, grouped: bool) -> tuple[Fraction, int]:
+    """A plain number at this place, and where it ends."""
     if text[at] == "0" and PREFIXED.match(text, at):
         raise Unreadable("a number in another base within an expression")
     match = (_GROUPED.match(text, at) if grouped else None) or _UNDERSCORED.match(text, at) or _PLAIN.match(text, at)
@@ -139,6 +140,7 @@ def _group(text: str, at: int) -> tuple[str, int]:
 
 
 def _command(text: str, at: int, spaced: bool) -> tuple[Token, int]:
+    """The token of a LaTeX command at this place, with its braces if they hold text, and where it ends."""
     match = _COMMAND.match(text, at)
     if match is None:
         raise Unreadable("a lone backslash")

@@ -147,6 +147,7 @@ class MathJudge:
         return self._spares.get(timeout=2 * START_TIMEOUT_S)
 
     def _judge(self, gold: str, answer: str, options: dict[str, Any]) -> tuple[str, str]:
+        """The verdict by the cheapest way that can tell: as text, as plain numbers, or in a worker."""
         if max(len(gold), len(answer)) > _MAX_CHARS and _bare(gold) == _bare(answer) != "":
             return "correct", "same text"
         if len(gold) > _MAX_CHARS or not gold.strip() or "\0" in gold:
@@ -166,6 +167,7 @@ class MathJudge:
         return self._judge_outside({"gold": gold, "answer": answer, "options": options})
 
     def _judge_outside(self, row: dict[str, Any]) -> tuple[str, str]:
+        """The verdict from the cache or a worker."""
         key = json.dumps(row)
         with self._lock:
             if key in self._cache:
@@ -187,6 +189,7 @@ class MathJudge:
         return found
 
     def _ask(self, row: dict[str, Any], timeout_s: float) -> tuple[str, str]:
+        """The verdict of a worker, which is started if need be."""
         worker = self._workers.get()
         try:
             if worker is None or not worker.alive:

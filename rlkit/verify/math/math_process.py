@@ -112,6 +112,7 @@ class Worker:
         return message
 
     def _read(self, size: int, deadline: float) -> bytes:
+        """That many bytes of the worker's output; JudgeLost where they do not come in time."""
         assert self._process.stdout is not None
         fd = self._process.stdout.fileno()
         data = b""

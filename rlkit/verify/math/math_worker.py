@@ -84,7 +84,7 @@ def judge(row: dict[str, Any], fd: int) -> tuple[str, str]:
         return judge_texts(row["gold"], row["answer"], Options(**row["options"]), gold_is_read)
     except MemoryError:
         raise
-    # A model's text reaches mpmath and sympy here; whatever they raise shows no equality.
+    # A model's text reaches mpmath and sympy here; if they raise anything, equality was not shown.
     except Exception as e:
         return (
             ("wrong", f"not shown equal ({type(e).__name__})")

@@ -131,6 +131,12 @@ _NAMED_SIDE_BY_SIDE = re.compile(r"(=[^=]*?)\\q?quad([^=]*=)")
 r"""x = 1 \quad y = 2: the space parts two equations."""
 _BOXED = re.compile(r"\\(?:boxed|fbox) ?\{(.*)\}", re.DOTALL)
 r"""A box round the whole answer, where a bare answer comes with one."""
+_END_SIGN = re.compile(r"(?<![.\\])[.,;:]$|(?<!\\)\\$")
+"""A full stop, comma or lone backslash at the end; an ellipsis stays."""
+_DEGREES = re.compile(r"\^ ?(?:\\circ(?![a-z])|\{ ?\\circ ?\}|\{ ?° ?\}|°)|\\circ(?![a-z])")
+r"""Every spelling of the degree sign: ^\circ, ^{\circ}, ^°."""
+_SET_SIGNS = re.compile(r"[,|]|:")
+"""What a set in plain braces has in it: items, or the bar of a set builder."""
 _OVERLINED = re.compile("(?:\\d\u0305)+")
 """Digits with Unicode's combining line over them."""
 _WRAPPERS = (
@@ -196,7 +202,7 @@ def strip_wrappers(text: str) -> str:
                 break
         if (match := _BOXED.fullmatch(text)) and _balanced(match[1]):
             text = match[1]
-        text = re.sub(r"(?<![.\\])[.,;:]$|(?<!\\)\\$", "", text)
+        text = _END_SIGN.sub("", text)
         text = without_prose(text)
         if text == before:
             break
@@ -231,7 +237,7 @@ def _plain_commands(text: str) -> str:
 def _plain_brackets(text: str) -> str:
     r"""Sets and vectors as a keyboard has them: {x | x > 2}, {}, <3, -4>."""
     inner = text[1:-1]
-    if text[:1] == "{" and text[-1:] == "}" and _balanced(inner) and (not inner.strip() or re.search(r"[,|]|:", inner)):
+    if text[:1] == "{" and text[-1:] == "}" and _balanced(inner) and (not inner.strip() or _SET_SIGNS.search(inner)):
         return rf"\{{{inner}\}}"
     if text[:1] == "<" and text[-1:] == ">" and "," in inner and not re.search("[<>]", inner):
         return f"({inner})"
@@ -256,7 +262,7 @@ def normalize(text: str) -> str:
         text = _THOUSANDS.sub(lambda m: re.sub(r"\D", "", m[0]), text)
         text = _SPACING.sub(" ", text).replace(r"\!", "").replace(r"\%", "%")
         text = _COMMAND.sub(_command, text)
-        text = re.sub(r"\^ ?(?:\\circ(?![a-z])|\{ ?\\circ ?\}|\{ ?° ?\}|°)|\\circ(?![a-z])", "°", text)
+        text = _DEGREES.sub("°", text)
     elif "{,}" in text:
         text = text.replace("{,}", "")
     text = _plain_brackets(text)

@@ -71,6 +71,7 @@ class Evaluator:
         return bool(abs(value) <= self.largest * self._noise)
 
     def _value(self, node: Node) -> Any:
+        """The value by the operation, without the checks of `value`."""
         op, args = node
         mp = self.mp
         if op == "num":
@@ -102,6 +103,7 @@ class Evaluator:
         return {"pi": self.mp.pi, "e": self.mp.e, "i": self.mp.j}[name] * self.mp.mpf(1)
 
     def _power(self, node: Node) -> Any:
+        """A power, refused where it would be too large."""
         base, exponent = self.value(node.args[0]), self.value(node.args[1])
         if base == 0:
             if self.mp.re(exponent) <= 0:
@@ -112,6 +114,7 @@ class Evaluator:
         return base**exponent
 
     def _series(self, node: Node) -> Any:
+        """A finite sum or product, term by term."""
         kind, variable, low, high, body = node.args
         start, end = rational(low), rational(high)
         if start.denominator != 1 or end.denominator != 1 or end - start > _MAX_TERMS:
@@ -128,6 +131,7 @@ class Evaluator:
         return total
 
     def _function(self, name: str, args: list[Any]) -> Any:
+        """The value of a function, refused where it would be too large."""
         mp = self.mp
         x = args[0]
         if name in ("fact", "fact2", "binom") and max(abs(arg) for arg in args) > MAX_BITS:

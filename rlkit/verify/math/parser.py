@@ -673,6 +673,7 @@ class AnswerParser:
         return Node("big", (kind, variable, low, high, self._product()))
 
     def _integral(self) -> Node:
+        r"""The bounds, the body and the variable of \int_a^b body dx."""
         low = high = None
         while self._is("_", "^"):
             if self._take("_"):

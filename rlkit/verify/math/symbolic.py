@@ -67,6 +67,7 @@ def to_sympy(node: Node) -> Any:
 
 
 def _function(name: str, args: list[Any]) -> Any:
+    """The sympy function of a name."""
     sp = _sympy()
     if name in _SAME_NAMES:
         return getattr(sp, name)(*args)
@@ -80,6 +81,7 @@ def _function(name: str, args: list[Any]) -> Any:
 
 
 def _big(node: Node) -> Any:
+    """A sum, product, integral or limit, worked out by sympy as far as it can."""
     sp = _sympy()
     kind, variable, low, high, body = node.args
     running = kind in ("sum", "prod")

@@ -60,6 +60,13 @@ _MAX_COUNTED_WORDS = 5
 _MAX_JOINED = 3
 r"""How many commands for text are joined to one unit: \text{kg} \text{m} / \text{s}."""
 _SQUARES, _CUBES = ("square", "sq"), ("cubic", "cu")
+_PARTS = re.compile(r"/|[^/·^ ]+(?:\^-?\d+)?")
+"""The units of a compound one, each with its power, and the signs of division between them."""
+_PLAIN_WORD = re.compile("[a-z]{2,}")
+_NOUN = re.compile("[a-z]{3,}")
+"""A word that may be a counted noun; shorter ones are letters of a product."""
+_NAMES_A_UNIT = re.compile(r"[^\^/· ]")
+"""What a unit must begin with in one of its parts: no sign or power alone is one."""
 _COMPOUND_SIGN = re.compile(r"[/·^ ]")
 """What makes a unit a compound one, whose parts are put in order."""
 _NOT_A_UNIT = re.compile(r"(?<!\^)(?<!\^-)\d|,|;|\bor\b|\band\b|[=<>]")
@@ -88,7 +95,7 @@ def _canonical(words: str, power: str, *, any_noun: bool) -> str | None:
         return spelled
     powers: dict[str, int] = {}
     sign = 1
-    for piece in re.findall(r"/|[^/·^ ]+(?:\^-?\d+)?", spelled):
+    for piece in _PARTS.findall(spelled):
         if piece == "/":
             sign = -1
             continue
@@ -100,7 +107,7 @@ def _canonical(words: str, power: str, *, any_noun: bool) -> str | None:
 def _counted(words: str) -> str | None:
     """The unit or noun in one to five plain words: "years old" -> "year", "more apples" -> "apple"; None for others."""
     plain = words.split()
-    if not 1 < len(plain) <= _MAX_COUNTED_WORDS or not all(re.fullmatch("[a-z]{2,}", word) for word in plain):
+    if not 1 < len(plain) <= _MAX_COUNTED_WORDS or not all(_PLAIN_WORD.fullmatch(word) for word in plain):
         return None
     if plain[0] in _SQUARES + _CUBES or {"per", "squared", "cubed"} & set(plain):
         return None
@@ -137,7 +144,7 @@ def _spelled(words: str, power: str, *, any_noun: bool) -> str | None:
     if not out and pending:
         out.append("square" if pending == "^2" else "cubic")
     power = re.sub(r"[^\d-]", "", power)
-    if not any(re.match(r"[^\^/· ]", piece) for piece in out):
+    if not any(_NAMES_A_UNIT.match(piece) for piece in out):
         return None
     return "".join(out) + (f"^{power}" if power else "")
 
@@ -172,7 +179,7 @@ def _take_words(text: str) -> tuple[str, str, str] | None:
         return (head, unit, "") if unit else None
     if match := _BARE.fullmatch(text):
         words = match["words"]
-        noun = bool(match["gap"]) and re.fullmatch(r"[a-z]{3,}", words) is not None and words not in LETTERS
+        noun = bool(match["gap"]) and _NOUN.fullmatch(words) is not None and words not in LETTERS
         unit = _canonical(words, match["power"], any_noun=noun)
         if unit is None:
             return None

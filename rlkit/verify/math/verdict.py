@@ -35,8 +35,6 @@ _RUNNING_I = re.compile(r"_\{? ?i ?=")
 """i as the variable of a sum. An answer may show no more than this, or it could say what i is."""
 _INDEX_I = re.compile(r"(?<![A-Za-z\\])i ?(?:=|<|>|\\le|\\ge|\\in)|_\{? ?i ?=")
 """i as a variable: it is compared, or runs through a sum."""
-
-
 _SMALL_LETTERS = "abcdefghij"
 """A gold such as "c" may be a variable, so an answer that is no choice is compared with it as mathematics."""
 _LONG_WORD = 3
@@ -66,7 +64,7 @@ def judge_texts(gold: str, answer: str, options: Options, gold_is_read: Callable
         gold: The reference.
         answer: The bare answer.
         options: See `Options`.
-        gold_is_read: Called once the gold has been read: what goes wrong later is the answer's doing.
+        gold_is_read: Called once the gold has been read: the answer is at fault for what goes wrong later.
     """
     texts = normalize(gold), normalize(answer)
     chosen = _by_letter(*texts, options.choices)
@@ -93,12 +91,12 @@ def judge_texts(gold: str, answer: str, options: Options, gold_is_read: Callable
     if not options.unevaluated and contains(given.tree, _UNEVALUATED) and not contains(wanted.tree, _UNEVALUATED):
         return "wrong", "unevaluated"
     found = _by_mathematics(wanted, given, answer, notation, options)
-    # A huge gold is known by its form, or by its logarithm; what neither of them tells is the gold's doing.
+    # A huge gold can be compared by its form or its logarithm; where neither tells, the gold is at fault.
     return ("unscored", f"the gold cannot be worked out: {fault}") if fault and found == _NOT_SHOWN else found
 
 
 def _fault(tree: Node) -> str:
-    """Why a gold tree has no value: "undefined" or "too large"; "" where it has one, or is none that has."""
+    """Why a gold has no value that can be worked out; "" where it has one, or has variables."""
     if tree.op not in EXPRESSIONS:
         inside = (arg for arg in tree.args if isinstance(arg, Node))
         return next((fault for arg in inside if (fault := _fault(arg))), "")
@@ -168,7 +166,7 @@ def _says_another(letter: str, said: str, choices: Mapping[str, str]) -> bool:
 
 
 def _nothing() -> None:
-    """A choice's text is no gold that a limit could be charged to."""
+    """For choices' texts, which are read after the gold."""
 
 
 def _by_choice_text(letter: str, answer: str, choices: Mapping[str, str]) -> tuple[str, str]:

@@ -141,6 +141,7 @@ def find_entry(space: dict[str, Any], entry_point: str) -> Any:
 
 
 def _serve_calls(request: dict[str, Any], channel: Channel) -> None:
+    """Loads the program, then answers calls until there are no more."""
     space = load(request["program"], "program", request.get("contest_names", False))
     # Objects without an encoding stay here; the tester knows them by their number.
     kept: list[Any] = []
@@ -155,6 +156,8 @@ def _serve_calls(request: dict[str, Any], channel: Channel) -> None:
 
 
 def _answer(message: dict[str, Any], space: dict[str, Any], kept: list[Any]) -> Tree:
+    """The answer to one call, read or write of an attribute."""
+
     def find(tree: Tree) -> Any:
         tag, which = tree
         if tag != "@":

@@ -59,6 +59,7 @@ class Ruleset:
         os.close(self._ruleset)
 
     def _allow(self, path: str | int, rights: int) -> None:
+        """Adds a rule; a file has fewer rights than a folder."""
         descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC) if isinstance(path, str) else path
         if not stat.S_ISDIR(os.fstat(descriptor).st_mode):
             rights &= _READ_FILE | _WRITE_FILE | _TRUNCATE

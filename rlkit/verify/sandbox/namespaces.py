@@ -123,6 +123,7 @@ class NamespaceBoundary:
         """Nothing to do: the mounts ended with the last process."""
 
     def _make_root(self, readable: list[str]) -> None:
+        """Makes the new root: an empty file system with read-only mounts, and makes the old one unreachable."""
         kernel.mount("none", "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
         kernel.mount("tmpfs", _WORK, "tmpfs", kernel.MS_NOSUID, "size=1m,mode=755")
         os.mkdir(_WORK + _OLD_ROOT)
@@ -155,6 +156,7 @@ def _counts_by_namespace() -> bool:
 
 
 def _bind(source: str, target: str, devices: bool = False) -> None:
+    """Mounts a file or folder read-only at another place."""
     if os.path.isdir(source):
         os.makedirs(target, exist_ok=True)
     else:

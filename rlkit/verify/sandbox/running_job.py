@@ -89,6 +89,7 @@ class RunningJob:
         return None
 
     def _take_frame(self) -> bytes | None:
+        """Reads the job's frame; None where it, or all of them together, is too large."""
         frame = self._mailbox.read()
         self._number += 1
         self._num_received += len(frame or b"")
@@ -161,6 +162,7 @@ class RunningJob:
             self.lost = True
 
     def _read_report(self) -> None:
+        """Reads the zygote's report on the job's end; without one the zygote is lost."""
         try:
             message = self._control.recv(_MAX_REPORT)
         except OSError:
@@ -176,6 +178,7 @@ class RunningJob:
         self._mailbox.close()
 
     def _outcome_from_report(self, stopped: bool, seconds: float) -> Outcome:
+        """How the job went, by the zygote's report and by what the judge has seen."""
         report = self._report or {"status": signal.SIGKILL, "cpu_s": 0.0, "exceeded": ""}
         if "error" in report:
             raise SandboxError(f"the sandbox could not run the job: {report['error']}")

@@ -80,6 +80,7 @@ def numbers(table: Numbers, column: int) -> set[int]:
 
 
 def _verdict_on(calls: Iterable[int], verdict: int) -> list[Instruction]:
+    """Instructions that return a verdict for these system calls."""
     program: list[Instruction] = []
     for first, last in _ranges(calls):
         if first == last:

@@ -250,6 +250,7 @@ def _canaries() -> Iterator[dict[str, str | int]]:
 
 
 def _run(sandbox: Sandbox, probe: Probe, names: dict[str, str | int]) -> ProbeResult:
+    """Runs one probe."""
     values = "\n".join(f"{name} = {value!r}" for name, value in names.items())
     wall = _SHORT_WALL_S if probe.ends == ("timeout",) else _LIMITS.wall_s
     limits = Limits(**{**_LIMITS.__dict__, "wall_s": wall})

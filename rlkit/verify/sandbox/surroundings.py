@@ -71,6 +71,7 @@ def lift_bounds() -> None:
 
 
 def _bound_stacks() -> None:
+    """Replaces the functions that set stack sizes and the recursion limit by ones that stay within the memory limit."""
     import _thread
     import resource
     import threading
@@ -116,6 +117,8 @@ def name_streams() -> None:
 
 
 def _named(opened: Callable[..., Any]) -> Callable[..., Any]:
+    """An `open` that knows the standard streams by their names."""
+
     @functools.wraps(opened)
     def open(file: Any, *args: Any, **kwargs: Any) -> Any:
         number = _stream(file)

@@ -56,6 +56,8 @@ def encode(value: Any, keep: Callable[[Any], Tree] | None = None) -> Tree:
 
 
 class _Encoder:
+    """Encodes one value and counts its parts."""
+
     def __init__(self, keep: Callable[[Any], Tree] | None) -> None:
         self._keep = keep
         self._nodes = 0
@@ -81,6 +83,7 @@ class _Encoder:
         return self._rare(kind, value, depth)
 
     def _rare(self, kind: type, value: Any, depth: int) -> Tree:
+        """A value of a type that is neither a number, a text nor a container."""
         if kind is bytes or kind is bytearray:
             return ["B", self._text(value.hex())]
         if kind is complex:
@@ -118,6 +121,7 @@ def decode(tree: Tree, find: Callable[[Tree], Any] | None = None) -> Any:
 
 
 def _decode(tree: Tree, find: Callable[[Tree], Any] | None) -> Any:
+    """As `decode`; errors of a malformed tree are not yet BadValue."""
     if type(tree) is not list:
         if type(tree) is dict:
             raise BadValue("not a value")

@@ -93,6 +93,7 @@ def _guard_zygote(zygote: int, judge: int, boundary: Boundary) -> None:
 
 
 def _serve_jobs(control: socket.socket, boundary: Boundary, imports: tuple[str, ...]) -> None:
+    """Becomes the zygote: prepares for jobs, reports that it is ready, and runs them one by one."""
     try:
         kernel.die_with_parent()
         kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)

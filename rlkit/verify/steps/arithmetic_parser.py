@@ -107,6 +107,7 @@ def value_of(tree: Tree, values: Mapping[str, Fraction]) -> Fraction:
 
 
 def _apply(operation: str, parts: list[Fraction]) -> Fraction:
+    """One operation on its values."""
     first = parts[0]
     match operation:
         case "%":

@@ -119,6 +119,7 @@ def _cache_folder() -> Path:
 
 
 def _build(target: Path) -> None:
+    """Builds the component, compiles it for this machine and puts it in its place."""
     import wasmtime
     from wasmtime.component import Component
 

@@ -81,6 +81,7 @@ class WasmRunning:
         return self._frames.popleft() if self._frames else self._receive()
 
     def _receive(self) -> bytes | None:
+        """The next frame from the worker; None where the job has ended."""
         if self._outcome is not None:
             return None
         message = self._worker.receive(self._deadline)

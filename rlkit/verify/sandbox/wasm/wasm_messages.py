@@ -55,6 +55,7 @@ class Messages:
         self._sock.close()
 
     def _fill(self, size: int, deadline: float) -> None:
+        """Reads until so many bytes are there."""
         while len(self._buffer) < size:
             left = deadline - time.monotonic()
             self._sock.settimeout(None if left == float("inf") else max(0.001, left))
