@@ -11,9 +11,10 @@ A number with `e` or `E` and digits behind it is read by its own form first:
 
 A text says otherwise where it, or the text that it is compared with, has the same letter by itself: an e that is no
 exponent (`e^2`, `2e`, `\mathrm{e}`), a logarithm or `\exp`; for `E` a variable E. So 2e+10 is 20000000000, and beside
-10 + 2e it is 10 + 2e. Nothing is ever tried both ways: the improbable reading earns nothing. 1_000 is 1000, since no base
-has three digits; 0x1f is 1F in base 16 and, like any numeral with a base, no decimal
-number; 2d is a product with d, unless the other side has days.
+10 + 2e it is 10 + 2e. Nothing is ever tried both ways: the improbable reading earns nothing.
+
+Other signs: 1_000 is 1000, since no base has three digits. 0x1f is 1F in base 16 and, like any numeral with a base, no
+decimal number. 2d is a product with d, unless the other side has days.
 """  # noqa: E501
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _POWER_OF_TEN = re.compile(r"(\d+(?:\.\d*)?|\.\d+)([eE])([+-]\d+(?![\w.]| ?[\^!]
 _MAX_PROGRAM_DIGITS = 3
 """Digits of an exponent that a program writes; with more of them it is no power of ten but a sum."""
 _SMALL_EXPONENT = 3
-"""4e-3 is more likely a power of ten than a difference, and so is every smaller exponent; 4e-2 may be either."""
+"""4e-3 and every smaller exponent is more likely a power of ten than a difference; 4e-2 is a difference."""
 PREFIXED = re.compile(r"0(?:x([0-9a-f]+)|o([0-7]+)|b([01]+))(?![A-Za-z0-9])", re.IGNORECASE)
 """A number as programs write it in base 16, 8 or 2: 0x1f is 1F in base 16, and no product with x."""
 _EULER = re.compile(r"(?<![A-Za-z\\])e(?![A-Za-z])|e ?\^|(?<![A-Za-z])(?:ln|exp)(?![A-Za-z])")

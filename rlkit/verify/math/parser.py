@@ -11,9 +11,9 @@ r"""The grammar of answers: one recursive descent from the list at the top to th
     factor   := (mixed | primary) ("^" power | "!" | "!!" | "%" | "°" | "'")*
     power    := ["-" | "+"] primary ["^" power]
     mixed    := number "\frac" argument argument | number number "/" number
-    primary  := number ["_" base] | letters | command | "|" sum "|" | group | bracketed
+    primary  := number ["_" base] | letters | command | "|" sum "|" | group | brackets
     group    := "{" answer ["\over" answer | "\choose" answer] "}"
-    bracketed := ("(" | "[" | "]") answer (")" | "]")
+    brackets := ("(" | "[" | "]") answer (")" | "]")
 
 Each method reads the rule of its docstring and leaves the parser behind it. Letters and LaTeX commands have rules of
 their own further down. `docs/math-answers.md` shows all of it with examples.
@@ -457,7 +457,7 @@ class AnswerParser:
         return self._primary()
 
     def _primary(self) -> Node:
-        """primary := number ["_" base] | letters | command | "|" sum "|" | group | bracketed"""
+        """primary := number ["_" base] | letters | command | "|" sum "|" | group | brackets"""
         token = self._token
         if token.kind == "num":
             self._next()
@@ -471,7 +471,7 @@ class AnswerParser:
         if token.kind == "op" and token.text == "{":
             return self._group()
         if token.kind == "op" and token.text in ("(", "[", "]"):
-            return self._bracketed()
+            return self._brackets()
         return self._fail(f"an unexpected {token.text or 'end'}")
 
     def _based(self, token: Token) -> Node:
@@ -510,8 +510,8 @@ class AnswerParser:
         self._expect("}")
         return inside
 
-    def _bracketed(self) -> Node:
-        """bracketed := ("(" | "[" | "]") answer (")" | "]")
+    def _brackets(self) -> Node:
+        """brackets := ("(" | "[" | "]") answer (")" | "]")
 
         Around a list: a tuple, a point or an interval, as (1, 2), [0, 1) and the French ]0, 1] for (0, 1]. Around
         anything else: brackets that only group, which must match.
