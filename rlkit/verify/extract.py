@@ -1,4 +1,4 @@
-"""Which part of a reply is the answer: only what stands after the thought, and there the last finished mark.
+"""Finds the answer in a reply: only the part after the thought counts, and there the last finished mark.
 
 Every function is linear in the reply's length and never evaluates anything.
 """
@@ -150,6 +150,6 @@ def extract_answer(response: str, *, last_number: bool = True) -> str | None:
     tagged = _ANSWER_TAGS.findall(text)
     if tagged and tagged[-1].strip():
         return str(tagged[-1]).strip()
-    # What stands in a box that never ends is no answer.
+    # The content of a box that never ends is no answer.
     text = _OPEN_BOX.sub("", text)[-_TAIL_CHARS:]
     return marked_answer(text) or ((short_reply(text) or unmarked_number(text)) if last_number else None)

@@ -1,4 +1,4 @@
-r"""The answer of a reply without a box: what its words mark as the answer, or its last number.
+r"""Finds the answer in a reply without a box: by the words that mark it, or else the last number.
 
 Every function is linear in the text's length and never evaluates anything.
 """
@@ -51,7 +51,7 @@ _INLINE_OR_NUMBER = re.compile(
 )
 r"""A formula between dollar signs or \( and \), or a number."""
 _VALUE = re.compile(r"[\d$\\√π∞½]|^\W*[A-Za-z]\W*$")
-"""What an answer that is a value has in it: a digit, a sign of a formula, or nothing but one letter."""
+"""An answer that is a value has a digit or a sign of a formula in it, or is a single letter."""
 _SAYS_SET = r"[^.\n]{0,40}(?:integer|natural number|\\in\b|∈|整数)"
 """Words that say which numbers a letter stands for; they belong to the answer."""
 _ASIDE = re.compile(
@@ -87,7 +87,9 @@ _NO_TERMS = ("a", "A", "I")
 
 
 def marked_answer(text: str) -> str | None:
-    """What the last `####` says; then the last label or "the answer is ...", "the result is ...", display formula.
+    """The answer that a text marks: by the last `####`, or else by a label or "the answer is ...".
+
+    Without these "the result is ..." marks it, and else it is the last display formula.
 
     "Answer: 5. Wait, that is wrong. Answer: 6" -> "6"
     """

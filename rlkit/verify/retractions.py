@@ -40,7 +40,7 @@ _RETRACTION = re.compile("|".join(_KINDS), re.IGNORECASE | re.MULTILINE)
 
 
 def not_retracted(text: str) -> str:
-    """What stands behind the last words that take an answer back; the whole text where there are none.
+    """The text behind the last words that take an answer back; the whole text where there are none.
 
     "Answer: 5. Wait, that is wrong. It is 6." -> ". It is 6."
     """

@@ -37,7 +37,7 @@ class Result:
     cpu_seconds: float = 0.0
     """CPU seconds of it, all its threads together."""
     tier: str = ""
-    """What isolated it; empty where it was not run."""
+    """The tier that isolated it; empty where it was not run."""
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ class Suite:
     """A reference, read."""
 
     tests: tuple[Test, ...]
-    """What the verdict rests on."""
+    """The tests that decide the verdict."""
     hidden: tuple[Test, ...]
     """Run and counted apart, never part of the verdict."""
     contest_names: bool
@@ -99,7 +99,7 @@ def _mapping(reference: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def read_limits(given: Mapping[str, Any]) -> Limits:
-    """Limits by name; what is not named has its default.
+    """Limits by name; the others have their defaults.
 
     Raises:
         Malformed: an unknown name, or a limit that is not a positive number.
@@ -114,7 +114,7 @@ def read_limits(given: Mapping[str, Any]) -> Limits:
 
 
 def read_rules(given: Mapping[str, Any]) -> Rules:
-    """Rules of comparison by name; what is not named has its default.
+    """Rules of comparison by name; the others have their defaults.
 
     Raises:
         Malformed: an unknown name, or a value of the wrong kind.

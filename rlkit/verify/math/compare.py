@@ -104,14 +104,14 @@ def _same_name(left: str, right: str) -> bool:
 
 
 def _stated_value(node: Node) -> Node | None:
-    """5 of `a + b = 5`, `AB = 5` and `2 + 3 = 5`; None where that is false or is still to be solved."""
+    """The value that an equation states: `a + b = 5`, `AB = 5`, `2 + 3 = 5`; None if it is false or must be solved."""
     sides = node.args
     if node.op == "equation":
         left, right = sides
         if not symbols(left) and not symbols(right):
             return right if same_expression(left, right) else None
         if symbols(left) and symbols(left) == symbols(right) and left.op in EXPRESSIONS and right.op in EXPRESSIONS:
-            # An identity states its last side.
+            # An identity such as x + x = 2x says that the value is 2x.
             return right if same_expression(left, right) else None
         return right if not symbols(right) and not contains(_without_calls(left), _NUMBER) else None
     known = [side for side in sides if not symbols(side)] or list(sides)

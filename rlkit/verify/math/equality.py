@@ -1,4 +1,4 @@
-"""Whether two expressions are the same: exactly where they are rational, else to more digits than they carry.
+"""Whether two expressions are equal: exactly where they are rational, else to more digits than the texts have.
 
     both rational constants -> both rational functions (modulo a prime) -> 40 digits at points (settles what differs)
     -> as many digits as the two texts could hide a difference in (settles what agrees)
@@ -44,7 +44,7 @@ _MODULAR_POINTS = 3
 _MODULAR_TRIES = 12
 """Points that are tried until so many are no poles."""
 _MODULAR_SEED, _REAL_SEED, _DIFFERENCE_SEED = 1009, 4127, 2003
-"""Fixed, so that a verdict never changes. What no answer can be made to fit is the prime: see `exact.field`."""
+"""Fixed, so that a verdict never changes. Only the prime is secret, so no answer can be fitted to it: `exact.field`."""
 _ENOUGH = 2
 """At how many points two expressions must be defined and agree."""
 _BIG = frozenset(("big",))
@@ -95,7 +95,7 @@ def _same(left: Node, right: Node) -> bool:
     except NotExact:
         pass
     if left == right:
-        # Also defined, as far as can be seen.
+        # The same tree is equal to itself only if it has a value: 1/0 is not 1/0.
         return _defined_somewhere(left, names)
     return _same_numerically(left, right, names)
 
@@ -157,7 +157,7 @@ def _reach(node: Any) -> float:
 
 
 def _defined_somewhere(node: Node, names: list[str]) -> bool:
-    """Whether an expression has a value at one of the points, or none that can be told here."""
+    """Whether an expression has a value at one of the points, or one that cannot be worked out here."""
     for point in _points(names, _FAR):
         try:
             Evaluator(_FIRST_DIGITS, point).value(node)
@@ -170,7 +170,7 @@ def _defined_somewhere(node: Node, names: list[str]) -> bool:
 
 
 def _same_numerically(left: Node, right: Node, names: list[str]) -> bool:
-    """Agreement at every point where both are real; where there are none, as complex numbers."""
+    """Whether two expressions agree at every point where both are real; without such points, at all others."""
     agree = complex_agree = complex_differ = 0
     huge = False
     for point in _points(names, max(_FAR, _reach(left), _reach(right))):
@@ -199,7 +199,7 @@ def _same_numerically(left: Node, right: Node, names: list[str]) -> bool:
 
 
 def _same_huge(left: Node, right: Node) -> bool:
-    """Equality of what is too large everywhere: with a name for each huge part, else by logarithms.
+    """Whether two expressions that are too large at every point are equal: by names for huge parts, or by logarithms.
 
     Raises:
         TooLarge: neither equality nor a difference can be shown.

@@ -41,7 +41,7 @@ class Undefined(Exception):
 
 
 class TooLarge(NotExact):
-    """The value is too large to be held; elsewhere the expression may be smaller."""
+    """The value is too large to be worked out at this point; at another one it may be smaller."""
 
 
 @lru_cache(maxsize=1)

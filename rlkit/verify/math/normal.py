@@ -1,4 +1,4 @@
-r"""One spelling for what means the same: unicode and full-width signs, LaTeX noise, separators of thousands.
+r"""Brings a text to one spelling: Unicode and full-width signs, LaTeX that changes only the look, thousands.
 
 "１，０００" -> "1000";  "x²" -> "x^{2}";  "\dfrac{1}{2}\ " -> "\frac{1}{2}";  "2½" -> "2\frac{1}{2}"
 """
@@ -58,7 +58,7 @@ _ALIASES = {
 }  # fmt: skip
 """One name for LaTeX commands that mean the same, or the sign that a command stands for."""
 _SYMBOLS = frozenset("<>|()[]:°/€£¥%")
-"""What `_ALIASES` gives that is written without a backslash."""
+"""Those of `_ALIASES` that are written without a backslash."""
 _LOOKS = """
     displaystyle textstyle scriptstyle limits nolimits left right middle big Big bigg Bigg bigl bigr Bigl Bigr biggl
     biggr Biggl Biggr qquad quad enspace thinspace enskip hfill rm bf it thickspace medspace negthinspace tiny small
@@ -126,7 +126,7 @@ _REWRITES = (
     # "the ordered pair (1, 2)"
     (re.compile(r"^(?:the )?(?:ordered )?(?:point|vector|pair|interval|equation|set)s? (?=[^a-z])", re.IGNORECASE), ""),
 )
-"""(pattern, replacement) of what has one more spelling, in this order."""
+"""(pattern, replacement) of further spellings, in this order."""
 _NAMED_SIDE_BY_SIDE = re.compile(r"(=[^=]*?)\\q?quad([^=]*=)")
 r"""x = 1 \quad y = 2: the space parts two equations."""
 _BOXED = re.compile(r"\\(?:boxed|fbox) ?\{(.*)\}", re.DOTALL)
@@ -220,7 +220,7 @@ def _balanced(text: str) -> bool:
 
 
 def _plain_commands(text: str) -> str:
-    r"""Without what only changes the look: colours, sizes, \text{} round a number or a formula."""
+    r"""The text without commands that change only its look: colours, sizes, \text{} round a number or a formula."""
     text = _COLOR.sub("", text) if "color" in text else text
     if "\\begin" not in text:
         # A backslash doubled by JSON or by a program; in an environment it ends a row.

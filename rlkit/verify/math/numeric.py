@@ -1,4 +1,4 @@
-"""Values to many digits, with mpmath. What is too large to be held is refused, so nothing here runs away."""
+"""Values to many digits, with mpmath. Values that are too large are refused before they are worked out."""
 
 from __future__ import annotations
 

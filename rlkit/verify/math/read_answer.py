@@ -40,7 +40,7 @@ _APPROXIMATELY = re.compile(r"(?:\\approx|≈|about |approximately |exactly )\s*
 _NAMED = re.compile(r"(?:\\(?:text|mathrm|textbf|mbox) ?\{[A-Za-z ]*\}|[A-Za-z][A-Za-z ]{3,40}) ?= ?")
 r"""The name of a quantity in words before its value: \text{Area} = 5."""
 _TURNING = re.compile(r"\b(?:not|but|minus|except|never|cannot|no)\b")
-"""A name with one of these words says something else of the value."""
+"""A name with one of these words denies the value or changes it."""
 _COMPOUND_PART = re.compile(r"(\d+(?:\.\d+)?) ?(?:\\(?:text|mathrm) ?\{ ?)?([A-Za-z]+)? ?\}?")
 """A number with its unit, one of those in `_COMPOUND`."""
 _COMPOUND = re.compile(
@@ -65,14 +65,14 @@ _MOST_MINUTES, _MOST_HOURS = 59, 24
 
 @dataclass(frozen=True)
 class Reading:
-    """What was read."""
+    """An answer as it was read."""
 
     text: str
     """The normal form."""
     words: str | None
-    """Of a text answer."""
+    """The words of a text answer; None for others."""
     tree: Node | None
-    """Of mathematics; None where it is none."""
+    """None where the text is no mathematics."""
     unit: str
     letter: str
     """The letter that the unit may be as a variable, as in 5m; "" for other units."""

@@ -1,4 +1,4 @@
-"""What needs sympy: sums to infinity, integrals, limits, and the numerator of an equation. Runs in a worker only.
+"""The parts that need sympy: infinite sums, integrals, limits, factors of an equation. Runs in a worker only.
 
 sympy objects are built from `Node` trees, never from text.
 """
@@ -96,7 +96,7 @@ def _big(node: Node) -> Any:
 
 
 def _too_wide(kind: str, variable: str, low: Node, high: Node, body: Node) -> bool:
-    """Whether a sum or product runs so far that only a closed form helps, and none is known for its like."""
+    """Whether a sum or product has too many terms to be added up, and is of a kind without a closed form."""
     try:
         width = rational(high) - rational(low)
     except (NotExact, Undefined):
@@ -114,7 +114,7 @@ def _self_power(node: Node, variable: str) -> bool:
 
 
 def from_sympy(value: Any) -> Node:
-    """A tree of what sympy found.
+    """The tree of a sympy expression.
 
     Raises:
         NotExact: sympy did not get to an end, or found something that no answer holds.
@@ -146,7 +146,7 @@ def from_sympy(value: Any) -> Node:
 
 @lru_cache(maxsize=500)
 def evaluate(node: Node) -> Node:
-    """The tree with its sums, products, integrals and limits worked out; what cannot be is left as it is."""
+    """The tree with its sums, products, integrals and limits worked out."""
     if node.op == "big":
         try:
             value = rational(node)

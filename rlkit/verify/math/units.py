@@ -1,4 +1,4 @@
-r"""What stands behind a number: units, currencies, the degree sign and counted nouns, taken off before parsing.
+r"""Takes units, currencies, the degree sign and counted nouns off a number before it is parsed.
 
 "5 \text{ cm}^2" -> ("5", "cm^2");  "\$5" -> ("5", "$");  "90°" -> ("90", "°");  "12 apples" -> ("12", "apple")
 """
@@ -66,9 +66,9 @@ _PLAIN_WORD = re.compile("[a-z]{2,}")
 _NOUN = re.compile("[a-z]{3,}")
 """A word that may be a counted noun; shorter ones are letters of a product."""
 _NAMES_A_UNIT = re.compile(r"[^\^/· ]")
-"""What a unit must begin with in one of its parts: no sign or power alone is one."""
+"""How one part of a unit must begin: signs and powers alone are no unit."""
 _COMPOUND_SIGN = re.compile(r"[/·^ ]")
-"""What makes a unit a compound one, whose parts are put in order."""
+"""A unit with one of these has several parts, which are put in order."""
 _NOT_A_UNIT = re.compile(r"(?<!\^)(?<!\^-)\d|,|;|\bor\b|\band\b|[=<>]")
 """A text with a number or a second answer in it is no unit; the digit of a power may be one."""
 _NUMBER_END = re.compile(r"[\d})\]°!%A-Za-z]$")

@@ -32,7 +32,7 @@ _COLLECTIONS = frozenset(("list", "set", "seq", "and", "or"))
 _SHORT_WORDS = frozenset(("no", "on", "up", "am", "pm", "in", "to", "so", "if", "or"))
 """Words that are also products of two letters; as an answer they are the word."""
 _RUNNING_I = re.compile(r"_\{? ?i ?=")
-"""i as the variable of a sum. An answer may show no more than this, or it could say what i is."""
+"""i as the variable of a sum. In an answer nothing else makes i a variable: the gold decides."""
 _INDEX_I = re.compile(r"(?<![A-Za-z\\])i ?(?:=|<|>|\\le|\\ge|\\in)|_\{? ?i ?=")
 """i as a variable: it is compared, or runs through a sum."""
 _SMALL_LETTERS = "abcdefghij"
@@ -47,7 +47,7 @@ _NO_TEXT = re.compile(r"[\s.,;:'\"!?{}$]+")
 
 @dataclass(frozen=True)
 class Options:
-    """What a recipe or a task may ask for."""
+    """Settings of a recipe or a task."""
 
     tolerance: float = 0.0
     """Largest relative difference of two numbers that counts as equal; 0: exact."""

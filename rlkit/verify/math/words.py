@@ -45,7 +45,7 @@ _SYNONYMS = {
 }
 """Other words for the same answer, by the one that is used in their place."""
 _MEANINGS = {other: meaning for meaning, others in _SYNONYMS.items() for other in others}
-"""The same the other way round: the answer that each of the other words stands for."""
+"""The answer that each of the other words stands for."""
 
 
 def number_of(words: str) -> int | None:

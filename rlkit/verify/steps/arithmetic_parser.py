@@ -36,9 +36,9 @@ _MAX_FACTORIAL = 40
 _MAX_CHOICES = 400
 """Largest n of a binomial coefficient."""
 _MAX_BASE_BITS = 128
-"""Of the numerator and of the denominator of what is raised to a power."""
+"""Bits of the numerator and of the denominator of a power's base."""
 _MAX_OPERAND_BITS = 8192
-"""The same of what any operation takes: a power of the largest base has no more."""
+"""Bits of the same in every operand: the largest power of the largest base has as many."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def names_of(tree: Tree) -> set[str]:
 
 
 def value_of(tree: Tree, values: Mapping[str, Fraction]) -> Fraction:
-    """What an expression is.
+    """The value of an expression.
 
     Raises:
         Refused: a variable has no value, a number would be too large, or the value is not rational.

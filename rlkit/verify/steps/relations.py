@@ -1,9 +1,9 @@
 """Relations that a text states, such as 8 + 5 = 13 or 2 x 7 < 15, found and checked exactly over fractions.
 
-Read are + - * / ^ ! % brackets, decimals, \\frac, \\sqrt and \\binom, and variables: 2x + 3 = 13 holds where the text
-also says x = 5, and (x + 1)^2 = x^2 + 2x + 1 holds whatever x is. What stands in words, or beside a word that changes
-it, is left out rather than misread. Where a reading is doubtful, a relation that holds is told and one that does not is
-left out, so that no text is blamed for a misreading.
+It reads + - * / ^ ! % brackets, decimals, \\frac, \\sqrt and \\binom, and variables: 2x + 3 = 13 holds where the text
+also says x = 5, and (x + 1)^2 = x^2 + 2x + 1 holds whatever x is. Arithmetic in words, or beside a word that changes
+it, is left out rather than misread. Where a reading is doubtful, a relation counts only if it holds, so that no text is
+blamed for a misreading.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from rlkit.verify.steps.arithmetic_tokens import ArithmeticToken, tokens_of
 _MAX_CHARS = 100_000
 """Characters of a text that are read."""
 _MAX_FOUND = 1000
-"""Most relations that are told of one text."""
+"""Most relations that are returned for one text."""
 _MAX_VALUES = 3
 """Values of one variable that are kept: a text may use a letter anew."""
 _MAX_TRIES = 9
@@ -169,7 +169,7 @@ def _chain(run: list[ArithmeticToken], before: ArithmeticToken | None, after: Ar
 
 
 def _apart(after: ArithmeticToken) -> bool:
-    """Whether what follows a formula is parted from it: not so the letters of "5th"."""
+    """Whether a blank or a sign parts a formula from the token behind it; the letters of "5th" are not parted."""
     return after.kind != "word" or after.spaced
 
 
@@ -268,7 +268,8 @@ def _symbolic(left: _Side, right: _Side, names: list[str], values: Mapping[str, 
     assert left.tree is not None
     assert right.tree is not None
     if "name" in (left.tree.operation, right.tree.operation) and not names_of(right.tree) & names_of(left.tree):
-        return None  # x = 2y gives a name; it claims nothing
+        # x = 2y defines x; there is nothing to check.
+        return None
     text = f"{left.text}={right.text}"
     a, b = numbers_of(left.tree), numbers_of(right.tree)
     points = [dict(zip(names, (start + _POINT_STEP * i for i in range(len(names))), strict=True)) for start in _POINTS]
