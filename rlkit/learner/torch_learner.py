@@ -11,12 +11,14 @@ from torch import Tensor, nn
 
 from rlkit.algorithm.batch import GradedSamples, MicroBatch, gather, group_sizes, pack, split_updates
 from rlkit.algorithm.loss import token_weights
+from rlkit.algorithm.objective import Objective
 from rlkit.algorithm.shape import Measured, build_batch
 from rlkit.learner import state as state_table
 from rlkit.learner.lora import merged_weights
 from rlkit.learner.networks import build_critic, build_policy, build_reference, passes
 from rlkit.learner.optimizer import Schedule, build_optimizer
 from rlkit.learner.policy import Critic
+from rlkit.learner.policy_loss import load_policy_loss
 from rlkit.learner.ranks import Ranks
 from rlkit.learner.spec import LearnerSpec, UpdateReport
 from rlkit.learner.state import Saving, saver_thread
@@ -35,6 +37,7 @@ class Learner:
         torch.use_deterministic_algorithms(spec.deterministic)
         self.spec = spec
         self.stage = spec.stage
+        self.objective = Objective.of(spec.stage, load_policy_loss(spec.stage.objective, spec.recipe_dir, "objective"))
         self.ranks = ranks or Ranks()
         self.steps_done = 0
         self._saver = saver_thread()
@@ -228,7 +231,7 @@ class Learner:
             with passes(self.policy, self.spec.keys):
                 balance = self._balance(rows, num_tokens)
                 for row in rows:
-                    policy_backward(self.policy, row, batch, self.stage, tally, balance)
+                    policy_backward(self.policy, row, batch, self.objective, tally, balance)
             tally.stepped(self.optimizer, self.policy, self.stage.max_grad_norm)
         if self.critic is not None and critic_keys is not None:
             with passes(self.critic, self.spec.keys):
@@ -245,10 +248,8 @@ class Learner:
             return update_balance(self.policy, rows, self.ranks, coef=coef, num_tokens=num_tokens)
 
     def _tells(self, batch: TrainBatch, sequence: int) -> bool:
-        """Whether a sequence can move a weight: with advantages of 0 only a KL or an entropy term does."""
-        if self.stage.entropy_coef > 0 or (self.stage.needs_reference and self.stage.kl_in == "loss"):
-            return True
-        return bool(torch.any(batch.advantages_C[batch.tokens_of(sequence)] != 0))
+        """Whether a sequence can move a weight."""
+        return not self.objective.needs_advantage or bool(torch.any(batch.advantages_C[batch.tokens_of(sequence)] != 0))
 
     def _refresh_reference(self) -> None:
         every = self.stage.reference_every

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from rlkit.data.stream import TaskStream, rows_stream
 from rlkit.data.tasks import Mixture
@@ -40,6 +40,14 @@ class OnlineStage(Stage[O]):
     def check_order(self, tasks: Sequence[Task], mixture: Mixture | None, rows: StageRows | None) -> None:
         """See Stage."""
         self.task_stream(tasks, mixture)
+
+    def own_code(self, base_dir: Path) -> Iterator[tuple[str, Any]]:
+        """See Stage: a loss of the user's own."""
+        if ":" in (loss := self.keys.objective):
+            from rlkit.learner.policy_loss import load_policy_loss
+
+            key = f"stages.{self.index}.objective"
+            yield key, load_policy_loss(loss, base_dir, key)
 
     def plan(self, rows: RowCounts | None) -> StagePlan:
         """See Stage."""
