@@ -1,10 +1,10 @@
 """rlkit: reinforcement-learning fine-tuning of language models on answers that can be checked.
 
     recipe.yaml -> Recipe -> Task -> Sample -> Group -> ScoredGroup -> TrainBatch -> weights vN -> checkpoint N
-       recipe/      data/    rollout/   scoring/ + rewards/    algorithm/    learner/   weight_sync   checkpoint
+       recipe/      data/    rollout/   scoring/ + rewards/    algorithm/    learner/   stages/online/   keep/
 
-`rlkit.stages.online.train` is the loop. What a reward plugin needs is exported here: the records, and the judges and
-models (loaded when first used); and what a loss of your own needs.
+`rlkit.stages.online.train` is the loop; docs/architecture.md says what each folder does. What a reward plugin needs is
+exported here: the records, and the judges and models (loaded when first used); and what a loss of your own needs.
 """
 
 from typing import TYPE_CHECKING, Any

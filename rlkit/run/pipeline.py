@@ -24,6 +24,7 @@ from rlkit.watch.evaluated import Evaluated
 from rlkit.watch.metrics import PhaseTimer
 from rlkit.watch.report import Report
 from rlkit.watch.runlog import RunLog
+from rlkit.watch.sinks import SinkThreads, build_sinks
 
 
 class Pipeline:
@@ -44,7 +45,8 @@ class Pipeline:
         self.state = state
         self.report = report
         self.run_dir = state.run_dir
-        self.log = RunLog(state.run_dir)
+        self.sinks = SinkThreads(build_sinks(recipe.tracking, base_dir), self._note)
+        self.log = RunLog(state.run_dir, on_step=self.sinks.put)
         self.timer = PhaseTimer()
         self.stop = stop
         self.stage: Stage[Any] | None = None
@@ -76,6 +78,7 @@ class Pipeline:
             raise unwritable(self.run_dir, e) from e
         finally:
             try:
+                self.sinks.close(self.recipe.tracking.sink_timeout_s)
                 self.state.seconds += time.monotonic() - began
                 self._end(status)
             finally:
@@ -102,6 +105,11 @@ class Pipeline:
         except OSError as e:
             if status == "done":
                 raise unwritable(self.run_dir, e) from e
+
+    def _note(self, kind: str, text: str) -> None:
+        """Of a sink."""
+        self.log.event(kind, text)
+        self.report.line(text)
 
     def _stages(self, inputs: Inputs) -> None:
         stages: list[Stage[Any]] = stages_of(self.recipe)

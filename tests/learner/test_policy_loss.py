@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from rlkit.records import StepSamples
 from tests.learner.updates import groups_of, near_policy, spec_of
 
 HERE = Path(__file__).parent / "losses"
-EXAMPLE = Path(__file__).parents[2] / "examples/my_loss"
+EXAMPLE = Path(__file__).parents[2] / "examples/extending"
 FILE = "./own_losses.py"
 
 
@@ -41,16 +42,13 @@ def test_a_loss_of_ones_own_sees_samples_without_advantage_too(tiny_model, objec
     assert (learner.train_step(StepSamples.of(equal)).metrics["learner/updates"] == 1) is moves
 
 
-def test_the_example_trains_and_gives_its_docstrings_numbers(tiny_model):
-    spec = spec_of(tiny_model, objective="./my_loss.py:simple_policy_loss", updates_per_step=2)
+def test_the_examples_loss_is_the_log_prob_times_the_advantage(tiny_model):
+    spec = spec_of(tiny_model, objective="./loss.py:plain_policy_gradient", updates_per_step=2)
     learner = Learner(dataclasses.replace(spec, recipe_dir=EXAMPLE))
     report = learner.train_step(StepSamples.of(near_policy(learner, groups_of(4))))
-    assert report.metrics["learner/updates"] == 2
-    objective = learner.objective
-    tokens = dataclasses.make_dataclass("Tokens", ["advantages_C"])(torch.ones(2))
-    found = objective.policy_loss(tokens, torch.tensor([1.1, 1.4]), objective.clip)
-    assert found.loss_C.tolist() == pytest.approx([-1.075, -1.0])
-    assert found.clipped_C.tolist() == [False, True]
+    assert (report.metrics["learner/updates"], report.metrics["learner/clip_fraction"]) == (2, 0)
+    tokens, clip = SimpleNamespace(logprobs_C=torch.tensor([-2.0]), advantages_C=torch.tensor([3.0])), None
+    assert learner.objective.policy_loss(tokens, torch.ones(1), clip).loss_C.tolist() == [6.0]
 
 
 PROBLEMS = {

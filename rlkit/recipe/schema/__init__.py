@@ -18,7 +18,7 @@ from rlkit.recipe.schema.model_section import ModelInitKeys, ModelKeys
 from rlkit.recipe.schema.optimizer_section import OptimizerKeys
 from rlkit.recipe.schema.reward_section import CombineKeys, RewardKeys, RewardPartKeys, RuntimeKeys
 from rlkit.recipe.schema.rollout_section import PARITY_LIMIT, LearnerKeys, LoraKeys, RolloutKeys
-from rlkit.recipe.schema.run_section import CheckpointKeys, ClusterKeys, RunKeys, TrackingKeys
+from rlkit.recipe.schema.run_section import CheckpointKeys, ClusterKeys, RunKeys, SinkKeys, TrackingKeys
 from rlkit.recipe.schema.section import Section
 from rlkit.recipe.schema.sft_section import SftKeys
 from rlkit.recipe.schema.stage_kinds import ByKind, StageKeys
@@ -68,7 +68,7 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _data_is_there(self) -> Self:
-        reads = [i for i, stage in enumerate(self.stages) if stage.own_rows is None]
+        reads = [i for i, stage in enumerate(self.stages) if stage.learns and stage.own_rows is None]
         if reads and not self.data.all_sources():
             own = f" (or give stages.{reads[0]}.data)" if "data" in type(self.stages[reads[0]]).model_fields else ""
             raise ValueError(f"data.path is missing: it names what stages.{reads[0]} learns from{own}")
@@ -161,6 +161,7 @@ __all__ = [
     "RuntimeKeys",
     "Section",
     "SftKeys",
+    "SinkKeys",
     "SourceKeys",
     "StageKeys",
     "TrackingKeys",

@@ -1,7 +1,7 @@
 """A stage of a recipe, whatever its kind: read by the keys that its kind brings."""
 
 from collections.abc import Iterator
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, SerializationInfo
 from pydantic_core import CoreSchema, PydanticKnownError, core_schema
@@ -16,6 +16,8 @@ class StageKeys(Section):
 
     kind: str
     """What is done to the model: the name of a kind of stage."""
+    learns: ClassVar[bool] = True
+    """Whether a stage of the kind reads data."""
 
     @property
     def own_rows(self) -> RowsKeys | None:

@@ -86,12 +86,16 @@ def run_sft(spec: SftSpec, listener: Listener, stopping: Callable[[], bool] = la
     """
     import torch
     from datasets import Dataset
-    from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback
+    from transformers import PrinterCallback
+
+    from rlkit.models.pretrained import load_model
+    from rlkit.models.save import save_model
+    from rlkit.models.tokenizer import load_tokenizer
 
     torch.set_num_threads(spec.threads)
     torch.use_deterministic_algorithms(spec.deterministic)
-    tokenizer = AutoTokenizer.from_pretrained(spec.model_path)
-    model = AutoModelForCausalLM.from_pretrained(spec.model_path, dtype=torch.float32)
+    tokenizer = load_tokenizer(spec.model_path)
+    model = load_model(spec.model_path)
     rows = {
         "input_ids": [list(ids) for ids, _ in spec.demonstrations],
         "labels": [[t if m else -100 for t, m in zip(*row, strict=True)] for row in spec.demonstrations],
@@ -108,8 +112,7 @@ def run_sft(spec: SftSpec, listener: Listener, stopping: Callable[[], bool] = la
     if not steps:
         raise RlkitError("the sft stage took no step: it has fewer demonstrations than one batch holds")
     if trainer.state.global_step >= trainer.state.max_steps:
-        trainer.model.save_pretrained(spec.out)
-        tokenizer.save_pretrained(spec.out)
+        save_model(trainer.accelerator.unwrap_model(trainer.model), tokenizer, spec.out)
     return _figures(steps[-1], trainer.state)
 
 
