@@ -1,4 +1,4 @@
-"""The learner: torch only, one process a rank; Ray is round it in group.py."""
+"""The learner: torch only, one process a rank; Ray is round it in learner_group.py."""
 
 from __future__ import annotations
 

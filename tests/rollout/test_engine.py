@@ -50,7 +50,7 @@ def gap(model, drawn):
             with torch.no_grad():
                 logits = model(torch.tensor([[*s.prompt_ids, *s.token_ids]]), use_cache=False).logits[0] / 0.8
             ours = torch.log_softmax(logits.float(), -1)
-            for k, (t, lp) in enumerate(zip(s.token_ids, s.logprobs)):
+            for k, (t, lp) in enumerate(zip(s.token_ids.tolist(), s.logprobs.tolist())):
                 widest = max(widest, abs(float(ours[len(s.prompt_ids) - 1 + k, t]) - lp))
     return widest
 
