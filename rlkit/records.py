@@ -117,7 +117,9 @@ class Sample:
 
     def _content(self) -> tuple[object, ...]:
         """Every field; arrays as their bytes, since `==` of arrays is an array."""
-        return tuple(getattr(value, "tobytes", lambda value=value: value)() for value in vars(self).values())
+        arrays = (self.token_ids, self.logprobs, self.prompt_ids)
+        plain = (self.id, self.response, self.num_tokens, self.finish_reason, self.seed, self.policy_version)
+        return (*plain, *(array.tobytes() for array in arrays))
 
 
 NOT_APPLICABLE = "not_applicable"
