@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 MAX_FILE, MAX_FUNCTION, MAX_NESTING, MAX_LOOP = 300, 60, 3, 40
 LONG_FILES = {
     "rlkit/verify/math/parser.py": "one grammar, whose rules call each other, reads from top to bottom",
+    "rlkit/records.py": "the records that flow between the stages, in the order of a sample's path",
 }
 """Files that may have more than MAX_FILE lines, each with its reason: it holds one idea that reads better whole."""
 FORBIDDEN_NAMES = {"utils", "util", "common", "core", "base", "helpers", "helper", "misc"}

@@ -156,6 +156,18 @@ class Stage(ABC, Generic[K]):
 
     # -- plan
 
+    def own_code(self, base_dir: Path) -> Iterator[tuple[str, Any]]:
+        """(recipe key, function or class) of the user's own code that its keys name: imported, tried before anything
+        starts, and compared by a resume.
+
+        Args:
+            base_dir: The recipe's folder.
+
+        Raises:
+            PluginError: it cannot be imported or used.
+        """
+        yield from ()
+
     @abstractmethod
     def plan(self, rows: RowCounts | None) -> StagePlan:
         """See rlkit.plan.stage_plan.PlannedStage."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rlkit.recipe.schema import GrpoKeys, OnlineKeys, PpoKeys
 from rlkit.stages.stage import Stage, StageRows, StageStart
@@ -43,6 +43,14 @@ class OnlineStage(Stage[O]):
     def check_order(self, tasks: Sequence[Task], mixture: Mixture | None, rows: StageRows | None) -> None:
         """See Stage."""
         self.task_stream(tasks, mixture)
+
+    def own_code(self, base_dir: Path) -> Iterator[tuple[str, Any]]:
+        """See Stage: a loss of the user's own."""
+        if ":" in (loss := self.keys.objective):
+            from rlkit.learner.policy_loss import load_policy_loss
+
+            key = f"stages.{self.index}.objective"
+            yield key, load_policy_loss(loss, base_dir, key)
 
     def plan(self, rows: RowCounts | None) -> StagePlan:
         """See Stage."""
