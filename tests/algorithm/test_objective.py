@@ -15,7 +15,7 @@ from rlkit.algorithm.objective import (
     policy_objective,
 )
 from rlkit.recipe.schema import GrpoKeys
-from rlkit.recipe.schema.stage_sections import OBJECTIVES
+from rlkit.recipe.schema.online_section import OBJECTIVES
 
 PLAIN = Objective(
     policy_loss=POLICY_LOSSES["clip"],
