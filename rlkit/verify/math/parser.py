@@ -13,7 +13,7 @@ r"""The grammar of answers: one recursive descent from the list at the top to th
     mixed    := number "\frac" argument argument | number number "/" number
     primary  := number ["_" base] | letters | command | "|" sum "|" | group | brackets
     group    := "{" answer ["\over" answer | "\choose" answer] "}"
-    brackets := ("(" | "[" | "]") answer (")" | "]")
+    brackets := ("(" | "[" | "]") answer (")" | "]" | "[")
 
 Each method reads the rule of its docstring and leaves the parser behind it. Letters and LaTeX commands have rules of
 their own further down. `docs/math-answers.md` shows all of it with examples.
@@ -56,6 +56,8 @@ from rlkit.verify.math.number_sets import NUMBER_SETS
 
 MAX_ITEMS = 100
 """Most items of a list, and cells of a matrix."""
+_AFTER_INTERVAL = frozenset(("cup", "cap", "setminus", "or", "and", ",", ";", ")", "]", "}"))
+"""What may stand behind an interval, and cannot begin a term."""
 _MAX_DEPTH = 60
 """Deepest nesting of sums and brackets; keeps Python's own stack out of danger."""
 _MAX_INDEX_DIGITS = 9
@@ -375,7 +377,14 @@ class AnswerParser:
             return token.text in LETTERS or token.text in ACCENTS or token.text in CONSTANTS or token.text in STARTERS
         if token.kind == "op" and token.text == "|":
             return self._bars == 0
-        return token.kind == "op" and token.text in ("(", "[", "{")
+        if token.kind == "op" and token.text == "[":
+            return not self._closes_interval()
+        return token.kind == "op" and token.text in ("(", "{")
+
+    def _closes_interval(self) -> bool:
+        """Whether a "[" is the right end of an interval, as in ]0, 1[: nothing that it could open follows it."""
+        after = self._tokens[self._at + 1]
+        return after.kind == "end" or after.text in _AFTER_INTERVAL
 
     # One factor: powers, signs behind it, mixed numbers, brackets.
 
@@ -420,11 +429,15 @@ class AnswerParser:
         whole = self._token
         if whole.kind != "num" or whole.value.denominator != 1 or "." in whole.text:
             return None
-        start = self._at
+        follows = self._tokens[self._at + 1]
+        if follows.kind != "num" and follows.text != "frac":
+            return None
+        start, tokens = self._at, list(self._tokens)
         self._at += 1
         share = self._proper_fraction()
         if share is None:
-            self._at = start
+            # In 5\\frac72 the 72 was split into its digits.
+            self._at, self._tokens = start, tokens
             return None
         return number(whole.value + share.args[0])
 
@@ -511,9 +524,9 @@ class AnswerParser:
         return inside
 
     def _brackets(self) -> Node:
-        """brackets := ("(" | "[" | "]") answer (")" | "]")
+        """brackets := ("(" | "[" | "]") answer (")" | "]" | "[")
 
-        Around a list: a tuple, a point or an interval, as (1, 2), [0, 1) and the French ]0, 1] for (0, 1]. Around
+        Around a list: a tuple, a point or an interval, as (1, 2), [0, 1) and the French ]0, 1[ for (0, 1). Around
         anything else: brackets that only group, which must match.
         """
         opening = self._next().text
@@ -521,7 +534,7 @@ class AnswerParser:
             self._fail("empty brackets")
         inside = self._nested(self._answer)
         closing = self._token.text
-        if closing not in (")", "]", "[") or (closing == "[" and opening != "]"):
+        if closing not in (")", "]", "[") or (closing == "[" and opening == "("):
             self._fail("unbalanced brackets")
         self._next()
         if inside.op == "list":
