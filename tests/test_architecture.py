@@ -16,9 +16,15 @@ from rlkit.recipe.schema import Recipe, Section
 
 ROOT = Path(__file__).parents[1]
 MAX_FILE, MAX_FUNCTION, MAX_NESTING, MAX_LOOP = 300, 60, 3, 40
+LONG_FILES = {
+    "rlkit/verify/math/parser.py": "one grammar, whose rules call each other, reads from top to bottom",
+    "rlkit/records.py": "the records that flow between the stages, in the order of a sample's path",
+}
+"""Files that may have more than MAX_FILE lines, each with its reason: it holds one idea that reads better whole."""
 FORBIDDEN_NAMES = {"utils", "util", "common", "core", "base", "helpers", "helper", "misc"}
-GROUND = {"records", "errors", "disk", "recipe.schema"}
-"""What every room may import: the records, the exceptions, files that survive a kill, the recipe's keys."""
+GROUND = {"records", "errors", "disk", "find", "recipe.schema", "stages.registry"}
+"""What every room may import: the records, the exceptions, files that survive a kill,
+objects that a recipe names, the recipe's keys, and which kinds of stages there are."""
 ROOMS: dict[str, set[str]] = {
     # room: which other rooms it may import, beside the ground
     "recipe": set(),
@@ -43,13 +49,15 @@ ROOMS: dict[str, set[str]] = {
     "learner": {"algorithm", "models", "cluster"},
     "watch": {"algorithm"},
     "keep": {"recipe", "watch"},
-    "stages.offline": {"cluster", "keep", "models", "watch"},
+    "stages": {"cluster", "data", "plan", "watch"},
+    "stages.offline": {"cluster", "data", "keep", "models", "plan", "stages", "watch"},
     "stages.online": {
-        "algorithm", "cluster", "data", "keep", "learner", "rollout", "scoring", "scoring.processes", "watch",
+        "algorithm", "cluster", "data", "keep", "learner", "plan", "rollout", "scoring", "scoring.processes", "stages",
+        "watch",
     },
     "run": {
-        "cluster", "data", "keep", "learner", "models", "plan", "recipe", "rollout", "scoring.plugins",
-        "scoring.processes", "stages.offline", "stages.online", "watch",
+        "cluster", "data", "keep", "models", "plan", "recipe", "rollout", "scoring.plugins", "stages", "stages.online",
+        "watch",
     },
     "cli": {"cluster", "plan", "recipe", "run", "scoring.kit", "verify.math", "watch"},
 }  # fmt: skip
@@ -98,6 +106,8 @@ def functions(source: str) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
 
 def long_files(path: str, source: str) -> list[str]:
     lines = len(source.splitlines())
+    if path in LONG_FILES:
+        return [] if lines > MAX_FILE else [f"{path} has {lines} lines: take it off LONG_FILES"]
     return [f"{path} has {lines} lines, at most {MAX_FILE}"] if lines > MAX_FILE else []
 
 
@@ -153,7 +163,7 @@ def crossing_imports(path: str, source: str) -> list[str]:
     own = room_of(path.removesuffix(".py").removesuffix("/__init__").replace("/", "."))
     if own not in ROOMS and own != "recipe.schema":
         return []
-    allowed = {own, *GROUND, *ROOMS[own]} if own in ROOMS else {own}
+    allowed = {own, *GROUND, *ROOMS[own]} if own in ROOMS else {own, "stages.registry"}
     return [
         f"{path}:{line} imports {name}: rlkit/{own.replace('.', '/')} may import {', '.join(sorted(allowed))}"
         for line, name in imports(source, path)
@@ -227,10 +237,10 @@ def nested(levels: int) -> str:
 Case = tuple[str, str]
 RULES: dict[str, tuple[Detector, list[Case], list[Case]]] = {
     # rule: its detector, planted violations (each must be seen), and what it must let pass
-    "a file has at most 300 lines": (
+    "a file has at most 300 lines, or is listed with its reason": (
         long_files,
-        [("rlkit/a.py", "x = 1\n" * 301)],
-        [("rlkit/a.py", "x = 1\n" * 300)],
+        [("rlkit/a.py", "x = 1\n" * 301), (next(iter(LONG_FILES)), "x = 1\n" * 300)],
+        [("rlkit/a.py", "x = 1\n" * 300), (next(iter(LONG_FILES)), "x = 1\n" * 301)],
     ),
     "a function has at most 60 lines": (
         long_functions,
@@ -269,7 +279,7 @@ RULES: dict[str, tuple[Detector, list[Case], list[Case]]] = {
                 "from rlkit.records import Task\nfrom rlkit.recipe.schema import Recipe\nimport rlkit.errors",
             ),
             ("rlkit/data/a.py", "from . import b\nfrom rlkit.recipe import schema\nfrom rlkit import Task"),
-            ("rlkit/run/pipeline.py", "import rlkit.learner.policy"),
+            ("rlkit/run/pipeline.py", "import rlkit.keep.resume"),
         ],
     ),
     "ray, vllm and trl stay at the edge": (
@@ -351,9 +361,14 @@ def test_every_recipe_key_has_a_line_of_doc() -> None:
     assert [key for section in sections for key in undocumented_keys(section)] == []
 
 
+def test_long_files_exist_and_have_a_reason() -> None:
+    assert set(LONG_FILES) <= {path for path, _ in sources()}
+    assert all(len(reason.split()) > 3 for reason in LONG_FILES.values())
+
+
 def test_every_folder_is_a_room() -> None:
     folders = {".".join(p.parent.relative_to(ROOT / "rlkit").parts) for p in (ROOT / "rlkit").glob("**/__init__.py")}
-    known = {*ROOMS, "recipe.schema", "stages", "verify.sandbox.wasm", ""}
+    known = {*ROOMS, "recipe.schema", "verify.sandbox.wasm", ""}
     assert folders == known, "a new folder is a new room: say in ROOMS what it may import"
 
 

@@ -19,6 +19,7 @@ from typing import Any, Literal
 from rlkit.data.rows import did_you_mean, some
 from rlkit.data.tasks import Mixture
 from rlkit.errors import DataError
+from rlkit.recipe.schema import RowsKeys
 from rlkit.records import Task
 
 MAX_STRATA = 200
@@ -272,3 +273,20 @@ def split_holdout(tasks: Sequence[Task], n: int, seed: int) -> tuple[tuple[Task,
         if len(heldout) + len(ids) <= n:
             heldout.update(ids)
     return tuple(t for t in tasks if t.id not in heldout), tuple(t for t in tasks if t.id in heldout)
+
+
+def rows_stream(tasks: Sequence[Task], mixture: Mixture, rows: RowsKeys, key: str, seed: int) -> TaskStream:
+    """A stream in the shares that a section of a recipe asks for.
+
+    Args:
+        tasks: What is drawn.
+        mixture: Their sources.
+        rows: The section.
+        key: Its dotted key, for messages.
+        seed: Of the order.
+
+    Raises:
+        DataError: the tasks do not fit the section's domain_shares or stratify_by.
+    """
+    shares, column = rows.domain_shares, rows.stratify_by
+    return TaskStream(tasks, seed=seed, mixture=mixture, domain_shares=shares, stratify_by=column, key=key)

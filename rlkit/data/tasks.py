@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from typing import Any, Generic, TypeVar
@@ -19,6 +19,7 @@ from rlkit.data.mappings import Mapper, mapping_for
 from rlkit.data.recognise import Need
 from rlkit.data.rows import BadRow, BadRows, OnBadRow, Row, RowError
 from rlkit.data.sources import filtered, labels_of, open_source, places_of
+from rlkit.errors import DataError
 from rlkit.recipe.schema import RowsKeys, SourceKeys, WeightedSourceKeys
 from rlkit.recipe.schema.data_section import TASK_KINDS
 from rlkit.records import Task, wording_of
@@ -87,6 +88,29 @@ class LoadedDemonstrations:
     """For TaskStream."""
     where: Mapping[str, str]
     """By demonstration id, "path:line"."""
+
+    @property
+    def described(self) -> str:
+        """Their number and what they are, for a line."""
+        return f"{len(self.demonstrations)} demonstrations"
+
+    def __len__(self) -> int:
+        return len(self.demonstrations)
+
+    def without(self, wordings: Collection[str]) -> LoadedDemonstrations:
+        """Those of other prompts than these: what is held out must not be learned from.
+
+        Raises:
+            DataError: nothing is left.
+        """
+        kept = tuple(d for d in self.demonstrations if d.wording not in wordings)
+        if not kept:
+            raise DataError("every demonstration is of a held-out task: give evaluation.sources of their own")
+        return replace(self, demonstrations=kept)
+
+    def texts(self) -> Iterator[tuple[str, str, str]]:
+        """(prompt, kind, reply) of each."""
+        yield from ((d.prompt, d.kind, d.response) for d in self.demonstrations)
 
     def as_tasks(self) -> tuple[Task, ...]:
         """The demonstrations as a TaskStream takes them; ids stay."""

@@ -14,7 +14,7 @@ from rlkit.plan.actor_plan import actors_of, total_memory_gib
 from rlkit.plan.machine import Machine
 from rlkit.plan.memory import BYTES, ENGINE_SEQUENCES, GIB, WEIGHTS_IN_STORE, estimate_memory, longest_sequence
 from rlkit.plan.model_size import ModelSize, size_of
-from rlkit.recipe.schema import Recipe, SftKeys
+from rlkit.recipe.schema import Recipe
 from rlkit.recipe.schema.rollout_section import GROUP_TIMEOUT_S, MICROBATCH_TOKENS, UPDATE_TIMEOUT_S
 from rlkit.recipe.schema.run_section import OBJECT_STORE_MB
 
@@ -90,9 +90,9 @@ def worked_out(given: Recipe, settled: Recipe) -> Iterator[WorkedOut]:
             why = FIXED
         yield WorkedOut(key, new, why)
     for i, stage in enumerate(settled.stages):
-        before = given.stages[i]
-        if isinstance(stage, SftKeys) and isinstance(before, SftKeys) and stage.max_length != before.max_length:
-            yield WorkedOut(f"stages.{i}.max_length", stage.max_length, "the model's context")
+        for name in type(stage).model_fields:
+            if getattr(stage, name) != getattr(given.stages[i], name):
+                yield WorkedOut(f"stages.{i}.{name}", getattr(stage, name), "the model's context")
 
 
 def _with_gpus(recipe: Recipe, machine: Machine) -> Recipe:
@@ -250,11 +250,7 @@ def _slowest_s(recipe: Recipe, size: ModelSize) -> tuple[float, float]:
 def _with_lengths(recipe: Recipe, size: ModelSize) -> Recipe:
     if size.shape is None:
         return recipe
-    longest = {"max_length": size.shape.context}
-    stages = [
-        stage.model_copy(update=longest) if isinstance(stage, SftKeys) and stage.max_length is None else stage
-        for stage in recipe.stages
-    ]
+    stages = [stage.with_context(size.shape.context) for stage in recipe.stages]
     return recipe.model_copy(update={"stages": stages})
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -12,63 +11,13 @@ from rlkit.cluster.layout import Bundle, bundles
 from rlkit.plan.actor_plan import ActorPlan, actors_of, total_memory_gib
 from rlkit.plan.defaults import WorkedOut, settle, worked_out
 from rlkit.plan.machine import Machine
-from rlkit.plan.memory import Memory, checkpoint_bytes, estimate_memory
+from rlkit.plan.memory import Memory, estimate_memory
 from rlkit.plan.model_size import ModelSize, size_of
 from rlkit.plan.refusals import notes, refusals
+from rlkit.plan.stage_plan import FilePlan, PlannedStage, RowCounts, StagePlan
 from rlkit.recipe.load import resolve
-from rlkit.recipe.schema import OnlineKeys, Recipe, SftKeys, StageKeys
-
-
-@dataclass(frozen=True)
-class StagePlan:
-    """One stage in numbers; null: cannot be told before the data is read."""
-
-    name: str
-    """Its folder in the run."""
-    kind: str
-    """sft, grpo, ..."""
-    steps: int | None
-    """RL: rounds of sample, score, update, sync; SFT: optimizer steps."""
-    updates: int | None
-    """Optimizer updates in all."""
-    prompts_per_step: int
-    """RL: prompts a step; SFT: demonstrations a step."""
-    samples_per_step: int
-    """prompts_per_step x samples_per_prompt; SFT: 0."""
-    prompts: int | None
-    """Prompts, or demonstrations, in all."""
-    samples: int
-    """Samples in all."""
-    max_tokens_per_step: int
-    """RL: tokens drawn in a step, at most."""
-    max_tokens: int
-    """RL: tokens drawn in all, at most."""
-    steps_per_epoch: float | None
-    """Steps that one pass over the training tasks takes."""
-
-
-@dataclass(frozen=True)
-class FilePlan:
-    """Something the run writes."""
-
-    path: str
-    """Where."""
-    gib: float | None
-    """Size at most, where it can be told."""
-    what: str
-    """What it is for."""
-
-
-@dataclass(frozen=True)
-class RowCounts:
-    """What was read of the data."""
-
-    tasks: int | None
-    """Training tasks, the held-out ones taken out; None where no stage needs any."""
-    heldout: int
-    """Held-out tasks."""
-    demonstrations: Mapping[int, int]
-    """By number of the SFT stage."""
+from rlkit.recipe.schema import Recipe
+from rlkit.stages.registry import stages_of
 
 
 @dataclass(frozen=True)
@@ -125,11 +74,12 @@ def make_plan(recipe: Recipe, *, machine: Machine, rows: RowCounts | None = None
         run_dir: The run's folder, by default the recipe's own.
     """
     given, recipe = recipe, settle(recipe, machine)
+    stages: Sequence[PlannedStage] = stages_of(recipe)
     size = size_of(recipe.model)
     memory = estimate_memory(recipe, size)
     actors = tuple(actors_of(recipe, memory))
     folder = run_dir or Path(recipe.run.dir) / recipe.run.name
-    files = tuple(_files(recipe, size, folder))
+    files = tuple(_files(recipe, size, folder, stages))
     tasks = rows.tasks if rows is not None else None
     total = total_memory_gib(actors)
     return Plan(
@@ -138,7 +88,7 @@ def make_plan(recipe: Recipe, *, machine: Machine, rows: RowCounts | None = None
         parameters_unknown=size.reason,
         tasks=tasks,
         rows=rows,
-        stages=tuple(_stage(i, stage, recipe, rows) for i, stage in enumerate(recipe.stages)),
+        stages=tuple(stage.plan(rows) for stage in stages),
         memory=memory,
         total_memory_gib=total,
         actors=actors,
@@ -162,74 +112,12 @@ def make_plan(recipe: Recipe, *, machine: Machine, rows: RowCounts | None = None
     )
 
 
-def _stage(index: int, stage: StageKeys, recipe: Recipe, rows: RowCounts | None) -> StagePlan:
-    name = recipe.stage_name(index)
-    if isinstance(stage, SftKeys):
-        return _sft(name, stage, rows.demonstrations.get(index) if rows is not None else None)
-    return _rl(name, stage, recipe, rows.tasks if rows is not None else None)
-
-
-def _sft(name: str, stage: SftKeys, demonstrations: int | None) -> StagePlan:
-    steps = stage.steps
-    per_epoch = math.ceil(demonstrations / stage.batch_size) if demonstrations is not None else None
-    if steps is None and demonstrations is not None:
-        steps = math.ceil(math.ceil(demonstrations * (stage.epochs or 1.0)) / stage.batch_size)
-    return StagePlan(
-        name=name,
-        kind=stage.kind,
-        steps=steps,
-        updates=steps,
-        prompts_per_step=stage.batch_size,
-        samples_per_step=0,
-        prompts=steps * stage.batch_size if steps is not None else None,
-        samples=0,
-        max_tokens_per_step=0,
-        max_tokens=0,
-        steps_per_epoch=per_epoch,
-    )
-
-
-def _rl(name: str, stage: OnlineKeys, recipe: Recipe, tasks: int | None) -> StagePlan:
-    samples = stage.prompts_per_step * stage.samples_per_prompt
-    tokens = samples * recipe.rollout.max_tokens
-    return StagePlan(
-        name=name,
-        kind=stage.kind,
-        steps=stage.steps,
-        updates=stage.num_updates,
-        prompts_per_step=stage.prompts_per_step,
-        samples_per_step=samples,
-        prompts=stage.steps * stage.prompts_per_step,
-        samples=stage.steps * samples,
-        max_tokens_per_step=tokens,
-        max_tokens=stage.steps * tokens,
-        steps_per_epoch=tasks / stage.prompts_per_step if tasks is not None and tasks > 0 else None,
-    )
-
-
-def _files(recipe: Recipe, size: ModelSize, folder: Path) -> Iterator[FilePlan]:
-    weights = 4 * size.parameters / 2**30 if size.parameters is not None else None
+def _files(recipe: Recipe, size: ModelSize, folder: Path, stages: Sequence[PlannedStage]) -> Iterator[FilePlan]:
     yield FilePlan(str(folder / "recipe.yaml"), 0.0, "every key with its value")
     yield FilePlan(str(folder / "metrics.jsonl"), 0.0, "one line a step")
-    for i, stage in recipe.rl_stages.items():
-        stage_dir = folder / recipe.stage_name(i)
-        if recipe.tracking.rollouts_every:
-            files = math.ceil(stage.steps / recipe.tracking.rollouts_every)
-            yield FilePlan(str(stage_dir / "rollouts"), None, f"{files} Parquet files of samples and scores")
-        kept = recipe.checkpoint.keep_last
-        checkpoint = checkpoint_bytes(recipe, stage, size)
-        # An older one goes once the newer one is whole.
-        gib = checkpoint * (kept + 1) / 2**30 if checkpoint is not None else None
-        yield FilePlan(str(stage_dir / "checkpoints"), gib, f"the last {kept}, to continue from")
-    for i, any_stage in enumerate(recipe.stages):
-        if isinstance(any_stage, SftKeys):
-            # The weights and AdamW's two moments.
-            gib = 3 * weights * (recipe.checkpoint.keep_last + 1) if weights is not None else None
-            last = i == len(recipe.stages) - 1
-            why = f"the last {recipe.checkpoint.keep_last}, to continue from" if last else "until the stage is done"
-            yield FilePlan(str(folder / recipe.stage_name(i) / "checkpoints"), gib, why)
-    models = len(recipe.stages)
-    gib = weights * models if weights is not None else None
+    for stage in stages:
+        yield from stage.files(folder, size)
+    gib = 4 * size.parameters / 2**30 * len(stages) if size.parameters is not None else None
     yield FilePlan(
         str(folder / "model"), gib, "the result, in Hugging Face format (each stage's, while the run goes on)"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rlkit.plan.model_size import ModelShape, ModelSize
-from rlkit.recipe.schema import OnlineKeys, PpoKeys, Recipe
+from rlkit.recipe.schema import OnlineKeys, Recipe
 
 GIB = 2**30
 BYTES = {"float32": 4, "bfloat16": 2}
@@ -134,7 +134,7 @@ def _weights(recipe: Recipe, size: ModelSize) -> tuple[float, float]:
     assert size.parameters is not None
     keys = recipe.learner
     reference = any(stage.needs_reference for stage in recipe.rl_stages.values())
-    critic = size.parameters if any(isinstance(stage, PpoKeys) for stage in recipe.stages) else 0
+    critic = size.parameters if any(stage.has_critic for stage in recipe.rl_stages.values()) else 0
     learned = learned_weights(recipe, size)
     base = 4.0 * size.parameters
     if keys.lora is not None:
@@ -162,7 +162,7 @@ def checkpoint_bytes(recipe: Recipe, stage: OnlineKeys, size: ModelSize) -> floa
         return None
     learned = learned_weights(recipe, size)
     moved = learned if stage.reference_every is not None else 0.0
-    critic = size.parameters if isinstance(stage, PpoKeys) else 0
+    critic = size.parameters if stage.has_critic else 0
     return (4.0 + _moments(recipe.learner.optimizer)) * (learned + critic) + 4.0 * moved
 
 

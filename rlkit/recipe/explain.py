@@ -13,7 +13,8 @@ from pydantic_core import ErrorDetails
 
 from rlkit.errors import did_you_mean, nearest
 from rlkit.recipe.positions import KeyPath, Positions, dotted, kind_of
-from rlkit.recipe.schema import Recipe, RewardKeys, RewardPartKeys
+from rlkit.recipe.schema import Recipe, RewardKeys, RewardPartKeys, StageKeys
+from rlkit.recipe.schema.stage_kinds import kinds_of_keys
 
 MAX_SHOWN = 5
 MAX_DOC = 110
@@ -103,7 +104,8 @@ def _get(at: Any, part: str | int) -> Any:
 def _child(model: Any, part: str | int) -> Any:
     """The type below a key or index: a model, a tuple of models to choose from by `kind`, or a plain type."""
     if typing.get_origin(model) in (list, tuple) and isinstance(part, int):
-        return _models_in(typing.get_args(model)[0])
+        inner = _models_in(typing.get_args(model)[0])
+        return tuple(kinds_of_keys().values()) if inner is StageKeys else inner
     if not (isinstance(model, type) and issubclass(model, BaseModel)):
         return None
     field = model.model_fields.get(str(part))
@@ -152,7 +154,7 @@ def _unknown_key(path: KeyPath, data: Any) -> str:
     section = section_at(path[:-1], data)
     known = known_keys(section) if section else []
     hint = did_you_mean(name, known) or (f"; known: {', '.join(known)}" if known else "")
-    owners = [kind for kind, stage in _stages_by_kind().items() if name in stage.model_fields]
+    owners = [kind for kind, stage in kinds_of_keys().items() if name in stage.model_fields]
     if len(path) == 3 and path[0] == "stages" and owners:
         hint = f"; it belongs to {' and '.join(owners)} stages"
     return f"unknown key {name!r}{hint}"
@@ -183,15 +185,9 @@ def _stage_kind(path: KeyPath, detail: ErrorDetails, positions: Positions) -> st
     path = (*path, "kind")
     kinds = [k.strip(" '") for k in detail.get("ctx", {}).get("expected_tags", "").split(",")] or []
     if detail["type"] == "union_tag_not_found":
-        return f"{positions.where(path)}: {dotted(path)} is missing: must be one of {', '.join(_stages_by_kind())}"
+        return f"{positions.where(path)}: {dotted(path)} is missing: must be one of {', '.join(kinds_of_keys())}"
     tag = detail["ctx"]["tag"]
     return f"{positions.place(path, _shown(tag))}: must be one of {', '.join(kinds)}{did_you_mean(tag, kinds)}"
-
-
-def _stages_by_kind() -> dict[str, type[BaseModel]]:
-    members = _models_in(typing.get_args(Recipe.model_fields["stages"].annotation)[0])
-    members = members if isinstance(members, tuple) else (members,)
-    return {typing.get_args(m.model_fields["kind"].annotation)[0]: m for m in members}
 
 
 def _rule(path: KeyPath, message: str, positions: Positions) -> str:

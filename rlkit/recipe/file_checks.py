@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rlkit.errors import RecipeError, did_you_mean
 from rlkit.recipe.positions import KeyPath, Positions, dotted, nearest_sibling
-from rlkit.recipe.schema import PpoKeys, Recipe, RewardPartKeys, RowsKeys, SourceKeys
+from rlkit.recipe.schema import Recipe, RewardPartKeys, RowsKeys, SourceKeys
 from rlkit.recipe.schema.reward_section import DEFAULT_WEIGHTS
 
 DATA_SUFFIXES = (".jsonl", ".json", ".parquet", ".csv")
@@ -89,8 +89,8 @@ def model_paths(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
     if recipe.model.path is not None:
         yield ("model", "path"), recipe.model.path
     for i, stage in enumerate(recipe.stages):
-        if isinstance(stage, PpoKeys) and stage.critic.path is not None:
-            yield ("stages", i, "critic", "path"), stage.critic.path
+        for key, path in stage.model_paths():
+            yield ("stages", i, *key), path
 
 
 def _reward_model_paths(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
@@ -104,9 +104,8 @@ def _sections(recipe: Recipe) -> Iterator[tuple[KeyPath, RowsKeys]]:
     """The recipe's data, and that of stages with data of their own."""
     yield ("data",), recipe.data
     for i, stage in enumerate(recipe.stages):
-        own = getattr(stage, "data", None)
-        if isinstance(own, RowsKeys):
-            yield ("stages", i, "data"), own
+        if stage.own_rows is not None:
+            yield ("stages", i, "data"), stage.own_rows
 
 
 def _data_paths(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:

@@ -12,14 +12,17 @@ from rlkit.data.builtin import check_builtin
 from rlkit.errors import UsageError
 from rlkit.keep.remote import check_url
 from rlkit.plan.machine import Machine
-from rlkit.plan.make_plan import Plan, RowCounts, make_plan
+from rlkit.plan.make_plan import Plan, make_plan
 from rlkit.plan.model_files import check_models
+from rlkit.plan.stage_plan import RowCounts
 from rlkit.recipe.file_checks import builtin_sources, sources_of
 from rlkit.recipe.load import LoadedRecipe
 from rlkit.recipe.schema import Recipe
 from rlkit.rollout.engine_arguments import check_engine_arguments
 from rlkit.run.run_data import RunData, read_data
 from rlkit.scoring.plugins.reward_check import check_columns, check_plugins
+from rlkit.stages.registry import stages_of
+from rlkit.watch.sinks import check_sinks
 
 SMALL_BYTES = 64 * 2**20
 """Data up to this size on this disk is read by every plan."""
@@ -51,6 +54,9 @@ def check_run(loaded: LoadedRecipe, *, run_dir: Path, address: str | None, read_
     """
     recipe = loaded.recipe
     parts = check_plugins(recipe.reward, loaded.base_dir)
+    for stage in stages_of(recipe):
+        list(stage.own_code(loaded.base_dir))
+    check_sinks(recipe.tracking, loaded.base_dir)
     check_run_dir(run_dir, mirrored=recipe.run.mirror is not None)
     _check_writable(run_dir)
     if recipe.run.mirror is not None:
@@ -86,7 +92,7 @@ def _count(recipe: Recipe, data: RunData) -> RowCounts:
     return RowCounts(
         tasks=None if data.tasks is None else len(split.train),
         heldout=len(split.heldout),
-        demonstrations={i: len(found.demonstrations) for i, found in split.demonstrations.items()},
+        demonstrations={i: len(found) for i, found in split.rows.items()},
     )
 
 
@@ -103,7 +109,7 @@ def _bytes(path: Path) -> int:
 
 def _notes(data: RunData, of_columns: list[str]) -> Iterator[str]:
     yield from of_columns
-    found = [data.tasks, data.heldout, *data.demonstrations.values()]
+    found = [data.tasks, data.heldout, *data.rows.values()]
     skipped = [row for rows in found if rows is not None for row in rows.skipped]
     if skipped:
         yield f"{len(skipped)} bad rows are skipped; the first: {skipped[0].where}: {skipped[0].reason}"

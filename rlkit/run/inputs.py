@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rlkit.data.prompts import PromptRenderer, RenderedDemonstration, check_demonstrations, check_prompt_lengths
+from rlkit.data.prompts import PromptRenderer, check_prompt_lengths
 from rlkit.data.rows import BadRow
-from rlkit.data.stream import TaskStream
-from rlkit.data.tasks import LoadedDemonstrations, LoadedTasks
+from rlkit.data.tasks import LoadedTasks
 from rlkit.disk import written_beside
 from rlkit.errors import RecipeError
 from rlkit.keep.first_step import START_MODEL
 from rlkit.models.init import init_model
 from rlkit.models.pretrained import context_length
 from rlkit.models.tokenizer import load_tokenizer
-from rlkit.recipe.schema import Recipe, SftKeys
+from rlkit.recipe.schema import Recipe
 from rlkit.records import Task
-from rlkit.run.run_data import RunData, demonstration_stream, sft_rows, task_stream
+from rlkit.run.run_data import RunData
+from rlkit.stages.registry import stages_of
+from rlkit.stages.stage import Stage, StageData, StageRows
 
 TOKENIZER_TEXTS = 4000
 """Texts the tokenizer of a model made from nothing learns its merges from."""
@@ -40,8 +40,8 @@ class Inputs:
     train: Sequence[Task]
     """Training tasks without the held-out ones, their prompts' whole wording compared."""
     heldout: Sequence[Task]
-    demonstrations: Mapping[int, LoadedDemonstrations]
-    """By stage number."""
+    rows: Mapping[int, StageRows]
+    """What stages learn from in place of tasks, by the stage's number."""
     skipped: Sequence[BadRow]
     """Rows that were refused and skipped, of all sources."""
     num_shared: int = 0
@@ -51,7 +51,7 @@ class Inputs:
     def told(self) -> str:
         """What was read, in a line."""
         what = [f"{len(self.train)} training tasks", f"{len(self.heldout)} held out"] if self.train else []
-        return ", ".join([*what, *(f"{len(d.demonstrations)} demonstrations" for d in self.demonstrations.values())])
+        return ", ".join([*what, *(found.described for found in self.rows.values())])
 
     def tell(self, run_dir: Path, say: Callable[[str], None], note: Callable[[str], None]) -> None:
         """Says what the run has to work with, and notes every row that was skipped."""
@@ -67,23 +67,10 @@ class Inputs:
             first = self.skipped[0]
             say(f"skipped {len(self.skipped)} bad rows, listed in run.log; the first: {first.where}: {first.reason}")
 
-    def stream(self, recipe: Recipe, index: int) -> TaskStream:
-        """A fresh stream of the training tasks for stage `index`; each stage has an order of its own."""
-        assert self.loaded is not None
-        return task_stream(recipe, index, self.train, self.loaded.mixture)
-
-    def demonstrations_in_order(self, recipe: Recipe, index: int) -> list[RenderedDemonstration]:
-        """What an SFT stage learns from, rendered, in an order of its own, mixed as its data asks."""
-        stage = recipe.stages[index]
-        assert isinstance(stage, SftKeys)
-        found = self.demonstrations[index]
-        rendered = {d.id: self.renderer.render_demonstration(d) for d in found.demonstrations}
-        stream = demonstration_stream(recipe, index, found)
-        if stage.steps is not None:
-            count = stage.steps * stage.batch_size
-        else:
-            count = math.ceil(len(rendered) * (stage.epochs or 1.0))
-        return [rendered[task.id] for task in stream.next(count)]
+    def of_stage(self, index: int) -> StageData:
+        """What stage `index` has to learn from and to be evaluated on."""
+        mixture = None if self.loaded is None else self.loaded.mixture
+        return StageData(self.renderer, self.train, mixture, self.heldout, self.rows.get(index))
 
 
 def read_inputs(recipe: Recipe, data: RunData, run_dir: Path, say: Callable[[str], None]) -> Inputs:
@@ -101,7 +88,7 @@ def read_inputs(recipe: Recipe, data: RunData, run_dir: Path, say: Callable[[str
     context = int(recipe.rollout.engine.get("max_model_len") or _open(context_length, model_path))
     fitting = _that_fit(recipe, data, renderer, context)
     split = fitting.split(recipe)
-    loaded = [*fitting.demonstrations.values(), fitting.tasks, fitting.heldout]
+    loaded = [*fitting.rows.values(), fitting.tasks, fitting.heldout]
     return Inputs(
         model_path=model_path,
         tokenizer=tokenizer,
@@ -109,7 +96,7 @@ def read_inputs(recipe: Recipe, data: RunData, run_dir: Path, say: Callable[[str
         loaded=fitting.tasks,
         train=split.train,
         heldout=split.heldout,
-        demonstrations=split.demonstrations,
+        rows=split.rows,
         skipped=[row for found in loaded if found is not None for row in found.skipped],
         num_shared=split.num_shared,
     )
@@ -117,15 +104,14 @@ def read_inputs(recipe: Recipe, data: RunData, run_dir: Path, say: Callable[[str
 
 def _that_fit(recipe: Recipe, data: RunData, renderer: PromptRenderer, context: int) -> RunData:
     """The data without the rows that are too long for the model, or that it cannot be shown."""
-    demonstrations = {
-        i: _check_demonstrations(recipe, i, found, renderer, context) for i, found in data.demonstrations.items()
-    }
+    stages: list[Stage[Any]] = stages_of(recipe)
+    rows = {i: stages[i].fit_rows(found, renderer, context) for i, found in data.rows.items()}
     room = _room(recipe, context)
 
     def fit(found: LoadedTasks | None) -> LoadedTasks | None:
         return None if found is None else check_prompt_lengths(found, renderer, room, recipe.data.on_bad_row)
 
-    return RunData(fit(data.tasks), fit(data.heldout), demonstrations)
+    return RunData(fit(data.tasks), fit(data.heldout), rows)
 
 
 def _room(recipe: Recipe, context: int) -> int:
@@ -137,15 +123,6 @@ def _room(recipe: Recipe, context: int) -> int:
             f"{context} tokens: lower it"
         )
     return room
-
-
-def _check_demonstrations(
-    recipe: Recipe, index: int, found: LoadedDemonstrations, renderer: PromptRenderer, context: int
-) -> LoadedDemonstrations:
-    stage = recipe.stages[index]
-    assert isinstance(stage, SftKeys)
-    rows, key = sft_rows(recipe, index)
-    return check_demonstrations(found, renderer, stage.max_length or context, rows.on_bad_row, key)
 
 
 def _make_model(recipe: Recipe, data: RunData, run_dir: Path, say: Callable[[str], None]) -> str:
@@ -166,8 +143,7 @@ def _texts(recipe: Recipe, data: RunData) -> Iterator[str]:
     def shown(text: str, kind: str, reply: str) -> str:
         return f"user\n{prompt.template_for(kind).format(prompt=text)}\nassistant\n{reply}"
 
-    found = data.demonstrations.values()
-    texts = [shown(d.prompt, d.kind, d.response) for loaded in found for d in loaded.demonstrations]
+    texts = [shown(*text) for found in data.rows.values() for text in found.texts()]
     if not texts and data.tasks is not None:
         tasks = data.tasks.tasks
         texts = [shown(t.prompt, t.kind, t.reference if isinstance(t.reference, str) else "") for t in tasks]

@@ -10,7 +10,7 @@ import math
 import os
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -40,8 +40,10 @@ def _end_last_row(path: Path) -> None:
 class RunLog:
     """Writes metrics.jsonl, events.jsonl, run.log, rollouts and summary.json of one run folder."""
 
-    def __init__(self, run_dir: Path) -> None:
+    def __init__(self, run_dir: Path, on_step: Callable[[Mapping[str, Any]], None] = lambda row: None) -> None:
+        """`on_step` gets every row of metrics.jsonl as it is written."""
         self.run_dir = run_dir
+        self._on_step = on_step
         self._unsynced: set[Path] = set()
         run_dir.mkdir(parents=True, exist_ok=True)
         for name in (METRICS, EVALUATIONS, EVENTS):
@@ -50,6 +52,7 @@ class RunLog:
     def step(self, row: Mapping[str, Any]) -> None:
         """Appends one step's metrics."""
         self._append(METRICS, row)
+        self._on_step(row)
 
     def last_step(self, stage: str) -> int:
         """The last step of a stage that has metrics; 0: none."""
@@ -204,9 +207,9 @@ def _sample_row(name: str, group: ScoredGroup, i: int, sample: Sample, advantage
             }
             for name, scores in group.parts.items()
         },
-        "prompt_ids": sample.prompt_ids,
-        "token_ids": sample.token_ids,
-        "logprobs": sample.logprobs,
+        "prompt_ids": sample.prompt_ids.tolist(),
+        "token_ids": sample.token_ids.tolist(),
+        "logprobs": sample.logprobs.tolist(),
         "seed": sample.seed,
         "policy_version": sample.policy_version,
         "finish_reason": sample.finish_reason,

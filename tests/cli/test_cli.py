@@ -122,7 +122,7 @@ def test_the_schema_documents_every_key(capsys: pytest.CaptureFixture[str]) -> N
     assert main(["plan", "--schema"]) == 0
     schema = json.loads(capsys.readouterr().out)
     assert schema["properties"]["rollout"]["description"]
-    rollout = schema["$defs"]["Rollout"]["properties"]
+    rollout = schema["$defs"][schema["properties"]["rollout"]["$ref"].rpartition("/")[2]]["properties"]
     assert rollout["max_tokens"]["description"] == "Most tokens of a reply."
 
 

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from rlkit.plan.defaults import LEAST_MICROBATCH_TOKENS, settle, store_needed_mb, worked_out
 from rlkit.plan.machine import Machine
-from rlkit.plan.make_plan import Plan, RowCounts, make_plan
+from rlkit.plan.make_plan import Plan, make_plan
 from rlkit.plan.memory import GIB
 from rlkit.plan.model_size import size_of
+from rlkit.plan.stage_plan import RowCounts
 from rlkit.recipe.schema import Recipe
 
 TWO_CORES = Machine(cpus=2, memory_gib=22, shm_gib=20, disk_gib=100)

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from rlkit.plan.defaults import settle
 from rlkit.plan.machine import Machine
-from rlkit.plan.make_plan import Plan, RowCounts, make_plan
+from rlkit.plan.make_plan import Plan, make_plan
 from rlkit.plan.memory import LOGITS_ROWS
 from rlkit.plan.model_size import count_parameters, shape_of_config, shape_of_init, size_of
+from rlkit.plan.stage_plan import RowCounts
 from rlkit.recipe.load import load_recipe
 from rlkit.recipe.schema import EvaluationKeys, ModelInitKeys, ModelKeys, Recipe
 

@@ -10,6 +10,7 @@ from rlkit.errors import DataError
 from rlkit.recipe.schema import Recipe
 from rlkit.run.inputs import read_inputs
 from rlkit.run.run_data import read_data
+from rlkit.stages.registry import stages_of
 
 
 @pytest.mark.parametrize(("evaluation", "held_out"), [({"sources": []}, 0), ({"holdout": 6}, 6), ({"holdout": 0}, 0)])
@@ -61,7 +62,8 @@ def test_stages_learn_from_the_same_demonstrations_in_other_orders(tiny_model, t
         {"model": {"path": str(tiny_model)}, "data": stage["data"], "stages": [stage, stage]}
     )
     inputs = read_inputs(recipe, read_data(recipe), tmp_path, print)
-    first, again, second = (inputs.demonstrations_in_order(recipe, i) for i in (0, 0, 1))
+    stages = stages_of(recipe)
+    first, again, second = (stages[i].in_order(inputs.rows[i], inputs.renderer) for i in (0, 0, 1))
     assert first == again != second
 
 

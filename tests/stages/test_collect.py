@@ -1,6 +1,5 @@
 """A step's samples are drawn round by round until enough groups tell something, and no round is drawn too many."""
 
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -9,7 +8,7 @@ from rlkit.data.prompts import RenderedPrompt
 from rlkit.data.stream import TaskStream
 from rlkit.recipe.schema import Recipe
 from rlkit.records import Group, Sample, Score, ScoredGroup, Task
-from rlkit.stages.online.train import OnlineStage
+from rlkit.stages.online.collector import SynchronousCollector
 from rlkit.watch.metrics import PhaseTimer
 from rlkit.watch.report import Report
 
@@ -43,7 +42,7 @@ class Scores:
             yield index, ScoredGroup(group.task, group.samples, parts, {"part": 1.0}, rewards)
 
 
-def stage(tells, **keys):
+def collector_of(tells, **keys):
     recipe = Recipe.model_validate(
         {
             "model": {"init": {}},
@@ -53,23 +52,18 @@ def stage(tells, **keys):
     )
     tasks = [Task(str(i), "math", f"{i}?", "1") for i in range(1000)]
     renderer = SimpleNamespace(render=lambda task: RenderedPrompt(task.prompt, (1, 2), ""))
-    return OnlineStage(
-        name="stage-0-grpo",
-        keys=recipe.stages[0],
-        recipe=recipe,
-        run_dir=Path("unused"),
-        run_id="run",
+    draws = Draws()
+    collector = SynchronousCollector(
+        "stage-0-grpo",
+        recipe.stages[0],
+        recipe,
         stream=TaskStream(tasks, seed=0),
         renderer=renderer,
-        heldout=(),
-        canary=(),
-        rollout=Draws(),
+        rollout=draws,
         scoring=Scores(tells),
-        learner=None,
-        log=None,
         report=Report(),
-        stop=None,
     )
+    return collector, draws
 
 
 def telling(groups):
@@ -77,24 +71,24 @@ def telling(groups):
 
 
 def test_without_dynamic_sampling_there_is_one_round():
-    run = stage(tells=1000)
+    run, draws = collector_of(tells=1000)
     assert len(run.collect(1, PhaseTimer())) == 4
-    assert [len(requests) for requests in run.rollout.rounds] == [4]
+    assert [len(requests) for requests in draws.rounds] == [4]
 
 
 @pytest.mark.parametrize("tells", [1, 2, 3])
 def test_a_step_is_filled_with_groups_that_tell_and_with_no_more(tells):
-    run = stage(tells, dynamic_sampling=True, dynamic_sampling_rounds=100)
+    run, draws = collector_of(tells, dynamic_sampling=True, dynamic_sampling_rounds=100)
     groups = run.collect(1, PhaseTimer())
     assert len(telling(groups)) == 4
     # Each round draws what is missing, so the last group to come in tells.
     missing = 4
-    for requests in run.rollout.rounds:
+    for requests in draws.rounds:
         assert len(requests) == missing
         missing -= sum(int(r.task.id) % tells == 0 for r in requests)
     assert missing == 0
     # In the order of drawing, every task once, every sample with a seed of its own.
-    drawn = [request for requests in run.rollout.rounds for request in requests]
+    drawn = [request for requests in draws.rounds for request in requests]
     assert [g.task.id for g in groups] == [r.task.id for r in drawn]
     assert [r.index for r in drawn] == list(range(len(drawn)))
     seeds = [seed for request in drawn for seed in request.seeds]
@@ -102,7 +96,7 @@ def test_a_step_is_filled_with_groups_that_tell_and_with_no_more(tells):
 
 
 def test_the_rounds_are_bounded_where_nothing_tells():
-    run = stage(tells=10_000, dynamic_sampling=True, dynamic_sampling_rounds=3)
+    run, draws = collector_of(tells=10_000, dynamic_sampling=True, dynamic_sampling_rounds=3)
     groups = run.collect(1, PhaseTimer())
-    assert [len(requests) for requests in run.rollout.rounds] == [4, 4, 4]
+    assert [len(requests) for requests in draws.rounds] == [4, 4, 4]
     assert len(groups) == 12

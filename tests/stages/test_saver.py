@@ -12,8 +12,8 @@ from rlkit.keep.checkpoint import find_checkpoint, list_checkpoints
 from rlkit.learner.learner_worker import LearnerWorker
 from rlkit.learner.ranks import Ranks
 from rlkit.recipe.schema import CheckpointKeys
+from rlkit.stages.online.evaluator import StageEvaluator
 from rlkit.stages.online.saver import Saver
-from rlkit.stages.online.train import OnlineStage
 from rlkit.watch.report import Report
 from rlkit.watch.runlog import RunLog
 
@@ -78,8 +78,10 @@ def test_an_evaluation_without_accuracy_is_no_best_one(tmp_path):
     for step, accuracy in ((1, 0.5), (2, None), (3, 0.75), (4, math.nan), (5, 0.75), (6, 1.0)):
         log.evaluation({"stage": "s", "step": step, "accuracy": accuracy})
     recipe = SimpleNamespace(checkpoint=CheckpointKeys(keep_best=2))
-    stage = SimpleNamespace(log=log, name="s", keys=SimpleNamespace(steps=6), recipe=recipe)
-    assert OnlineStage.best_steps(stage) == [3, 5]
+    unused = {"heldout": (), "renderer": None, "rollout": None, "scoring": None, "report": None}
+    evaluator = StageEvaluator("s", SimpleNamespace(steps=6), recipe, log=log, **unused)
+    evaluator.restore(log.evaluations("s"))
+    assert evaluator.best_steps() == [3, 5]
 
 
 @pytest.mark.parametrize("call", ["begin_save", "saved"])
@@ -112,7 +114,7 @@ def test_a_save_that_failed_is_told_once_and_the_next_one_works(saver, group, mo
         patch.setattr(Writing, "wait", lambda self: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left")))
         saver.save(1, {"step": 1})
     assert whole_steps(saver) == []
-    saver.look(wait=True)
+    saver.poll(wait=True)
     saver.save(2, {"step": 2})
     assert whole_steps(saver) == [2]
     assert (saver.folder.parents[1] / "run.log").read_text().count("checkpoint_failed") == 1

@@ -1,6 +1,6 @@
 """Every knob of a recipe: type, range, default and one line of doc. The models are the manual."""
 
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
@@ -15,19 +15,14 @@ from rlkit.recipe.schema.data_section import (
     WeightedSourceKeys,
 )
 from rlkit.recipe.schema.model_section import ModelInitKeys, ModelKeys
+from rlkit.recipe.schema.online_section import CriticKeys, GrpoKeys, OnlineKeys, PpoKeys
+from rlkit.recipe.schema.optimizer_section import OptimizerKeys
 from rlkit.recipe.schema.reward_section import CombineKeys, RewardKeys, RewardPartKeys, RuntimeKeys
 from rlkit.recipe.schema.rollout_section import PARITY_LIMIT, LearnerKeys, LoraKeys, RolloutKeys
-from rlkit.recipe.schema.run_section import CheckpointKeys, ClusterKeys, RunKeys, TrackingKeys
+from rlkit.recipe.schema.run_section import CheckpointKeys, ClusterKeys, RunKeys, SinkKeys, TrackingKeys
 from rlkit.recipe.schema.section import Section
-from rlkit.recipe.schema.stage_sections import (
-    CriticKeys,
-    GrpoKeys,
-    OnlineKeys,
-    OptimizerKeys,
-    PpoKeys,
-    SftKeys,
-    StageKeys,
-)
+from rlkit.recipe.schema.sft_section import SftKeys
+from rlkit.recipe.schema.stage_kinds import ByKind, StageKeys
 
 PROMPT_ROOM = 128
 """Tokens that a context left to rlkit keeps for a prompt, where data.max_prompt_tokens does not say how many."""
@@ -44,7 +39,7 @@ class Recipe(Section):
     """Training tasks, and how they are shown to the model."""
     reward: RewardKeys = Field(default_factory=lambda: RewardKeys.model_validate({}))
     """Parts and weights."""
-    stages: list[StageKeys] = Field(min_length=1)
+    stages: list[Annotated[StageKeys, ByKind()]] = Field(min_length=1)
     """What is done to the model, in order; each stage's model is the next one's start."""
     rollout: RolloutKeys = Field(default_factory=RolloutKeys)
     """Engines and sampling."""
@@ -73,9 +68,9 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _data_is_there(self) -> Self:
-        reads = [i for i, stage in enumerate(self.stages) if not isinstance(stage, SftKeys) or stage.data is None]
+        reads = [i for i, stage in enumerate(self.stages) if stage.learns and stage.own_rows is None]
         if reads and not self.data.all_sources():
-            own = f" (or give stages.{reads[0]}.data)" if isinstance(self.stages[reads[0]], SftKeys) else ""
+            own = f" (or give stages.{reads[0]}.data)" if "data" in type(self.stages[reads[0]]).model_fields else ""
             raise ValueError(f"data.path is missing: it names what stages.{reads[0]} learns from{own}")
         return self
 
@@ -166,6 +161,7 @@ __all__ = [
     "RuntimeKeys",
     "Section",
     "SftKeys",
+    "SinkKeys",
     "SourceKeys",
     "StageKeys",
     "TrackingKeys",

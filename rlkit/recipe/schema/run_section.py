@@ -1,7 +1,7 @@
 """`run`, `cluster`, `checkpoint`, `tracking`: where and how a run lives."""
 
 import re
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -83,6 +83,15 @@ class CheckpointKeys(Section):
     (evaluation.every) that beats one of them is saved."""
 
 
+class SinkKeys(Section):
+    """A metrics sink: a class with a method `log(row)`."""
+
+    plugin: str = Field(min_length=1)
+    """`./my_sink.py:Class` beside the recipe, `module:Class`, or an entry point of the group `rlkit.sinks`."""
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    """Of its constructor."""
+
+
 class TrackingKeys(Section):
     """What a run writes for people to look at."""
 
@@ -90,3 +99,7 @@ class TrackingKeys(Section):
     """Steps between two Parquet files of samples with their scores; 0: none."""
     print_samples: int = Field(0, ge=0, le=100)
     """How many samples of each step, one a group, are written to run.log with their scores."""
+    sinks: list[SinkKeys] = Field(default_factory=list)
+    """Where each row of metrics.jsonl goes besides."""
+    sink_timeout_s: float = Field(30, gt=0)
+    """Longest wait at a run's end for the sinks to take the rows that are left, in seconds."""

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from rlkit.errors import PluginError
+from rlkit.find import find_plugin
 from rlkit.recipe.schema.reward_section import RewardKeys, RewardPartKeys
 from rlkit.records import Group, Sample, Score, Task
-from rlkit.scoring.plugins.find import find_plugin
 from rlkit.scoring.plugins.foreign import ForeignReward
 from rlkit.scoring.plugins.plugin_arguments import check_arguments
 from rlkit.scoring.plugins.toolkits import NAMES, SUPPLIED, TRAINER_ONLY, is_factory, needed_arguments, toolkit_of

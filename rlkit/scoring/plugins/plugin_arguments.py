@@ -12,8 +12,8 @@ from typing import Any
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from rlkit.errors import PluginError
+from rlkit.find import did_you_mean, find_plugin
 from rlkit.recipe.schema.reward_section import RewardPartKeys
-from rlkit.scoring.plugins.find import did_you_mean, find_plugin
 
 
 def check_arguments(

@@ -12,6 +12,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from rlkit.recipe.schema.reward_section import RewardKeys
 from rlkit.records import Group, ScoredGroup
@@ -68,6 +69,8 @@ class _GroupProgress:
 
     index: int
     group: Group
+    sent: Group
+    """What goes to the processes: the group without log-probs, which nothing there reads."""
     num_done: int = 0
     """How many of the planned calls are done."""
     scores: dict[str, Scores] = field(default_factory=dict)
@@ -136,7 +139,7 @@ class GroupScheduler:
                     yield from self._collect(_TICK_S)
                 self._num_out += 1
                 self._quiet_since = self._told_at = time.monotonic()
-                self._send_next(_GroupProgress(index, group))
+                self._send_next(_GroupProgress(index, group, group.without_logprobs()))
                 yield from self._collect(0)
             while self._num_out:
                 yield from self._collect(_TICK_S)
@@ -226,7 +229,7 @@ class GroupScheduler:
         """The group with the scores that the next planned call's parts need of earlier ones."""
         scores, parts = progress.scores, self._plan[progress.num_done].parts
         needed = {need: scores[need] for name in parts for need in self._needs[name] if need in scores}
-        return Group(progress.group.task, progress.group.samples, needed)
+        return replace(progress.sent, scores=needed)
 
     def _finished(self, progress: _GroupProgress) -> _Scored:
         self._num_out -= 1

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
 
 from rlkit.records import Group, ScoredGroup, Task
 from rlkit.rollout.request import DrawRequest, derive_seed
@@ -12,6 +15,10 @@ from rlkit.watch.metrics import is_right, mean, part_means
 
 if TYPE_CHECKING:
     from rlkit.data.prompts import PromptRenderer
+    from rlkit.recipe.schema import Recipe
+    from rlkit.rollout.rollout_pool import RolloutPool
+    from rlkit.scoring.processes.scoring_pool import ScoringPool
+    from rlkit.watch.report import Report
 from rlkit.watch.evaluated import Evaluated, Share
 
 
@@ -30,7 +37,7 @@ def make_requests(
     for index, task in enumerate(tasks, first):
         prompt = renderer.render(task)
         seeds = tuple(derive_seed(run_seed, purpose, step, index, number) for number in range(count))
-        requests.append(DrawRequest(index, task, prompt.token_ids, prompt.forced, seeds))
+        requests.append(DrawRequest(index, task, np.array(prompt.token_ids, np.int32), prompt.forced, seeds))
     return requests
 
 
@@ -108,3 +115,24 @@ def wilson_interval(p: float, n: float, z: float = 1.96) -> tuple[float, float]:
     half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     scale = 1 + z * z / n
     return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
+
+
+def evaluate_heldout(
+    recipe: Recipe,
+    heldout: Sequence[Task],
+    renderer: PromptRenderer,
+    rollout: RolloutPool,
+    scoring: ScoringPool,
+    report: Report,
+    when: str,
+) -> Evaluated | None:
+    """Sampled replies (and a greedy one) to every held-out task; the same seeds each time, so runs compare."""
+    if not heldout:
+        return None
+    keys, seed = recipe.evaluation, recipe.run.seed
+    wanted = make_requests(renderer, heldout, keys.samples_per_prompt, seed, "evaluation", 0)
+    if keys.greedy:
+        greedy = make_requests(renderer, heldout, 1, seed, "evaluation", 0)
+        wanted += [replace(r, index=r.index + len(heldout), greedy=True) for r in greedy]
+    with report.waiting(f"evaluating {when} on {len(heldout)} held-out tasks"):
+        return evaluate(wanted, rollout, scoring, lambda scored: report.counted(scored, len(wanted), "groups"))

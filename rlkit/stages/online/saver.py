@@ -76,7 +76,7 @@ class Saver:
         """
         if step in (self._saved_step, self._draft and self._draft.step):
             return
-        self.look(wait=True)
+        self.poll(wait=True)
         with self._told():
             # What the checkpoint speaks of is on the disk before it.
             self._log.sync()
@@ -85,7 +85,7 @@ class Saver:
                 self._learner.begin_save(draft.learner_state, partial(seal_checkpoint, draft))
             self._draft, self._begun_at = draft, time.monotonic()
 
-    def look(self, *, wait: bool = False) -> None:
+    def poll(self, *, wait: bool = False) -> None:
         """Notes the end of the save that is going on, if it is over; `wait` for it."""
         draft = self._draft
         if draft is None:
@@ -109,7 +109,7 @@ class Saver:
     def save(self, step: int, state: dict[str, Any]) -> None:
         """Saves a step as `begin` does, and waits for it."""
         self.begin(step, state)
-        self.look(wait=True)
+        self.poll(wait=True)
         self.prune()
 
     def prune(self) -> None:

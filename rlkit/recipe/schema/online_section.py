@@ -1,65 +1,21 @@
-"""`stages`: what is done to the model, in order."""
+"""The keys of stages that learn from the rewards of their own samples: `grpo` and `ppo`."""
 
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Iterator
+from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
+from pydantic_core import PydanticKnownError
 
-from rlkit.recipe.schema.data_section import RowsKeys
+from rlkit.recipe.schema.optimizer_section import OptimizerKeys
 from rlkit.recipe.schema.presets import GRPO_PRESETS
-from rlkit.recipe.schema.section import Section
+from rlkit.recipe.schema.stage_kinds import StageKeys
+
+OBJECTIVES = ("clip", "cispo")
+"""The built-in losses (`rlkit.algorithm.objective.POLICY_LOSSES`; a test compares the two)."""
 
 
-class OptimizerKeys(Section):
-    """AdamW and its schedule, shared by every stage that learns."""
-
-    learning_rate: float = Field(1e-6, gt=0, le=1)
-    """Peak learning rate."""
-    lr_schedule: Literal["constant", "linear", "cosine"] = "constant"
-    """What follows the warm-up: stay, or fall to 0 at the stage's last update."""
-    warmup_steps: int = Field(0, ge=0)
-    """Updates of linear warm-up from 0."""
-    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = Field(
-        (0.9, 0.99), strict=False
-    )
-    """AdamW's decay rates."""
-    weight_decay: float = Field(0.0, ge=0)
-    """AdamW's decoupled weight decay, on matrices only."""
-    max_grad_norm: float = Field(1.0, gt=0)
-    """Gradients are scaled down to this norm."""
-
-
-class SftKeys(OptimizerKeys):
-    """Supervised fine-tuning on demonstrations (the cold start), by TRL's SFTTrainer."""
-
-    kind: Literal["sft"]
-    """Supervised fine-tuning."""
-    learning_rate: float = Field(2e-5, gt=0, le=1)
-    """Peak learning rate."""
-    data: RowsKeys | None = None
-    """Demonstrations (columns prompt and response); by default the recipe's data."""
-    steps: int | None = Field(None, ge=1)
-    """Optimizer steps; give steps or epochs."""
-    epochs: float | None = Field(None, gt=0)
-    """Passes over the data; by default 1 where steps is not given."""
-    batch_size: int = Field(64, ge=1)
-    """Demonstrations an optimizer step, all in one forward pass."""
-    max_length: int | None = Field(None, ge=8)
-    """Longest demonstration in tokens, by default the model's context; a longer one is a bad row."""
-    timeout_s: float = Field(86_400, gt=0)
-    """Longest time for the stage, in seconds."""
-
-    @model_validator(mode="after")
-    def _steps_or_epochs(self) -> Self:
-        if self.steps is not None and self.epochs is not None:
-            raise ValueError(f"give one of steps={self.steps} and epochs={self.epochs:g}, not both")
-        return self
-
-
-class OnlineKeys(OptimizerKeys):
+class OnlineKeys(StageKeys, OptimizerKeys):
     """What every stage that learns from rewards shares: sampling, ratio, clip, KL, corrections."""
-
-    kind: Literal["grpo", "ppo"]
-    """The algorithm."""
 
     steps: int = Field(ge=1)
     """Rounds of sample, score, update, sync."""
@@ -71,9 +27,10 @@ class OnlineKeys(OptimizerKeys):
     """Optimizer updates in one pass over a step; the step's prompts are split into that many parts."""
     passes_per_step: int = Field(1, ge=1)
     """Passes over a step's samples."""
-    objective: Literal["clip", "cispo"] = "clip"
+    objective: str = "clip"
     """clip: PPO's clipped surrogate (arXiv:1707.06347); cispo: the clipped ratio, held fixed, weighs the
-    log-probability (arXiv:2506.13585), so that no token loses its gradient."""
+    log-probability (arXiv:2506.13585), so that no token loses its gradient; a loss of your own: module:function, or
+    ./file.py:function beside the recipe."""
     ratio_level: Literal["token", "sequence"] = "token"
     """Importance ratio of each token, or one for a whole sequence, the mean over its tokens (GSPO,
     arXiv:2507.18071)."""
@@ -132,9 +89,23 @@ class OnlineKeys(OptimizerKeys):
         return 1
 
     @property
+    def has_critic(self) -> bool:
+        """Whether a value model learns beside the policy."""
+        return False
+
+    @property
     def needs_reference(self) -> bool:
         """Whether a reference model is kept."""
         return self.kl_coef > 0
+
+    @field_validator("objective")
+    @classmethod
+    def _names_a_loss(cls, name: str) -> str:
+        source, _, function = name.rpartition(":")
+        if name not in OBJECTIVES and not (source and function.isidentifier()):
+            known = (*OBJECTIVES, "module:function", "./file.py:function")
+            raise PydanticKnownError("literal_error", {"expected": ", ".join(map(repr, known))})
+        return name
 
     @model_validator(mode="after")
     def _updates_divide(self) -> Self:
@@ -281,6 +252,16 @@ class PpoKeys(OnlineKeys):
     """The value model."""
 
     @property
+    def has_critic(self) -> bool:
+        """See OnlineKeys."""
+        return True
+
+    def model_paths(self) -> Iterator[tuple[tuple[str, ...], str]]:
+        """See StageKeys."""
+        if self.critic.path is not None:
+            yield ("critic", "path"), self.critic.path
+
+    @property
     def policy_updates(self) -> int:
         """Those that are the policy's too, after the critic's own."""
         return self.num_updates - self.critic.warmup_only * self.updates_per_step * self.passes_per_step
@@ -293,6 +274,3 @@ class PpoKeys(OnlineKeys):
                 f"steps={self.steps}: lower the one, or raise the other"
             )
         return self
-
-
-StageKeys = Annotated[SftKeys | GrpoKeys | PpoKeys, Field(discriminator="kind")]

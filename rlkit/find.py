@@ -18,14 +18,20 @@ ENTRY_POINTS = "rlkit.rewards"
 """Entry-point group under which plugins are found by name; the built-in parts are found the same way."""
 
 
-def check_present(spec: str, base_dir: Path, where: str) -> None:
+def check_present(spec: str, base_dir: Path, where: str, group: str = ENTRY_POINTS) -> None:
     """Whether what a plugin spec names can be there, without importing it.
+
+    Args:
+        spec: `module:name`, `./file.py:name` or the name of an entry point.
+        base_dir: Folder that files and modules are looked for in.
+        where: The recipe key that named it.
+        group: Of the entry points.
 
     Raises:
         PluginError: with `where`, the recipe key that named it.
     """
     if ":" not in spec:
-        _entry_point(spec, where)
+        _entry_point(spec, where, group)
         return
     source = spec.rpartition(":")[0]
     if source.endswith(".py"):
@@ -41,15 +47,15 @@ def check_present(spec: str, base_dir: Path, where: str) -> None:
         raise PluginError(f"{where}: cannot import {source}: there is no module {top!r}{hint}")
 
 
-def find_plugin(spec: str, base_dir: Path, where: str) -> Any:
+def find_plugin(spec: str, base_dir: Path, where: str, group: str = ENTRY_POINTS) -> Any:
     """The class or function that a plugin spec names.
 
     Raises:
         PluginError: with `where`, the recipe key that named it.
     """
-    check_present(spec, base_dir, where)
+    check_present(spec, base_dir, where, group)
     if ":" not in spec:
-        return _from_entry_point(spec, where)
+        return _from_entry_point(spec, where, group)
     source, _, attribute = spec.rpartition(":")
     try:
         if source.endswith(".py"):
@@ -73,8 +79,8 @@ def find_plugin(spec: str, base_dir: Path, where: str) -> Any:
     return found
 
 
-def _entry_point(name: str, where: str) -> importlib.metadata.EntryPoint:
-    points = {point.name: point for point in importlib.metadata.entry_points(group=ENTRY_POINTS)}
+def _entry_point(name: str, where: str, group: str) -> importlib.metadata.EntryPoint:
+    points = {point.name: point for point in importlib.metadata.entry_points(group=group)}
     if name not in points:
         raise PluginError(
             f"{where}: no installed plugin is called {name!r}{did_you_mean(name, points)}; write "
@@ -83,8 +89,8 @@ def _entry_point(name: str, where: str) -> importlib.metadata.EntryPoint:
     return points[name]
 
 
-def _from_entry_point(name: str, where: str) -> Any:
-    point = _entry_point(name, where)
+def _from_entry_point(name: str, where: str, group: str) -> Any:
+    point = _entry_point(name, where, group)
     try:
         return point.load()
     # As above: a stranger's module.
