@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from rlkit.cluster.ray_cluster import check_sees, let_children_hear, node_address
+from rlkit.cluster.node import check_sees, node_address
+from rlkit.cluster.ray_start import unblock_sigterm_in_children
 from rlkit.disk import written_beside
 from rlkit.learner.ranks import Ranks
 from rlkit.learner.shard import connect, join_meeting, open_meeting
@@ -33,7 +34,7 @@ class LearnerWorker:
 
     def start(self, spec: LearnerSpec, rank: int, meeting: tuple[str, int] | None) -> None:
         """Loads the model. Not in __init__: Ray hides the cause of what fails there."""
-        let_children_hear()
+        unblock_sigterm_in_children()
         ranks = Ranks()
         if meeting is not None:
             limit, size = spec.keys.deadline_s, spec.keys.num_workers
@@ -55,7 +56,7 @@ class LearnerWorker:
         return self.learner.logprobs_of(samples)
 
     def check_sees(self, file: Path, content: bytes) -> None:
-        """See rlkit.cluster.ray_cluster.check_sees."""
+        """See rlkit.cluster.node.check_sees."""
         check_sees(file, content, "a learner rank")
 
     def save_model(self, out: Path) -> None:

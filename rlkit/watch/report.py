@@ -66,7 +66,7 @@ class Report:
         self._activities = Activities(self.console, self.line)
 
     def hear(self) -> None:
-        """Prints what `rlkit.cluster.ray_cluster` says of long waits."""
+        """Prints what `rlkit.cluster.calls` says of long waits."""
         waits = logging.getLogger("rlkit.waiting")
         waits.handlers, waits.propagate = [_Lines(self)], False
         waits.setLevel(logging.INFO)
