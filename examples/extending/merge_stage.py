@@ -38,7 +38,7 @@ class MergeStage(Stage[MergeKeys]):
         """See Stage."""
         import torch
 
-        from rlkit.disk import written_beside
+        from rlkit.disk import replaced_atomically
         from rlkit.models.pretrained import load_model
         from rlkit.models.save import save_model
         from rlkit.models.tokenizer import load_tokenizer
@@ -48,7 +48,7 @@ class MergeStage(Stage[MergeKeys]):
         with torch.no_grad():
             for name, weight in model.named_parameters():  # a tied one once
                 weight.lerp_(base[name], 1 - self.keys.share)
-        with written_beside(out) as folder:
+        with replaced_atomically(out) as folder:
             save_model(model, load_tokenizer(start.model), folder)
         self.done_step = 1
         start.report.line(f"{self.name}: averaged {start.model} and {other}")

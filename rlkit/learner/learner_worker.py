@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rlkit.cluster.node import check_sees, node_address
 from rlkit.cluster.ray_start import unblock_sigterm_in_children
-from rlkit.disk import written_beside
+from rlkit.disk import replaced_atomically
 from rlkit.learner.ranks import Ranks
 from rlkit.learner.shard import connect, join_meeting, open_meeting
 from rlkit.learner.spec import LearnerSpec, UpdateReport
@@ -64,7 +64,7 @@ class LearnerWorker:
         if self.learner.ranks.rank > 0:
             self.learner.save_model(out)  # takes part and writes nothing
             return
-        with written_beside(out) as folder:
+        with replaced_atomically(out) as folder:
             self.learner.save_model(folder)
 
     def begin_save(self, folder: Path, seal: Callable[[], None]) -> None:

@@ -113,7 +113,7 @@ def test_fish_offers_what_can_follow_with_its_help(folder):
     done = subprocess.run(["fish", "-N", "-c", program], cwd=folder, capture_output=True, text=True, timeout=60)
     assert done.stderr == ""
     answers = [part.split("\n")[:-1] for part in done.stdout.split("END\n")[:-1]]
-    assert "train\tRun a recipe: fine-tune the model and leave everything of the run on disk." in answers[1]
+    assert "train\tRun a recipe: fine-tune the model and save the run to disk." in answers[1]
     check([[line.partition("\t")[0] for line in answer] for answer in answers])
 
 

@@ -18,7 +18,7 @@ from rlkit.cluster.layout import bundles, lack
 from rlkit.cluster.placement import Placement, bundle_options, release, reserve
 from rlkit.errors import ClusterError
 from rlkit.learner.learner_group import LearnerWorker
-from rlkit.plan.defaults import settle
+from rlkit.plan.defaults import fill_in_defaults
 from rlkit.plan.machine import Machine
 from rlkit.plan.make_plan import make_plan
 from rlkit.recipe.load import load_recipe
@@ -89,7 +89,7 @@ def test_plan_shows_the_bundles_and_refuses_what_cannot_be_placed():
 
 
 def test_engines_sleep_where_they_share_a_gpu_and_only_there():
-    recipe = settle(recipe_with("cluster.placement=together"), GPUS)
+    recipe = fill_in_defaults(recipe_with("cluster.placement=together"), GPUS)
     spec = EngineSpec("m", recipe.rollout, "bfloat16", 0, sleeps=True)
     assert engine_arguments(spec)["enable_sleep_mode"] is True
     assert "enable_sleep_mode" not in engine_arguments(EngineSpec("m", recipe.rollout, "bfloat16", 0))

@@ -102,7 +102,7 @@ def test_with_no_whole_one_left_the_run_stops_and_touches_nothing(tmp_path):
     save(tmp_path, 2, 4)
     for step in (2, 4):
         flipped(tmp_path / f"step-{step:06d}" / "state.json")
-    with pytest.raises(CheckpointError, match=r"state.json .* no whole one is left") as told:
+    with pytest.raises(CheckpointError, match=r"state.json .* no intact checkpoint is left") as told:
         find_checkpoint(tmp_path, "this run")
     assert "step-000002" in str(told.value)
     assert steps(tmp_path) == [2, 4]

@@ -130,7 +130,7 @@ def test_what_a_judge_does_not_judge_is_not_paid_by_accuracy_either(tmp_path):
         ("./judges.py:by_lenght", r"^reward.accuracy.judges.mine: ./judges.py has no class or function 'by_lenght'"),
         (
             "./judge.py:f",
-            r"^reward.accuracy.judges.mine: there is no file ./judge.py beside the recipe, in .*'judges.py'",
+            r"^reward.accuracy.judges.mine: there is no file ./judge.py in the recipe's folder .*'judges.py'",
         ),
         ("by_length", r"^reward.accuracy.judges.mine: 'by_length' must be module:function or ./file.py:function"),
         (3, r"^reward.accuracy.judges={'mine': 3} does not fit"),

@@ -103,17 +103,17 @@ def test_lines_keep_what_goes_on_silent_and_a_long_activity_speaks_less_often(mo
     shown = Activities(Console(file=io.StringIO()), said.append)
 
     class Ticks:
-        """Stands in for the event that ends the thread: an hour passes, a second at each look."""
+        """Stands in for the event that ends the thread: an hour passes, a second at each poll."""
 
         def wait(self, seconds):
             clock[0] += 1.0
             if clock[0] < 60:
-                shown.spoke()  # lines of the steps
+                shown.line_printed()  # lines of the steps
             return clock[0] > 3600
 
-    shown._going_on.append(activity.Activity("the stage", began=0.0))
-    shown._say = lambda text: (said.append(int(clock[0])), shown.spoke())
-    shown._break_silence(Ticks())
+    shown._current.append(activity.Activity("the stage", began=0.0))
+    shown._print_line = lambda text: (said.append(int(clock[0])), shown.line_printed())
+    shown._print_until(Ticks())
     assert said[0] == 79
     pauses = [b - a for a, b in itertools.pairwise(said)]
     assert pauses[0] == 20
@@ -130,7 +130,7 @@ def test_on_a_terminal_one_live_line_shows_what_goes_on_how_far_it_is_and_the_ti
                 pass
             out.wait_for(r"[|/\\-] \d+ s  evaluating on 8 held-out tasks: 3 of 8 groups")
         out.wait_for(r"evaluating on 8 held-out tasks took")
-        report.at("stage-1-grpo: step 2 of 9 " + "x" * 99)
+        report.update_activity("stage-1-grpo: step 2 of 9 " + "x" * 99)
         out.wait_for(r" \d+ s  stage-1-grpo: step 2 of 9 x+…")
         report.line("a line of its own")
     shown = out.getvalue()
@@ -143,5 +143,5 @@ def test_without_a_live_terminal_there_are_plain_lines_only(how):
     out = io.StringIO()
     report = Report(Console(file=out, **how))
     with report.waiting("starting Ray"), report.during("nothing"):
-        report.at("something")
+        report.update_activity("something")
     assert re.fullmatch(r"starting Ray \.\.\.\nstarting Ray took \d+\.\d s\n", out.getvalue())

@@ -14,7 +14,7 @@ from rlkit.cluster.calls import get, wait
 from rlkit.cluster.node import check_sees
 from rlkit.cluster.supervisor import ActorKind, Supervisor
 from rlkit.cluster.thread_env import thread_env
-from rlkit.disk import written_beside
+from rlkit.disk import replaced_atomically
 from rlkit.errors import ClusterError
 from rlkit.stages.offline.sft import Listener, SftSpec
 
@@ -54,7 +54,7 @@ class OfflineWorker:
         """See rlkit.stages.offline.sft.run_sft; the model is on the disk before its checkpoints go."""
         from rlkit.stages.offline.sft import run_sft
 
-        with written_beside(spec.out) as folder:
+        with replaced_atomically(spec.out) as folder:
             return run_sft(replace(spec, out=folder), self, self._stopping.is_set)
 
     def stop(self) -> None:
