@@ -226,7 +226,7 @@ LOSS = "from rlkit import PolicyLoss\ndef mine(tokens, ratio_C, clip):\n    retu
 def test_a_loss_of_ones_own_is_tried_before_anything_starts(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     stage = {"kind": "grpo", "steps": 1, "prompts_per_step": 4, "objective": "./loss.py:mine"}
     write_recipe(stages=[stage])
-    assert "stages.0.objective: there is no file ./loss.py beside the recipe" in same_refusal(capsys)
+    assert "stages.0.objective: there is no file ./loss.py in the recipe's folder" in same_refusal(capsys)
     Path("loss.py").write_text(LOSS.replace("ratio_C, clip", "clip"))
     told = same_refusal(capsys)
     assert "stages.0.objective: ./loss.py:mine takes (tokens, clip), and a policy loss is called with" in told
