@@ -1,19 +1,35 @@
 """The records that are passed from one part of rlkit to the next.
 
-    Task -> Sample -> Group -> ScoredGroup -> TrainBatch -> weights vN
+    Task -> Sample -> Group -> ScoredGroup -> StepSamples -> TrainBatch -> weights vN
 
 Every record is immutable: each part creates new records and never changes those it receives.
+
+The path of a sample. An arrow crosses from one process to another, and names what is sent:
+
+    engine   samples replies to a task: Group                               rollout/engine.py
+      -> Group                                                              rollout/rollout_pool.py
+    driver   passes each group on when it arrives                           stages/online/collector.py
+      -> Group without log-probs                                            scoring/processes/schedule.py
+    scorer   runs every reward part on it                                   scoring/combine.py
+      -> scores alone                                                       scoring/processes/scoring_worker.py
+    driver   joins group and scores: ScoredGroup, also written to disk      scoring/combine.py, watch/runlog.py
+      -> StepSamples: the step's arrays without text, once for all ranks    learner/learner_group.py
+    learner  drops samples without reward, adds advantages: TrainBatch      algorithm/batch.py, algorithm/shape.py
+             packs it, computes loss and gradient                           algorithm/objective.py, learner/update.py
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
 
@@ -59,9 +75,13 @@ def _user_message(prompt: str) -> dict[str, Any]:
     return {"role": "user", "content": prompt}
 
 
-@dataclass(frozen=True)
+_NONE: Any = ()
+"""No tokens; `Sample` converts it to an empty array."""
+
+
+@dataclass(frozen=True, eq=False)
 class Sample:
-    """One completion of a task, as the engine sampled it."""
+    """One completion of a task, as the engine sampled it. Token ids and log-probs may be given as any sequence."""
 
     id: str
     """"<task id>#<sample number>"."""
@@ -71,16 +91,36 @@ class Sample:
     """Sampled tokens (the forced "<think>" is not counted)."""
     finish_reason: str = "stop"
     """"stop" (end of text or a stop string) or "length" (cut at max_tokens)."""
-    token_ids: tuple[int, ...] = ()
+    token_ids: NDArray[np.int32] = _NONE
     """[T] sampled tokens, including the end-of-text token."""
-    logprobs: tuple[float, ...] = ()
-    """[T] log-probability of each sampled token under the sampler, at the sampling temperature, in nats."""
+    logprobs: NDArray[np.float32] = _NONE
+    """[T] log-probability of each sampled token under the sampler, at the sampling temperature, in nats. Empty in the
+    samples that reward plugins get."""
     seed: int = 0
     """Seed of this request alone; the reply is a function of (weights, prompt ids, seed, sampling keys)."""
     policy_version: int = 0
     """Step whose last update produced the weights that sampled it (the oldest, if they changed during sampling)."""
-    prompt_ids: tuple[int, ...] = ()
+    prompt_ids: NDArray[np.int32] = _NONE
     """[P] tokens of the prompt, including the forced start of the reply."""
+
+    def __post_init__(self) -> None:
+        import numpy as np  # not at the top: `import rlkit` has to be fast
+
+        object.__setattr__(self, "token_ids", np.asarray(self.token_ids, np.int32))
+        object.__setattr__(self, "logprobs", np.asarray(self.logprobs, np.float32))
+        object.__setattr__(self, "prompt_ids", np.asarray(self.prompt_ids, np.int32))
+
+    def __eq__(self, other: object) -> bool:
+        return self._content() == other._content() if isinstance(other, Sample) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._content())
+
+    def _content(self) -> tuple[object, ...]:
+        """Every field; arrays as their bytes, since `==` of arrays is an array."""
+        arrays = (self.token_ids, self.logprobs, self.prompt_ids)
+        plain = (self.id, self.response, self.num_tokens, self.finish_reason, self.seed, self.policy_version)
+        return (*plain, *(array.tobytes() for array in arrays))
 
 
 NOT_APPLICABLE = "not_applicable"
@@ -148,6 +188,10 @@ class Group:
     scores: Mapping[str, tuple[Score, ...]] = field(default_factory=dict)
     """By part name: the scores of the parts that the plugin lists in `needs`."""
 
+    def without_logprobs(self) -> Group:
+        """The group as it is sent to the scoring processes, which do not read log-probs."""
+        return replace(self, samples=tuple(replace(sample, logprobs=_NONE) for sample in self.samples))
+
 
 @dataclass(frozen=True)
 class ScoredGroup:
@@ -166,42 +210,38 @@ class ScoredGroup:
     runs."""
 
 
-@dataclass(frozen=True)
-class TrainBatch:
-    """The sequences of one step, concatenated: all inputs of the losses.
+@dataclass(frozen=True, eq=False)
+class Sequences:
+    """Prompts and their completions, concatenated: the input of a network.
 
     Axes: S sequences, N all tokens (prompt and completion) of all sequences, C all completion tokens of all sequences.
     """
 
-    token_ids_N: Tensor
-    """[N] int64."""
+    token_ids_N: NDArray[np.int32]
+    """[N] token ids."""
     lengths_S: tuple[int, ...]
     """Number of tokens of each sequence, including its prompt; they sum to N."""
     prompt_lengths_S: tuple[int, ...]
     """Number of prompt tokens of each sequence."""
-    policy_versions_S: tuple[int, ...]
-    """Version of the weights that sampled each sequence."""
-    groups_S: tuple[int, ...]
-    """Index of each sequence's group in the step, ascending."""
-    masked_S: tuple[bool, ...]
-    """A masked sequence counts for baselines but not in the loss."""
-    sampler_logprobs_C: Tensor
-    """[C] float32, the sampler's log-probability of each completion token."""
-    advantages_C: Tensor
-    """[C] float32, advantage of each completion token."""
-    old_logprobs_C: Tensor | None = None
-    """[C] float32, log-probabilities in the ratio's denominator; None: those of the current weights in the update."""
-    reference_logprobs_C: Tensor | None = None
-    """[C] float32, log-probabilities of the KL's reference; None without one."""
-    values_C: Tensor | None = None
-    """[C] float32, the critic's values before the step's updates; None without a critic."""
-    returns_C: Tensor | None = None
-    """[C] float32, the critic's targets; None without a critic."""
+
+    @classmethod
+    def of(cls, samples: Sequence[Sample]) -> Sequences:
+        """Concatenates samples."""
+        return Sequences(
+            token_ids_N=_end_to_end([ids for s in samples for ids in (s.prompt_ids, s.token_ids)], "int32"),
+            lengths_S=tuple(len(s.prompt_ids) + len(s.token_ids) for s in samples),
+            prompt_lengths_S=tuple(len(s.prompt_ids) for s in samples),
+        )
 
     @cached_property
     def completion_lengths_S(self) -> tuple[int, ...]:
         """Number of completion tokens of each sequence; they sum to C."""
         return tuple(n - p for n, p in zip(self.lengths_S, self.prompt_lengths_S, strict=True))
+
+    @cached_property
+    def starts_N(self) -> tuple[int, ...]:
+        """Where each sequence begins among the N tokens, and the end of the last."""
+        return (0, *accumulate(self.lengths_S))
 
     @cached_property
     def starts_C(self) -> tuple[int, ...]:
@@ -211,3 +251,80 @@ class TrainBatch:
     def tokens_of(self, sequence: int) -> slice:
         """The slice of a sequence's completion tokens along C."""
         return slice(self.starts_C[sequence], self.starts_C[sequence + 1])
+
+
+def _end_to_end(parts: Sequence[Any], dtype: str) -> NDArray[Any]:
+    import numpy as np
+
+    return np.concatenate([np.zeros(0, dtype), *parts])
+
+
+@dataclass(frozen=True, eq=False)
+class StepSamples:
+    """What the learner receives of a step: every sample, graded or not, in the step's order, without any text.
+
+    Axes: S samples, Q different prompts, P all tokens of those end to end, C all completion tokens end to end.
+    """
+
+    prompt_ids_P: NDArray[np.int32]
+    """[P] each prompt once, however many samples answer it."""
+    prompt_lengths_Q: tuple[int, ...]
+    """Tokens of each prompt; they add to P."""
+    prompts_S: tuple[int, ...]
+    """Number of each sample's prompt."""
+    completion_ids_C: NDArray[np.int32]
+    """[C] drawn tokens."""
+    completion_lengths_S: tuple[int, ...]
+    """Drawn tokens of each sample; they add to C."""
+    sampler_logprobs_C: NDArray[np.float32]
+    """[C] the sampler's log-probability of each drawn token."""
+    groups_S: tuple[int, ...]
+    """Number of each sample's group in the step, rising from 0."""
+    rewards_S: NDArray[np.float64]
+    """[S] total reward; not a number where a part could not grade the sample."""
+    truncated_S: tuple[bool, ...]
+    """Whether each reply was cut at the token limit."""
+    policy_versions_S: tuple[int, ...]
+    """Version each sample was drawn from."""
+
+    @classmethod
+    def of(cls, groups: Sequence[ScoredGroup]) -> StepSamples:
+        """The samples of a step's groups."""
+        samples = [sample for group in groups for sample in group.samples]
+        prompts = {sample.prompt_ids.tobytes(): sample.prompt_ids for sample in samples}
+        number = {prompt: i for i, prompt in enumerate(prompts)}
+        rewards = [math.nan if reward is None else reward for group in groups for reward in group.rewards]
+        return StepSamples(
+            prompt_ids_P=_end_to_end(list(prompts.values()), "int32"),
+            prompt_lengths_Q=tuple(map(len, prompts.values())),
+            prompts_S=tuple(number[sample.prompt_ids.tobytes()] for sample in samples),
+            completion_ids_C=_end_to_end([sample.token_ids for sample in samples], "int32"),
+            completion_lengths_S=tuple(len(sample.token_ids) for sample in samples),
+            sampler_logprobs_C=_end_to_end([sample.logprobs for sample in samples], "float32"),
+            groups_S=tuple(number for number, group in enumerate(groups) for _ in group.samples),
+            rewards_S=_end_to_end([rewards], "float64"),
+            truncated_S=tuple(sample.finish_reason == "length" for sample in samples),
+            policy_versions_S=tuple(sample.policy_version for sample in samples),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class TrainBatch(Sequences):
+    """The sequences that a step learns from: everything the losses need and nothing else."""
+
+    groups_S: tuple[int, ...]
+    """Index of each sequence's group in the step, ascending."""
+    masked_S: tuple[bool, ...]
+    """A masked sequence counts for baselines but not in the loss."""
+    sampler_logprobs_C: Tensor
+    """[C] float32, the sampler's log-probability of each completion token."""
+    advantages_C: Tensor
+    """[C] float32, advantage of each completion token."""
+    old_logprobs_C: Tensor | None
+    """[C] float32, log-probabilities in the ratio's denominator; None: those of the current weights in the update."""
+    reference_logprobs_C: Tensor | None
+    """[C] float32, log-probabilities of the KL's reference; None without one."""
+    values_C: Tensor | None
+    """[C] float32, the critic's values before the step's updates; None without a critic."""
+    returns_C: Tensor | None
+    """[C] float32, the critic's targets; None without a critic."""

@@ -26,8 +26,8 @@ class RunState:
     recipe: dict[str, Any] = field(default_factory=dict)
     """The resolved recipe of the newest start. A resume compares with this one: users may edit recipe.yaml."""
     provenance: dict[str, dict[str, str]] = field(default_factory=dict)
-    """What else the numbers depend on: {"code": hash by reward part, "files": hash of the model by recipe key,
-    "versions": by library, "machine": keys that the machine chose}. In progress.json it is "made_with"."""
+    """What else the numbers depend on: {"code": hash by reward part or recipe key, "files": hash of the model by recipe
+    key, "versions": by library, "machine": keys that the machine chose}. In progress.json it is "made_with"."""
     before: Evaluated | None = None
     """The evaluation that `after` is compared with."""
     before_name: str = "before"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
-from rlkit.cluster.ray_cluster import check_sees, let_children_hear, node_address
+from rlkit.cluster.node import check_sees, node_address
+from rlkit.cluster.ray_start import unblock_sigterm_in_children
 from rlkit.disk import replaced_atomically
 from rlkit.learner.ranks import Ranks
 from rlkit.learner.shard import connect, join_meeting, open_meeting
@@ -13,7 +14,7 @@ from rlkit.learner.spec import LearnerSpec, UpdateReport
 from rlkit.learner.state import Saving, saver_thread
 from rlkit.learner.torch_learner import Learner
 from rlkit.models.weight_block import PublishedWeights, WeightBlock
-from rlkit.records import Sample, ScoredGroup
+from rlkit.records import Sequences, StepSamples
 
 
 class LearnerWorker:
@@ -33,7 +34,7 @@ class LearnerWorker:
 
     def start(self, spec: LearnerSpec, rank: int, meeting: tuple[str, int] | None) -> None:
         """Loads the model. Not in __init__: Ray hides the cause of what fails there."""
-        let_children_hear()
+        unblock_sigterm_in_children()
         ranks = Ranks()
         if meeting is not None:
             limit, size = spec.keys.deadline_s, spec.keys.num_workers
@@ -41,21 +42,21 @@ class LearnerWorker:
             ranks = connect(rank, size, store, device=spec.device, timeout_s=limit)
         self.learner = Learner(spec, ranks)
 
-    def train_step(self, groups: Sequence[ScoredGroup]) -> UpdateReport:
+    def train_step(self, samples: StepSamples) -> UpdateReport:
         """See Learner.train_step."""
-        return self.learner.train_step(groups)
+        return self.learner.train_step(samples)
 
     def weights(self) -> tuple[PublishedWeights, None]:
         """The weights, and nothing: two return values, so that they go straight into the object store and the driver
         sees by the other one that they are there."""
         return self._block.fill(self.learner.weights()), None
 
-    def logprobs_of(self, samples: Sequence[Sample]) -> list[list[float]]:
+    def logprobs_of(self, sequences: Sequences) -> list[list[float]]:
         """See Learner.logprobs_of."""
-        return self.learner.logprobs_of(samples)
+        return self.learner.logprobs_of(sequences)
 
     def check_sees(self, file: Path, content: bytes) -> None:
-        """See rlkit.cluster.ray_cluster.check_sees."""
+        """See rlkit.cluster.node.check_sees."""
         check_sees(file, content, "a learner rank")
 
     def save_model(self, out: Path) -> None:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rlkit.cluster.thread_env import thread_env
 from rlkit.recipe.schema import RolloutKeys
 from rlkit.records import Group, Sample
 from rlkit.rollout.request import DrawRequest
@@ -41,19 +42,15 @@ class EngineSpec:
 
 def engine_env(keys: RolloutKeys) -> dict[str, str]:
     """Environment of a process that is to hold an engine."""
-    threads = str(keys.num_threads)
-    env = {
-        "OMP_NUM_THREADS": threads,
-        "MKL_NUM_THREADS": threads,
+    env = thread_env(keys.num_threads, keys.gpus) | {
         # The engine lives in the actor's own process: it starts in seconds and small models sample faster.
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         "VLLM_LOGGING_LEVEL": "ERROR",
         "VLLM_NO_USAGE_STATS": "1",
-        "TOKENIZERS_PARALLELISM": "false",
     }
     if not keys.gpus:
         # Threads are not pinned to cores: several engines and a learner share them.
-        env |= {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "CUDA_VISIBLE_DEVICES": ""}
+        env["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
         if "compilation_config" not in keys.engine and keys.engine.get("enforce_eager") is not False:
             # Eager mode: nothing is compiled, so no C++ compiler is needed and the first step is not 10 s late.
             env["TORCHDYNAMO_DISABLE"] = "1"
@@ -123,7 +120,7 @@ class Engine:
                 key = str(self._serial)
                 place[key] = (request, number)
                 self._llm.add_request(
-                    key, {"prompt_token_ids": list(request.prompt_ids)}, self._sampling(request, seed)
+                    key, {"prompt_token_ids": request.prompt_ids.tolist()}, self._sampling(request, seed)
                 )
         while place:
             for output in self._llm.step():
@@ -180,7 +177,9 @@ class Engine:
         return SamplingParams(temperature=keys.temperature, seed=seed, **common)
 
     def _sample(self, request: DrawRequest, number: int, output: CompletionOutput) -> Sample:
-        token_ids = tuple(output.token_ids)
+        import numpy as np  # not at the top: a recipe's checks import this module
+
+        token_ids = list(output.token_ids)
         logprobs: Sequence[Mapping[int, Any]] = output.logprobs or ()
         shown = token_ids[:-1] if token_ids and token_ids[-1] in self._ends else token_ids
         return Sample(
@@ -188,8 +187,9 @@ class Engine:
             response=request.forced + self._tokenizer.decode(shown, skip_special_tokens=False),
             num_tokens=len(token_ids),
             finish_reason=output.finish_reason or "stop",
-            token_ids=token_ids,
-            logprobs=tuple(float(at[t].logprob) for at, t in zip(logprobs, token_ids, strict=True)),
+            token_ids=np.array(token_ids, np.int32),
+            # vLLM's numbers are of 32 bits: none is lost.
+            logprobs=np.array([at[t].logprob for at, t in zip(logprobs, token_ids, strict=True)], np.float32),
             seed=request.seeds[number],
             policy_version=self.policy_version,
             prompt_ids=request.prompt_ids,

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from rlkit.cluster.ray_cluster import start_ray, stop_ray
+from rlkit.cluster.ray_start import start_ray, stop_ray
 from rlkit.cluster.stop import StopSignal
 from rlkit.data.stream import tasks_fingerprint
 from rlkit.errors import RlkitError, Stopped
@@ -71,7 +71,7 @@ class Pipeline:
                 inputs.describe(self.run_dir, self.report.line, self.log.line)
                 self.state.check_heldout(tasks_fingerprint(inputs.heldout))
                 with self.report.waiting(f"connecting to the Ray cluster {address}" if address else "starting Ray"):
-                    start_ray(self.recipe.cluster, address, hear=self.stop.take)
+                    start_ray(self.recipe.cluster, address, restore_handlers=self.stop.take)
             self._run_stages(inputs)
             status = "done"
         except KeyboardInterrupt:

@@ -40,10 +40,10 @@ def library_versions() -> dict[str, str]:
 
 
 def code_hashes(plugins: Iterable[tuple[str, Any]]) -> dict[str, str]:
-    """By part: a hash of its plugin's code, which is its file or all Python files of its package.
+    """By name: a hash of a plugin's code, which is its file or all Python files of its package.
 
     Args:
-        plugins: (name of the part, its class, function or instance).
+        plugins: (name of the reward part or recipe key, its class, function or instance).
     """
     return {name: _hash(path for code in _codes(plugin) for path in _files(code)) for name, plugin in plugins}
 

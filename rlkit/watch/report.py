@@ -72,7 +72,7 @@ class Report:
         self._activities = Activities(self.console, self.line)
 
     def forward_cluster_logs(self) -> None:
-        """Prints what `rlkit.cluster.ray_cluster` logs about long waits."""
+        """Prints what `rlkit.cluster` logs about long waits."""
         waits = logging.getLogger("rlkit.waiting")
         waits.handlers, waits.propagate = [_ReportHandler(self)], False
         waits.setLevel(logging.INFO)

@@ -32,6 +32,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 QUESTIONS = (
@@ -80,7 +82,7 @@ def our_sampler(size: Size, threads: int) -> Callable[[int], int]:
             DrawRequest(
                 i,
                 Task(str(i), "math", "", "1"),
-                tuple(ids),
+                np.array(ids, np.int32),
                 "",
                 tuple(derive_seed(0, turn, i, n) for n in range(size.samples_per_prompt)),
             )
@@ -172,7 +174,7 @@ def measure_sync(size: Size, threads: int, pairs: int) -> dict[str, float]:
     """Median seconds of a sync, of a bare reload and of the canary, and of the pairs' ratios bare / sync."""
     import ray
 
-    from rlkit.cluster.ray_cluster import start_ray, stop_ray
+    from rlkit.cluster.ray_start import start_ray, stop_ray
     from rlkit.learner.learner_group import LearnerGroup
     from rlkit.learner.spec import LearnerSpec
     from rlkit.recipe.schema import ClusterKeys, GrpoKeys, LearnerKeys, RolloutKeys
@@ -200,10 +202,10 @@ def measure_sync(size: Size, threads: int, pairs: int) -> dict[str, float]:
     learner = LearnerGroup(spec, start_timeout_s=DEADLINE_S)
     prompts = prompts_of(size)[:CANARY_PROMPTS]
     canary = [
-        DrawRequest(i, Task(str(i), "math", "", "1"), tuple(ids), "", (i,), max_tokens=CANARY_TOKENS)
+        DrawRequest(i, Task(str(i), "math", "", "1"), np.array(ids, np.int32), "", (i,), max_tokens=CANARY_TOKENS)
         for i, ids in enumerate(prompts)
     ]
-    (engine,) = pool._workers
+    (engine,) = pool._workers.actors.values()
     rows = []
     for version in range(pairs + 2):
         began = time.perf_counter()

@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 from ray.cluster_utils import Cluster as RayCluster
 from ray.util.placement_group import placement_group_table
 
-from rlkit.cluster import ray_cluster as cluster_module
+from rlkit.cluster import placement as placement_module
 from rlkit.cluster.layout import bundles, lack
-from rlkit.cluster.placement import Placement
-from rlkit.cluster.ray_cluster import bundle_options, release, reserve
+from rlkit.cluster.placement import Placement, bundle_options, release, reserve
 from rlkit.errors import ClusterError
 from rlkit.learner.learner_group import LearnerWorker
 from rlkit.plan.defaults import fill_in_defaults
@@ -155,7 +154,7 @@ def wait_for(condition) -> None:
 
 @pytest.mark.slow
 def test_an_impossible_demand_ends_at_the_deadline_and_is_named(three_nodes, monkeypatch, caplog):
-    monkeypatch.setattr(cluster_module, "HEARTBEAT_S", 0.0)
+    monkeypatch.setattr(placement_module, "HEARTBEAT_S", 0.0)
     with caplog.at_level("INFO", "rlkit.waiting"), pytest.raises(ClusterError) as e:
         Placement(recipe_with("cluster.cpus_per_actor=3", "cluster.start_timeout_s=3"))
     assert "asked for CPU 6 in 2 bundles (PACK); 3 nodes have CPU 6" in str(e.value)

@@ -3,6 +3,7 @@
 import os
 import signal
 
+import numpy as np
 import pytest
 import ray
 
@@ -25,7 +26,7 @@ def requests(model, count=6, samples=3):
     tokenizer = load_tokenizer(str(model))
     found = []
     for i in range(count):
-        ids = tuple(tokenizer(f"What is {i} + 2?")["input_ids"])
+        ids = np.array(tokenizer(f"What is {i} + 2?")["input_ids"], np.int32)
         seeds = tuple(derive_seed(0, "t", i, n) for n in range(samples))
         found.append(DrawRequest(i, Task(f"t{i}", "math", "p", "1"), ids, "", seeds))
     return found
@@ -34,7 +35,9 @@ def requests(model, count=6, samples=3):
 def tokens(pool, wanted):
     drawn = dict(pool.draw(wanted))
     assert sorted(drawn) == [r.index for r in wanted]
-    return {i: [(s.token_ids, s.logprobs, s.policy_version) for s in g.samples] for i, g in drawn.items()}
+    return {
+        i: [(s.token_ids.tolist(), s.logprobs.tolist(), s.policy_version) for s in g.samples] for i, g in drawn.items()
+    }
 
 
 def make_pool(model, num_workers, events, max_restarts=2):
@@ -71,7 +74,7 @@ def test_a_killed_worker_changes_nothing(tiny_model):
     two.load(new_weights(tiny_model), 4)
     expected = tokens(two, wanted)
     assert {version for rows in expected.values() for _, _, version in rows} == {4}
-    os.kill(pid(two._workers[1]), signal.SIGKILL)
+    os.kill(pid(two._workers.actors[1]), signal.SIGKILL)
     # The replacement gets the current weights, and the same seeds give the same samples.
     assert tokens(two, wanted) == expected
     assert [kind for kind, _ in events] == ["rollout_worker_replaced"]
@@ -82,7 +85,7 @@ def test_a_killed_worker_changes_nothing(tiny_model):
 @pytest.mark.usefixtures("ray_cluster")
 def test_when_the_replacements_are_used_up_the_run_stops_with_a_sentence(tiny_model):
     pool = make_pool(tiny_model, 1, [], max_restarts=0)
-    os.kill(pid(pool._workers[0]), signal.SIGKILL)
+    os.kill(pid(pool._workers.actors[0]), signal.SIGKILL)
     with pytest.raises(ClusterError, match=r"rollout-0 died, and cluster\.max_restarts"):
         tokens(pool, requests(tiny_model, count=2))
     pool.close()

@@ -15,6 +15,7 @@ from rlkit.recipe.schema.data_section import (
     WeightedSourceKeys,
 )
 from rlkit.recipe.schema.model_section import ModelInitKeys, ModelKeys
+from rlkit.recipe.schema.online_section import CriticKeys, GrpoKeys, OnlineKeys, PpoKeys
 from rlkit.recipe.schema.optimizer_section import OptimizerKeys
 from rlkit.recipe.schema.reward_section import CombineKeys, RewardKeys, RewardPartKeys, RuntimeKeys
 from rlkit.recipe.schema.rollout_section import PARITY_LIMIT, LearnerKeys, LoraKeys, RolloutKeys
@@ -22,7 +23,6 @@ from rlkit.recipe.schema.run_section import CheckpointKeys, ClusterKeys, RunKeys
 from rlkit.recipe.schema.section import Section
 from rlkit.recipe.schema.sft_section import SftKeys
 from rlkit.recipe.schema.stage_kinds import ByKind, StageKeys
-from rlkit.recipe.schema.stage_sections import CriticKeys, GrpoKeys, OnlineKeys, PpoKeys
 
 PROMPT_ROOM = 128
 """Tokens reserved for a prompt when rlkit chooses the context length and data.max_prompt_tokens is not given."""
