@@ -163,7 +163,7 @@ class _Columns:
         self._sums = [str(number.numerator) for number in sums if number.denominator == 1 and number >= 0]
 
     def places(self, relation: Relation) -> list[int]:
-        """Indices, from the right, of the columns that a step may add up; empty if it is no such step."""
+        """Indices, from the right, of the columns that a step may add up; empty for other steps."""
         if not re.fullmatch(r"\d(?:\+\d)+=\d{1,2}", relation.text):
             return []
         digits = sorted(map(int, relation.left))

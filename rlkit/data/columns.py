@@ -121,10 +121,10 @@ def filled(value: Any, name: str) -> str:
 
 
 def id_of(value: Any, *, required: bool = False) -> str | None:
-    """An id as text; None if the value is no id.
+    """An id as text; None if the value is not a valid id.
 
     Raises:
-        RowError: the value is no id and one is required.
+        RowError: the value is not a valid id and one is required.
     """
     if isinstance(value, bool) or not isinstance(value, (str, int)) or not str(value).strip():
         if required:

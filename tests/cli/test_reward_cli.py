@@ -243,7 +243,7 @@ def test_rows_are_read_as_the_recipes_data_would_be(folder):
     assert only["parts"]["accuracy"]["value"] == 1.0
 
 
-def test_two_trl_functions_score_their_own_kinds_of_task_and_the_reason_of_none_is_told(folder):
+def test_two_trl_functions_score_their_own_kinds_of_task_and_the_reason_of_none_is_reported(folder):
     parts = {n: {"plugin": {"trl": f"./f.py:for_{n}"}, "weight": 1} for n in ("math", "code")}
     write_recipe(folder, "two.yaml", parts)
     rows = [
@@ -286,7 +286,7 @@ def test_an_input_that_would_be_lost_is_refused(folder):
     assert (folder / "in.jsonl").read_text() == row
 
 
-def test_a_plugin_that_returns_something_else_is_told_with_what_it_returned(folder):
+def test_a_plugin_that_returns_something_else_is_reported_with_what_it_returned(folder):
     (folder / "five.py").write_text("class Five:\n    def score(self, group):\n        return 5\n")
     five = {"mine": {"plugin": "./five.py:Five", "weight": 1}}
     (folder / "five.yaml").write_text(yaml.safe_dump(RECIPE | {"reward": five}))

@@ -127,12 +127,12 @@ def test_asserts_are_read_in_every_form(given):
         ({"checker": "numeric", "compare": {"numbers": False}}, {"numbers": False}),
     ],
 )
-def test_a_row_says_how_its_outputs_are_compared(more, compare):
+def test_a_row_chooses_how_its_outputs_are_compared(more, compare):
     assert reshape({"mode": "stdin", "tests": SCRIPT, **more}).get("compare") == compare
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "reason"),
     [
         ("print(1)", "text without tests"),
         ('{"inputs": [1', "looks like a code reference, but is invalid JSON"),
@@ -155,10 +155,10 @@ def test_a_row_says_how_its_outputs_are_compared(more, compare):
         (LIST * 600, "1200 tests, more than 1000"),
     ],
 )
-def test_a_form_that_cannot_be_used_is_refused_with_its_reason(given, said):
+def test_a_form_that_cannot_be_used_is_refused_with_its_reason(given, reason):
     with pytest.raises(RowError) as error:
         code_reference(given)
-    assert said in str(error.value)
+    assert reason in str(error.value)
 
 
 def test_private_tests_are_unpacked_and_other_pickles_are_not():

@@ -1,4 +1,4 @@
-"""Tasks of other kinds than math and code: let through where something judges them, told apart and made whole."""
+"""Tasks of other kinds than math and code: accepted if there is a judge, inferred, and completed."""
 
 import json
 

@@ -83,7 +83,7 @@ def test_demonstration_without_the_forced_think_is_refused(make_tokenizer):
     assert PromptRenderer(make_tokenizer(CHAT), PromptKeys(force_think=False)).render_demonstration(demo)
 
 
-def test_tokenizers_that_cannot_do_it_say_what_is_missing(make_tokenizer):
+def test_unusable_tokenizers_are_refused_with_what_is_missing(make_tokenizer):
     with pytest.raises(DataError, match=r"has no chat template"):
         PromptRenderer(make_tokenizer(None), PromptKeys())
     failing = PromptRenderer(make_tokenizer("{{ raise_exception('no system turn') }}"), PromptKeys())

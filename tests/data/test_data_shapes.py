@@ -231,18 +231,18 @@ TURNS = st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=3)
 @settings(max_examples=50, deadline=None)
 @given(TURNS, st.none() | TEXTS, st.booleans(), st.booleans(), st.booleans())
 def test_a_conversation_keeps_every_word_however_it_is_written(turns, system, replied, as_json, sharegpt):
-    said = [("system", system)] if system else []
+    turns = [("system", system)] if system else []
     for asked, answered in turns:
-        said += [("user", asked), ("assistant", answered)]
-    said = said if replied else said[:-1]
+        turns += [("user", asked), ("assistant", answered)]
+    turns = turns if replied else turns[:-1]
     names = {"user": "human", "assistant": "gpt", "system": "system"}
     ours = [
-        {"from": names[role], "value": text} if sharegpt else {"role": role, "content": text} for role, text in said
+        {"from": names[role], "value": text} if sharegpt else {"role": role, "content": text} for role, text in turns
     ]
     messages = messages_of(json.dumps(ours) if as_json else ours)
     talk = conversation_of(messages, "messages")
     assert (talk.prompt, talk.response) == (turns[-1][0], turns[-1][1] if replied else None)
-    earlier = said[: -2 if replied else -1]
+    earlier = turns[: -2 if replied else -1]
     assert [(message["role"], message["content"]) for message in talk.history] == earlier
 
 
@@ -256,7 +256,7 @@ def test_parquet_holds_messages_and_nested_references(load, tmp_path):
     assert (second.prompt, second.history) == ("2 + 2?", ())
 
 
-def test_fields_that_are_left_out_are_told_from_the_columns(write, load):
+def test_missing_fields_are_inferred_from_the_columns(write, load):
     rows = [{"question": "q", "answer": "1", "level": "hard"}]
     (task,) = load(write("rows.jsonl", rows), fields={"difficulty": "level"}).tasks
     assert (task.prompt, task.reference, task.metadata["difficulty"]) == ("q", "1", "hard")
