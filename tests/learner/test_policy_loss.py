@@ -57,7 +57,7 @@ PROBLEMS = {
     "returns_a_mean": r"returned a loss_C of shape \[\]: it must be \[C\], as ratio_C is, here \[3\]",
     "has_no_gradient": "returned a loss without gradient",
     "raises": "raised ZeroDivisionError: no bound",
-    "NUMBER": "of type int: name a class or function",
+    "NUMBER": "of type int, and must be a class or a function",
     "same_as_clop": r"has no class or function 'same_as_clop' \(did you mean 'same_as_clip'\?\)",
 }
 

@@ -148,7 +148,7 @@ def test_weights_follow_a_ramp_over_steps():
         ({"gates": {"format": {"part": "nonsense", "at_least": 1.0}}}, "combine.gates.format names 'nonsense'"),
         ({"gates": {"format": {"part": "format", "at_least": 1.0}}}, "gates the part by itself"),
         ({"penalties": ["nonsense"]}, "combine.penalties names 'nonsense'"),
-        ({"penalties": list(PARTS)}, "at least one part needs a weight above 0"),
+        ({"penalties": list(PARTS)}, "at least one part that is not a penalty needs a weight above 0"),
         ({"ramps": {"nonsense": {"to_step": 5}}}, "combine.ramps names 'nonsense'"),
         ({"ramps": {"format": {"from_step": 5, "to_step": 5}}}, "to_step=5 must come after from_step=5"),
         ({"ramps": {name: {"to_step": 5} for name in PARTS}}, "no part has a weight above 0 at step 1"),
