@@ -367,13 +367,14 @@ def test_a_run_that_went_on_without_its_mirror_is_not_overwritten_by_what_was_no
 
 @pytest.mark.parametrize("failure", [None, ClusterError("the run failed")])
 def test_ctrl_c_while_the_rest_is_copied_leaves_at_once(tmp_path, monkeypatch, failure):
-    keys = RunKeys(name="a-run", mirror=f"file://{tmp_path}/elsewhere", mirror_every_s=0.02)
+    # An hour between two scans: all files are left for the end.
+    keys = RunKeys(name="a-run", mirror=f"file://{tmp_path}/elsewhere", mirror_every_s=3600)
     work = Work(tmp_path / "here")
     work.begin("r1")
     mirror, hung = make(keys, tmp_path / "here"), threading.Event()
 
     def hang(remote, name, path):
-        if mirror._ended.is_set():
+        if mirror._run_ended.is_set():
             os.kill(os.getpid(), signal.SIGINT)
             hung.wait()
 
