@@ -228,7 +228,7 @@ class Sequences:
     def of(cls, samples: Sequence[Sample]) -> Sequences:
         """Concatenates samples."""
         return Sequences(
-            token_ids_N=_end_to_end([ids for s in samples for ids in (s.prompt_ids, s.token_ids)], "int32"),
+            token_ids_N=_concatenated([ids for s in samples for ids in (s.prompt_ids, s.token_ids)], "int32"),
             lengths_S=tuple(len(s.prompt_ids) + len(s.token_ids) for s in samples),
             prompt_lengths_S=tuple(len(s.prompt_ids) for s in samples),
         )
@@ -240,7 +240,7 @@ class Sequences:
 
     @cached_property
     def starts_N(self) -> tuple[int, ...]:
-        """Where each sequence begins among the N tokens, and the end of the last."""
+        """Index along N at which each sequence begins, and N as the last entry."""
         return (0, *accumulate(self.lengths_S))
 
     @cached_property
@@ -253,7 +253,7 @@ class Sequences:
         return slice(self.starts_C[sequence], self.starts_C[sequence + 1])
 
 
-def _end_to_end(parts: Sequence[Any], dtype: str) -> NDArray[Any]:
+def _concatenated(parts: Sequence[Any], dtype: str) -> NDArray[Any]:
     import numpy as np
 
     return np.concatenate([np.zeros(0, dtype), *parts])
@@ -261,48 +261,48 @@ def _end_to_end(parts: Sequence[Any], dtype: str) -> NDArray[Any]:
 
 @dataclass(frozen=True, eq=False)
 class StepSamples:
-    """What the learner receives of a step: every sample, graded or not, in the step's order, without any text.
+    """All samples of a step, graded or not, in the step's order: what the learner receives. Contains no text.
 
-    Axes: S samples, Q different prompts, P all tokens of those end to end, C all completion tokens end to end.
+    Axes: S samples, Q distinct prompts, P all tokens of these prompts, C all completion tokens of all samples.
     """
 
     prompt_ids_P: NDArray[np.int32]
-    """[P] each prompt once, however many samples answer it."""
+    """[P] tokens of all prompts; each prompt occurs once."""
     prompt_lengths_Q: tuple[int, ...]
-    """Tokens of each prompt; they add to P."""
+    """Number of tokens of each prompt; they sum to P."""
     prompts_S: tuple[int, ...]
-    """Number of each sample's prompt."""
+    """Index of each sample's prompt."""
     completion_ids_C: NDArray[np.int32]
-    """[C] drawn tokens."""
+    """[C] sampled tokens."""
     completion_lengths_S: tuple[int, ...]
-    """Drawn tokens of each sample; they add to C."""
+    """Number of sampled tokens of each sample; they sum to C."""
     sampler_logprobs_C: NDArray[np.float32]
-    """[C] the sampler's log-probability of each drawn token."""
+    """[C] the sampler's log-probability of each sampled token."""
     groups_S: tuple[int, ...]
-    """Number of each sample's group in the step, rising from 0."""
+    """Index of each sample's group in the step, ascending from 0."""
     rewards_S: NDArray[np.float64]
-    """[S] total reward; not a number where a part could not grade the sample."""
+    """[S] combined reward; NaN if a part could not grade the sample."""
     truncated_S: tuple[bool, ...]
     """Whether each reply was cut at the token limit."""
     policy_versions_S: tuple[int, ...]
-    """Version each sample was drawn from."""
+    """Version of the weights that sampled each sample."""
 
     @classmethod
     def of(cls, groups: Sequence[ScoredGroup]) -> StepSamples:
-        """The samples of a step's groups."""
+        """Concatenates the samples of a step's groups."""
         samples = [sample for group in groups for sample in group.samples]
         prompts = {sample.prompt_ids.tobytes(): sample.prompt_ids for sample in samples}
         number = {prompt: i for i, prompt in enumerate(prompts)}
         rewards = [math.nan if reward is None else reward for group in groups for reward in group.rewards]
         return StepSamples(
-            prompt_ids_P=_end_to_end(list(prompts.values()), "int32"),
+            prompt_ids_P=_concatenated(list(prompts.values()), "int32"),
             prompt_lengths_Q=tuple(map(len, prompts.values())),
             prompts_S=tuple(number[sample.prompt_ids.tobytes()] for sample in samples),
-            completion_ids_C=_end_to_end([sample.token_ids for sample in samples], "int32"),
+            completion_ids_C=_concatenated([sample.token_ids for sample in samples], "int32"),
             completion_lengths_S=tuple(len(sample.token_ids) for sample in samples),
-            sampler_logprobs_C=_end_to_end([sample.logprobs for sample in samples], "float32"),
+            sampler_logprobs_C=_concatenated([sample.logprobs for sample in samples], "float32"),
             groups_S=tuple(number for number, group in enumerate(groups) for _ in group.samples),
-            rewards_S=_end_to_end([rewards], "float64"),
+            rewards_S=_concatenated([rewards], "float64"),
             truncated_S=tuple(sample.finish_reason == "length" for sample in samples),
             policy_versions_S=tuple(sample.policy_version for sample in samples),
         )
@@ -310,7 +310,7 @@ class StepSamples:
 
 @dataclass(frozen=True, eq=False)
 class TrainBatch(Sequences):
-    """The sequences that a step learns from: everything the losses need and nothing else."""
+    """The sequences that a step trains on: all inputs of the losses."""
 
     groups_S: tuple[int, ...]
     """Index of each sequence's group in the step, ascending."""

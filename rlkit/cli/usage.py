@@ -1,4 +1,4 @@
-"""An argparse parser whose errors become one sentence that says what to type."""
+"""An argparse parser whose errors become one sentence with the correct usage."""
 
 from __future__ import annotations
 

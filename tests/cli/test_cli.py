@@ -216,7 +216,7 @@ def test_a_closed_pipe_is_no_error(recipe: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("override", "says"),
+    ("override", "reason"),
     [
         ("data.path=builtin:quikstart", 'did you mean "quickstart"'),
         ("data.path=builtin:quickstart?foo=2", "no parameter 'foo'"),
@@ -226,10 +226,10 @@ def test_a_closed_pipe_is_no_error(recipe: str) -> None:
     ],
 )
 def test_plan_refuses_what_cannot_start(
-    recipe: str, override: str, says: str, capsys: pytest.CaptureFixture[str]
+    recipe: str, override: str, reason: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["plan", recipe, override]) == 2
-    assert says in errors(capsys)
+    assert reason in errors(capsys)
 
 
 def test_a_control_character_in_a_recipe_is_reported_with_its_line(

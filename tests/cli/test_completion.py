@@ -176,7 +176,7 @@ def test_every_key_that_is_offered_is_one_of_the_recipe(tmp_path):
 
 def test_the_scripts_start_no_python_and_their_program_needs_no_quoting(scripts):
     for script in scripts.values():
-        program = script[script.index("# What can follow") : script.index("    exit\n}\n")]
+        program = script[script.index("# Prints the completions") : script.index("    exit\n}\n")]
         assert "'" not in program
         assert "\\\\" not in program, "fish reads two backslashes as one"
         assert "python" not in script.replace(program, "").lower()

@@ -165,7 +165,7 @@ def test_never_refuses_a_run_that_is_there_and_must_one_that_is_not(whole_run, t
     done = run_rlkit("train", tiny_recipe, "--run-dir", whole_run, "--resume", "never")
     assert (done.code, "already contains a run" in done.err) == (2, True)
     done = run_rlkit("train", tiny_recipe, "--run-dir", tmp_path / "none", "--resume", "must")
-    assert (done.code, "no run to continue" in done.err) == (2, True)
+    assert (done.code, "no run to resume" in done.err) == (2, True)
 
 
 def test_the_saved_model_loads_in_transformers_and_vllm_and_both_say_the_same(whole_run):

@@ -1,4 +1,4 @@
-"""What rlkit is extended by is one new file each: examples/extending, used as its README says, in a real run."""
+"""Each kind of extension is one new file: runs examples/extending as its README describes."""
 
 import csv
 import json

@@ -237,7 +237,7 @@ stages: [{{kind: grpo, steps: 3, prompts_per_step: 4}}]
 SAVED = "stage-1-grpo/checkpoints/step-{:06d}/manifest.json"
 FIRST_MODEL = ["stage-0-sft/model"]
 STANDS = {
-    # models, files, the stage that is under way, its last whole step; what is said at the stop, and at the next start
+    # models, files, the stage that is under way, its last whole step; the message at the stop, and at the next start
     "nothing": (
         *([], [], "setup", 0),
         *("before the first step; the same command starts the run in", "starting the run again"),
@@ -279,7 +279,7 @@ STANDS = {
 
 
 @pytest.mark.parametrize("case", STANDS)
-def test_a_stop_and_the_next_start_say_where_the_run_stands(load, run_dir, case):
+def test_a_stop_and_the_next_start_report_the_runs_position(load, run_dir, case):
     models, files, at, step, stop, again = STANDS[case]
     state, loaded = start(run_dir, load()), load()
     state.models = list(models)

@@ -65,7 +65,7 @@ def do_a_step(run_dir):
 
 
 def changes(run_dir):
-    """What was told of changes, in all starts."""
+    """The changes that all starts logged."""
     return [row["text"] for row in read_rows(run_dir / "events.jsonl") if row["event"] == "changed"]
 
 
@@ -126,7 +126,7 @@ def test_a_run_without_its_progress_is_refused_with_a_sentence(loaded, tmp_path,
         begin(run_dir, loaded, "auto")
 
 
-def test_a_run_that_goes_on_says_no_more_how_an_earlier_start_ended(continued, tmp_path):
+def test_a_resumed_run_has_no_summary_of_an_earlier_start(continued, tmp_path):
     state = continued("stages.1.steps=7", models=BOTH, status="done")
     assert (state.reopened, state.models) == (1, BOTH[:1])
     assert not (tmp_path / "run" / "summary.json").exists()
@@ -273,15 +273,15 @@ HARMFUL = {
 
 @pytest.mark.parametrize("name", HARMFUL)
 def test_harmful_changes_stop_with_the_list_unless_allowed_by_name(continued, name, tmp_path):
-    overrides, made, told = HARMFUL[name]
+    overrides, made, message = HARMFUL[name]
     with pytest.raises(UsageError) as refused:
         continued(*overrides, made=made)
-    assert told in str(refused.value)
-    key = told.partition(":")[0]
+    assert message in str(refused.value)
+    key = message.partition(":")[0]
     assert f"--allow {key}" in str(refused.value)
     assert changes(tmp_path / "run") == []
     continued(*overrides, made=made, allow=[key])
-    assert any(told in change for change in changes(tmp_path / "run"))
+    assert any(message in change for change in changes(tmp_path / "run"))
 
 
 def test_other_library_versions_are_recorded_and_pass(continued, tmp_path):

@@ -1,4 +1,4 @@
-"""What a recipe leaves out follows from its model and the machine; what it says itself always stays."""
+"""Keys that a recipe does not give follow from its model and the machine; keys that it gives stay."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ GIVEN: dict[str, dict[str, Any]] = {
 }
 
 
-def test_what_a_recipe_says_itself_stays() -> None:
+def test_keys_that_a_recipe_gives_stay() -> None:
     sections = {**GIVEN, "stages": [{"kind": "sft", "max_length": 99}, {"kind": "grpo", "steps": 1}]}
     given_, settled_ = recipe(**sections), settled(**sections)
     assert settled_ == given_

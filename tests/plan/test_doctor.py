@@ -45,7 +45,7 @@ def test_it_names_the_tier_its_probes_and_what_is_installed(capsys):
     assert found["machine"]["cpus"] >= 1
 
 
-def test_the_text_says_what_the_json_says(capsys):
+def test_the_text_shows_what_the_json_contains(capsys):
     found = doctor.examine_machine()
     text = doctor.as_text(found)
     assert main(["doctor"]) == 0

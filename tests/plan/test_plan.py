@@ -57,7 +57,7 @@ def test_the_arithmetic_of_a_recipe_is_what_one_works_out_by_hand() -> None:
     assert plan.refusals == ()
 
 
-def test_what_is_not_known_is_null_and_says_why() -> None:
+def test_what_is_not_known_is_null_with_a_reason() -> None:
     plan = plan_of(model={"path": "org/name"}, stages=[{"kind": "sft"}, {"kind": "grpo", "steps": 1}])
     assert plan.parameters is None
     assert "org/name" in plan.parameters_unknown

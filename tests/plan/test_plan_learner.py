@@ -1,4 +1,4 @@
-"""What the plan says of ranks, offload, adapters and 8-bit moments."""
+"""The plan of ranks, offload, adapters and 8-bit moments."""
 
 from dataclasses import replace
 from typing import Any

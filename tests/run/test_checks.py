@@ -104,8 +104,8 @@ def test_what_cannot_work_is_refused_alike_by_plan_and_train(
     sections: dict[str, Any], sentence: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_recipe(**sections)
-    said = same_refusal(capsys)
-    assert sentence in said
+    printed = same_refusal(capsys)
+    assert sentence in printed
     assert not Path("runs").exists()
 
 
@@ -173,10 +173,10 @@ def test_a_model_folder_that_lacks_something_is_refused_at_its_key(
     damage: Any, sentence: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     damage(folder / "model")
-    said = same_refusal(capsys)
-    assert said.startswith("rlkit: error: r.yaml:")
-    assert "model.path: ./model" in said
-    assert sentence in said
+    printed = same_refusal(capsys)
+    assert printed.startswith("rlkit: error: r.yaml:")
+    assert "model.path: ./model" in printed
+    assert sentence in printed
 
 
 def test_a_folder_above_the_model_is_answered_with_the_model(folder: Path) -> None:
@@ -197,15 +197,15 @@ def test_large_data_is_read_by_deep_plans_only(
 
 
 @pytest.mark.slow
-def test_a_deep_plan_says_how_long_prompts_are_and_what_is_too_long(
+def test_a_deep_plan_reports_prompt_lengths_and_what_is_too_long(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["plan", "r.yaml", "--deep", "--json"]) == 0
     notes = json.loads(capsys.readouterr().out)["notes"]
     assert any(note.startswith("prompts have ") and "of the model's 2048" in note for note in notes)
     assert "rows.jsonl:1: the prompt has" in refusal("plan", capsys, "--deep", "data.max_prompt_tokens=2")
-    said = refusal("plan", capsys, "--deep", "rollout.engine={max_num_batched_tokens: 1}")
-    assert "rollout.engine: the installed vLLM refuses an engine of this recipe" in said
+    printed = refusal("plan", capsys, "--deep", "rollout.engine={max_num_batched_tokens: 1}")
+    assert "rollout.engine: the installed vLLM refuses an engine of this recipe" in printed
 
 
 def test_a_stage_with_rows_of_its_own_needs_no_data_section(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -228,8 +228,8 @@ def test_a_loss_of_ones_own_is_tried_before_anything_starts(folder: Path, capsys
     write_recipe(stages=[stage])
     assert "stages.0.objective: there is no file ./loss.py in the recipe's folder" in same_refusal(capsys)
     Path("loss.py").write_text(LOSS.replace("ratio_C, clip", "clip"))
-    told = same_refusal(capsys)
-    assert "stages.0.objective: ./loss.py:mine takes (tokens, clip), and a policy loss is called with" in told
+    printed = same_refusal(capsys)
+    assert "stages.0.objective: ./loss.py:mine takes (tokens, clip), and a policy loss is called with" in printed
     Path("better.py").write_text(LOSS)
     write_recipe(stages=[stage | {"objective": "./better.py:mine"}])
     assert main(["plan", "r.yaml"]) == 0

@@ -50,10 +50,10 @@ def test_what_other_sources_hold_out_is_not_trained_on(tiny_model, tmp_path, hel
     inputs = read_inputs(recipe, read_data(recipe), tmp_path, print)
     assert (len(inputs.train), len(inputs.heldout)) == (left, len(held_out))
     assert not {task.prompt for task in inputs.train} & {task.prompt for task in inputs.heldout}
-    said = []
-    inputs.describe(tmp_path, said.append, said.append)
+    printed = []
+    inputs.describe(tmp_path, printed.append, printed.append)
     line = f"{20 - left} training tasks are also in evaluation.sources and are not trained on"
-    assert (line in said) == (left < 20)
+    assert (line in printed) == (left < 20)
 
 
 def test_stages_learn_from_the_same_demonstrations_in_other_orders(tiny_model, tmp_path):

@@ -1,4 +1,4 @@
-"""What is said of a step whose rewards teach nothing."""
+"""The explanation of a step without a learning signal."""
 
 import pytest
 
@@ -21,7 +21,7 @@ def group(*replies, rewards, accuracy, formats=(), finish="stop"):
     return ScoredGroup(Task("t", "math", "p", "7"), samples, parts, WEIGHTS, tuple(rewards))
 
 
-def test_a_model_that_never_saw_the_form_is_told_which_rule_it_breaks_and_what_helps():
+def test_a_model_that_never_saw_the_format_gets_the_broken_rule_and_remedies():
     groups = [
         group("The sum is 7.", "7", rewards=(0.0, 0.0), accuracy=(0.0, 0.0), formats=(f"{TAGS}; {BOX}", TAGS)),
         group("12", "I add.", rewards=(0.0, 0.0), accuracy=(0.0, 0.0), formats=(TAGS, f"{TAGS}; {BOX}")),

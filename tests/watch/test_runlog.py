@@ -1,4 +1,4 @@
-"""The folder a run leaves: what a kill cut off is mended, and what is done again is told once."""
+"""A run's files: truncated rows are dropped, and repeated steps are logged once."""
 
 import errno
 import json

@@ -103,7 +103,7 @@ class OnlineKeys(StageKeys, OptimizerKeys):
 
     @field_validator("objective")
     @classmethod
-    def _names_a_loss(cls, name: str) -> str:
+    def _check_loss_name(cls, name: str) -> str:
         source, _, function = name.rpartition(":")
         if name not in OBJECTIVES and not (source and function.isidentifier()):
             known = (*OBJECTIVES, "module:function", "./file.py:function")

@@ -25,7 +25,7 @@ class StageKeys(Section):
         return None
 
     def with_context(self, context: int) -> Self:
-        """A copy of the keys whose defaults that depend on the model's context length are filled in.
+        """A copy of the keys, with the defaults that depend on the model's context length filled in.
 
         Args:
             context: The model's context length, in tokens.
