@@ -4,7 +4,7 @@
        recipe/      data/    rollout/   scoring/ + rewards/    algorithm/    learner/   stages/online/   keep/
 
 `rlkit.stages.online.train` is the loop; docs/architecture.md says what each folder does. What a reward plugin needs is
-exported here: the records, and the judges and models (loaded when first used).
+exported here: the records, and the judges and models (loaded when first used); and what a loss of your own needs.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from rlkit.records import Group, Sample, Score, ScoredGroup, Task, TrainBatch, Verdict
 
 if TYPE_CHECKING:
+    from rlkit.algorithm.loss import PolicyLoss
+    from rlkit.algorithm.objective import ClipRange, PolicyTokens
     from rlkit.models.sequence_model import SequenceModel
     from rlkit.verify.code.code_judge import judge_code
     from rlkit.verify.extract import extract_answer, find_boxes, split_reply
@@ -20,7 +22,10 @@ if TYPE_CHECKING:
     from rlkit.verify.plain import judge_choice, judge_exact, judge_numeric
     from rlkit.verify.steps.relations import Relation, find_relations
 
-_JUDGES = {
+_LOADED_LATE = {
+    "ClipRange": "rlkit.algorithm.objective",
+    "PolicyLoss": "rlkit.algorithm.loss",
+    "PolicyTokens": "rlkit.algorithm.objective",
     "SequenceModel": "rlkit.models.sequence_model",
     "Relation": "rlkit.verify.steps.relations",
     "find_relations": "rlkit.verify.steps.relations",
@@ -38,8 +43,11 @@ _JUDGES = {
 }
 
 __all__ = [
+    "ClipRange",
     "Group",
     "MathJudge",
+    "PolicyLoss",
+    "PolicyTokens",
     "Relation",
     "Sample",
     "Score",
@@ -64,8 +72,8 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _JUDGES:
+    if name not in _LOADED_LATE:
         raise AttributeError(f"module 'rlkit' has no attribute {name!r}")
     import importlib
 
-    return getattr(importlib.import_module(_JUDGES[name]), name)
+    return getattr(importlib.import_module(_LOADED_LATE[name]), name)

@@ -1,19 +1,35 @@
 """The records that flow between the stages: rlkit's architecture in one file.
 
-    Task -> Sample -> Group -> ScoredGroup -> TrainBatch -> weights vN
+    Task -> Sample -> Group -> ScoredGroup -> StepSamples -> TrainBatch -> weights vN
 
 Every record is frozen: a stage makes new records, it never fills in another stage's blanks.
+
+The path of a sample; an arrow crosses from one process to another and says what is sent:
+
+    engine   draws a task's samples: Group                                  rollout/engine.py
+      -> Group                                                              rollout/rollout_pool.py
+    driver   hands the group on as it comes                                 stages/online/collector.py
+      -> Group without log-probs                                            scoring/processes/schedule.py
+    scorer   lets every reward part score it                                scoring/combine.py
+      -> scores alone                                                       scoring/processes/scoring_worker.py
+    driver   joins group and scores: ScoredGroup, also written to disk      scoring/combine.py, watch/runlog.py
+      -> StepSamples: the step's arrays without text, for all ranks once    learner/learner_group.py
+    learner  leaves out what has no reward, adds advantages: TrainBatch     algorithm/batch.py, algorithm/shape.py
+             packs it, works out loss and gradient                          algorithm/objective.py, learner/update.py
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
 
@@ -58,9 +74,13 @@ def _asked(prompt: str) -> dict[str, Any]:
     return {"role": "user", "content": prompt}
 
 
-@dataclass(frozen=True)
+_NONE: Any = ()
+"""No tokens; `Sample` makes an array of it."""
+
+
+@dataclass(frozen=True, eq=False)
 class Sample:
-    """One completion of a task, as the sampler drew it."""
+    """One completion of a task, as the sampler drew it. Token ids and log-probs may be given as any sequence."""
 
     id: str
     """"<task id>#<sample number>"."""
@@ -70,16 +90,36 @@ class Sample:
     """Tokens drawn (the forced start is not counted)."""
     finish_reason: str = "stop"
     """"stop" (end of text or a stop string) or "length" (cut at max_tokens)."""
-    token_ids: tuple[int, ...] = ()
+    token_ids: NDArray[np.int32] = _NONE
     """[T] drawn tokens, the end-of-text token included."""
-    logprobs: tuple[float, ...] = ()
-    """[T] log-probability of each drawn token under the sampler, at the sampling temperature, in nats."""
+    logprobs: NDArray[np.float32] = _NONE
+    """[T] log-probability of each drawn token under the sampler, at the sampling temperature, in nats. Empty in what a
+    reward plugin is given."""
     seed: int = 0
     """Seed of this request alone; its text is a function of (weights, prompt ids, seed, sampling keys)."""
     policy_version: int = 0
     """Step whose last update made the weights it was drawn from (the oldest, if they changed under it)."""
-    prompt_ids: tuple[int, ...] = ()
+    prompt_ids: NDArray[np.int32] = _NONE
     """[P] tokens the model was shown, the forced start of the reply included."""
+
+    def __post_init__(self) -> None:
+        import numpy as np  # not at the top: `import rlkit` has to be fast
+
+        object.__setattr__(self, "token_ids", np.asarray(self.token_ids, np.int32))
+        object.__setattr__(self, "logprobs", np.asarray(self.logprobs, np.float32))
+        object.__setattr__(self, "prompt_ids", np.asarray(self.prompt_ids, np.int32))
+
+    def __eq__(self, other: object) -> bool:
+        return self._content() == other._content() if isinstance(other, Sample) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._content())
+
+    def _content(self) -> tuple[object, ...]:
+        """Every field; arrays as their bytes, since `==` of arrays is an array."""
+        arrays = (self.token_ids, self.logprobs, self.prompt_ids)
+        plain = (self.id, self.response, self.num_tokens, self.finish_reason, self.seed, self.policy_version)
+        return (*plain, *(array.tobytes() for array in arrays))
 
 
 NOT_APPLICABLE = "not_applicable"
@@ -147,6 +187,10 @@ class Group:
     scores: Mapping[str, tuple[Score, ...]] = field(default_factory=dict)
     """By part name, the scores of the parts that the plugin names in `needs`."""
 
+    def without_logprobs(self) -> Group:
+        """The group as it goes to the scoring processes: what judges a reply reads no log-probs."""
+        return replace(self, samples=tuple(replace(sample, logprobs=_NONE) for sample in self.samples))
+
 
 @dataclass(frozen=True)
 class ScoredGroup:
@@ -164,42 +208,38 @@ class ScoredGroup:
     """By part name, wall-clock seconds that its plugin took for the group; no part of what two runs have in common."""
 
 
-@dataclass(frozen=True)
-class TrainBatch:
-    """The sequences of a step, flat: everything the losses need and nothing else.
+@dataclass(frozen=True, eq=False)
+class Sequences:
+    """Prompts and their completions, flat: what a network is shown.
 
     Axes: S sequences, N all their tokens (prompt and completion) end to end, C all completion tokens end to end.
     """
 
-    token_ids_N: Tensor
-    """[N] int64."""
+    token_ids_N: NDArray[np.int32]
+    """[N] token ids."""
     lengths_S: tuple[int, ...]
     """Tokens of each sequence, prompt included; they add to N."""
     prompt_lengths_S: tuple[int, ...]
     """Prompt tokens of each sequence."""
-    policy_versions_S: tuple[int, ...]
-    """Version each sequence was drawn from."""
-    groups_S: tuple[int, ...]
-    """Number of each sequence's group in the step, rising."""
-    masked_S: tuple[bool, ...]
-    """A masked sequence counts for baselines and in no loss."""
-    sampler_logprobs_C: Tensor
-    """[C] float32, the sampler's log-probability of each completion token."""
-    advantages_C: Tensor
-    """[C] float32."""
-    old_logprobs_C: Tensor | None = None
-    """[C] float32, of the policy that the ratio is against; None: of the weights as they are in the update itself."""
-    reference_logprobs_C: Tensor | None = None
-    """[C] float32, of the KL's reference; None without one."""
-    values_C: Tensor | None = None
-    """[C] float32, the critic's before the step's updates; None without one."""
-    returns_C: Tensor | None = None
-    """[C] float32, what the critic should have said; None without one."""
+
+    @classmethod
+    def of(cls, samples: Sequence[Sample]) -> Sequences:
+        """The samples end to end."""
+        return Sequences(
+            token_ids_N=_end_to_end([ids for s in samples for ids in (s.prompt_ids, s.token_ids)], "int32"),
+            lengths_S=tuple(len(s.prompt_ids) + len(s.token_ids) for s in samples),
+            prompt_lengths_S=tuple(len(s.prompt_ids) for s in samples),
+        )
 
     @cached_property
     def completion_lengths_S(self) -> tuple[int, ...]:
         """Completion tokens of each sequence; they add to C."""
         return tuple(n - p for n, p in zip(self.lengths_S, self.prompt_lengths_S, strict=True))
+
+    @cached_property
+    def starts_N(self) -> tuple[int, ...]:
+        """Where each sequence begins among the N tokens, and the end of the last."""
+        return (0, *accumulate(self.lengths_S))
 
     @cached_property
     def starts_C(self) -> tuple[int, ...]:
@@ -209,3 +249,80 @@ class TrainBatch:
     def tokens_of(self, sequence: int) -> slice:
         """Where a sequence's completion tokens lie among the C."""
         return slice(self.starts_C[sequence], self.starts_C[sequence + 1])
+
+
+def _end_to_end(parts: Sequence[Any], dtype: str) -> NDArray[Any]:
+    import numpy as np
+
+    return np.concatenate([np.zeros(0, dtype), *parts])
+
+
+@dataclass(frozen=True, eq=False)
+class StepSamples:
+    """What the learner is sent of a step: every sample, graded or not, in the step's order, without any text.
+
+    Axes: S samples, Q different prompts, P all tokens of those end to end, C all completion tokens end to end.
+    """
+
+    prompt_ids_P: NDArray[np.int32]
+    """[P] each prompt once, however many samples answer it."""
+    prompt_lengths_Q: tuple[int, ...]
+    """Tokens of each prompt; they add to P."""
+    prompts_S: tuple[int, ...]
+    """Number of each sample's prompt."""
+    completion_ids_C: NDArray[np.int32]
+    """[C] drawn tokens."""
+    completion_lengths_S: tuple[int, ...]
+    """Drawn tokens of each sample; they add to C."""
+    sampler_logprobs_C: NDArray[np.float32]
+    """[C] the sampler's log-probability of each drawn token."""
+    groups_S: tuple[int, ...]
+    """Number of each sample's group in the step, rising from 0."""
+    rewards_S: NDArray[np.float64]
+    """[S] total reward; not a number where a part could not grade the sample."""
+    truncated_S: tuple[bool, ...]
+    """Whether each reply was cut at the token limit."""
+    policy_versions_S: tuple[int, ...]
+    """Version each sample was drawn from."""
+
+    @classmethod
+    def of(cls, groups: Sequence[ScoredGroup]) -> StepSamples:
+        """The samples of a step's groups."""
+        samples = [sample for group in groups for sample in group.samples]
+        prompts = {sample.prompt_ids.tobytes(): sample.prompt_ids for sample in samples}
+        number = {prompt: i for i, prompt in enumerate(prompts)}
+        rewards = [math.nan if reward is None else reward for group in groups for reward in group.rewards]
+        return StepSamples(
+            prompt_ids_P=_end_to_end(list(prompts.values()), "int32"),
+            prompt_lengths_Q=tuple(map(len, prompts.values())),
+            prompts_S=tuple(number[sample.prompt_ids.tobytes()] for sample in samples),
+            completion_ids_C=_end_to_end([sample.token_ids for sample in samples], "int32"),
+            completion_lengths_S=tuple(len(sample.token_ids) for sample in samples),
+            sampler_logprobs_C=_end_to_end([sample.logprobs for sample in samples], "float32"),
+            groups_S=tuple(number for number, group in enumerate(groups) for _ in group.samples),
+            rewards_S=_end_to_end([rewards], "float64"),
+            truncated_S=tuple(sample.finish_reason == "length" for sample in samples),
+            policy_versions_S=tuple(sample.policy_version for sample in samples),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class TrainBatch(Sequences):
+    """The sequences that a step learns from: everything the losses need and nothing else."""
+
+    groups_S: tuple[int, ...]
+    """Number of each sequence's group in the step, rising."""
+    masked_S: tuple[bool, ...]
+    """A masked sequence counts for baselines and in no loss."""
+    sampler_logprobs_C: Tensor
+    """[C] float32, the sampler's log-probability of each completion token."""
+    advantages_C: Tensor
+    """[C] float32."""
+    old_logprobs_C: Tensor | None
+    """[C] float32, of the policy that the ratio is against; None: of the weights as they are in the update itself."""
+    reference_logprobs_C: Tensor | None
+    """[C] float32, of the KL's reference; None without one."""
+    values_C: Tensor | None
+    """[C] float32, the critic's before the step's updates; None without one."""
+    returns_C: Tensor | None
+    """[C] float32, what the critic should have said; None without one."""

@@ -1,1 +1,1 @@
-"""ScoredGroup -> TrainBatch, advantages, log-probs and loss: pure functions of tensors, no I/O."""
+"""StepSamples -> TrainBatch, advantages, log-probs and loss: pure functions of tensors, no I/O."""

@@ -1,24 +1,33 @@
-"""ScoredGroup -> TrainBatch -> packed micro-batches."""
+"""StepSamples -> the graded ones -> TrainBatch -> packed micro-batches."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
+from typing import TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from rlkit.algorithm.advantage import has_spread
-from rlkit.records import Sample, ScoredGroup, TrainBatch
+from rlkit.records import ScoredGroup, Sequences, StepSamples, TrainBatch
+
+N = TypeVar("N", bound=np.generic)
 
 
-@dataclass(frozen=True)
-class Gathered:
-    """The graded samples of a step, and what was left out and why."""
+@dataclass(frozen=True, eq=False)
+class GradedSamples(Sequences):
+    """The samples of a step that count, and what was left out and why."""
 
-    batch: TrainBatch
-    """With advantages 0."""
+    groups_S: tuple[int, ...]
+    """Number of each sequence's group in the step, rising."""
+    masked_S: tuple[bool, ...]
+    """A masked sequence counts for baselines and in no loss."""
     rewards_S: Tensor
     """[S] float64 total reward of each sequence."""
+    sampler_logprobs_C: Tensor
+    """[C] float32, the sampler's log-probability of each completion token."""
     places_S: tuple[tuple[int, int], ...]
     """(group, sample) of each sequence in the step's groups."""
     groups_without_spread: int
@@ -58,32 +67,57 @@ class MicroBatch:
         return MicroBatch(**tensors, lengths=self.lengths)
 
 
-def gather(groups: Sequence[ScoredGroup], *, drop_equal: bool, mask_truncated: bool) -> Gathered:
+def gather(step: StepSamples, *, drop_equal: bool, mask_truncated: bool) -> GradedSamples:
     """The samples that count, in the step's order.
 
     Args:
-        groups: The step's groups.
+        step: The step's samples.
         drop_equal: Leave out groups whose rewards are all equal (dynamic sampling replaced them).
         mask_truncated: Mask replies that were cut at the token limit.
     """
-    samples: list[Sample] = []
-    places: list[tuple[int, int]] = []
-    rewards: list[float] = []
+    graded_S = ~np.isnan(step.rewards_S)
+    dropped: set[int] = set()
     without_spread = 0
-    for g, group in enumerate(groups):
-        tells = informative(group)
+    places: list[tuple[int, int]] = []
+    for g, size in enumerate(group_sizes(step)):
+        here = slice(len(places), len(places) + size)
+        tells = has_spread(torch.tensor(step.rewards_S[here][graded_S[here]]))
         without_spread += not tells
         if drop_equal and not tells:
-            continue
-        for i, (sample, reward) in enumerate(zip(group.samples, group.rewards, strict=True)):
-            if reward is not None and sample.token_ids:
-                samples.append(sample)
-                places.append((g, i))
-                rewards.append(reward)
-    masked = [mask_truncated and s.finish_reason == "length" for s in samples]
-    batch = flatten(samples, groups=[g for g, _ in places], masked=masked)
-    unscored = sum(reward is None for group in groups for reward in group.rewards)
-    return Gathered(batch, torch.tensor(rewards, dtype=torch.float64), tuple(places), without_spread, unscored)
+            dropped.add(g)
+        places += [(g, i) for i in range(size)]
+    kept = [
+        s
+        for s, (group, length) in enumerate(zip(step.groups_S, step.completion_lengths_S, strict=True))
+        if graded_S[s] and length and group not in dropped
+    ]
+    prompts = _split(step.prompt_ids_P, step.prompt_lengths_Q)
+    completions = _split(step.completion_ids_C, step.completion_lengths_S)
+    logprobs = _split(step.sampler_logprobs_C, step.completion_lengths_S)
+    tokens = [ids for s in kept for ids in (prompts[step.prompts_S[s]], completions[s])]
+    prompt_lengths = tuple(step.prompt_lengths_Q[step.prompts_S[s]] for s in kept)
+    return GradedSamples(
+        token_ids_N=np.concatenate([np.zeros(0, np.int32), *tokens]),
+        lengths_S=tuple(n + step.completion_lengths_S[s] for n, s in zip(prompt_lengths, kept, strict=True)),
+        prompt_lengths_S=prompt_lengths,
+        groups_S=tuple(step.groups_S[s] for s in kept),
+        masked_S=tuple(mask_truncated and step.truncated_S[s] for s in kept),
+        rewards_S=torch.tensor(step.rewards_S[kept], dtype=torch.float64),
+        sampler_logprobs_C=torch.from_numpy(np.concatenate([np.zeros(0, np.float32), *(logprobs[s] for s in kept)])),
+        places_S=tuple(places[s] for s in kept),
+        groups_without_spread=without_spread,
+        samples_unscored=int((~graded_S).sum()),
+    )
+
+
+def _split(values: NDArray[N], lengths: Sequence[int]) -> list[NDArray[N]]:
+    """Parts of these lengths."""
+    return np.split(values, list(accumulate(lengths))[:-1])
+
+
+def group_sizes(step: StepSamples) -> list[int]:
+    """Samples of each group."""
+    return [int(size) for size in np.bincount(np.array(step.groups_S, np.int64))]
 
 
 def informative(group: ScoredGroup) -> bool:
@@ -91,24 +125,7 @@ def informative(group: ScoredGroup) -> bool:
     return has_spread(torch.tensor([r for r in group.rewards if r is not None], dtype=torch.float64))
 
 
-def flatten(
-    samples: Sequence[Sample], *, groups: Sequence[int] | None = None, masked: Sequence[bool] | None = None
-) -> TrainBatch:
-    """Lays samples end to end, with advantages 0; by default each is a group of its own and none is masked."""
-    num_tokens = sum(len(s.token_ids) for s in samples)
-    return TrainBatch(
-        token_ids_N=torch.tensor([t for s in samples for t in (*s.prompt_ids, *s.token_ids)], dtype=torch.int64),
-        lengths_S=tuple(len(s.prompt_ids) + len(s.token_ids) for s in samples),
-        prompt_lengths_S=tuple(len(s.prompt_ids) for s in samples),
-        policy_versions_S=tuple(s.policy_version for s in samples),
-        groups_S=tuple(range(len(samples)) if groups is None else groups),
-        masked_S=tuple([False] * len(samples) if masked is None else masked),
-        sampler_logprobs_C=torch.tensor([x for s in samples for x in s.logprobs], dtype=torch.float32),
-        advantages_C=torch.zeros(num_tokens),
-    )
-
-
-def split_updates(batch: TrainBatch, num_updates: int) -> list[list[int]]:
+def split_updates(batch: TrainBatch | GradedSamples, num_updates: int) -> list[list[int]]:
     """The step's sequences in `num_updates` parts of nearly equally many groups, in order; masked ones left out.
 
     7 groups in 3 updates -> groups 0-1, 2-4, 5-6.
@@ -153,7 +170,7 @@ def deal_rows(sizes_R: Sequence[int], num_ranks: int) -> list[list[int]]:
 
 
 def pack(
-    batch: TrainBatch,
+    batch: Sequences,
     *,
     tokens_per_microbatch: int,
     sequences: Sequence[int] | None = None,
@@ -164,7 +181,7 @@ def pack(
     """Cuts sequences into rows of at most `tokens_per_microbatch` tokens; the sum of their losses stays the same.
 
     Args:
-        batch: The step.
+        batch: The step's sequences.
         tokens_per_microbatch: Most tokens of a row; a longer sequence has a row of its own.
         sequences: Which ones, by default all.
         weights_S: [S] weight of each completion token of a sequence of the batch, by default 0.
@@ -177,29 +194,27 @@ def pack(
     ]
     dealt = deal_rows([sum(batch.lengths_S[s] for s in row) for row in rows], num_ranks)
     weights_S = torch.zeros(len(batch.lengths_S)) if weights_S is None else weights_S
-    starts_N = [0, *accumulate(batch.lengths_S)]
-    mine = [_row(batch, rows[r], weights_S, starts_N) for r in sorted(dealt[rank])]
+    mine = [_row(batch, rows[r], weights_S) for r in sorted(dealt[rank])]
     if len(mine) < max(map(len, dealt), default=0):
         shortest = min(chosen, key=lambda s: batch.lengths_S[s])
-        mine.append(_row(batch, [shortest], torch.zeros(len(batch.lengths_S)), starts_N))
+        mine.append(_row(batch, [shortest], torch.zeros(len(batch.lengths_S))))
     return mine
 
 
-def _row(batch: TrainBatch, row: Sequence[int], weights_S: Tensor, starts_N: Sequence[int]) -> MicroBatch:
+def _row(batch: Sequences, row: Sequence[int], weights_S: Tensor) -> MicroBatch:
     lengths = [batch.lengths_S[s] for s in row]
     prompts = [batch.prompt_lengths_S[s] for s in row]
     starts_T = [0, *accumulate(lengths)]
     repeats = torch.tensor([batch.completion_lengths_S[s] for s in row])
+    ids = [batch.token_ids_N[batch.starts_N[s] : batch.starts_N[s + 1]].astype(np.int64) for s in row]
     return MicroBatch(
-        token_ids_T=torch.cat([batch.token_ids_N[starts_N[s] : starts_N[s + 1]] for s in row]),
+        token_ids_T=torch.from_numpy(np.concatenate(ids)),
         position_ids_T=torch.cat([torch.arange(n) for n in lengths]),
         lengths=tuple(lengths),
         predict_C=torch.cat(
             [torch.arange(t + p - 1, t + n - 1) for t, p, n in zip(starts_T, prompts, lengths, strict=False)]
         ),
-        targets_C=torch.cat(
-            [batch.token_ids_N[starts_N[s] + p : starts_N[s + 1]] for s, p in zip(row, prompts, strict=True)]
-        ),
+        targets_C=torch.from_numpy(np.concatenate([its[p:] for its, p in zip(ids, prompts, strict=True)])),
         sequence_C=torch.arange(len(row)).repeat_interleave(repeats),
         places_C=torch.cat([torch.arange(batch.starts_C[s], batch.starts_C[s + 1]) for s in row]),
         weights_C=weights_S[list(row)].float().repeat_interleave(repeats),

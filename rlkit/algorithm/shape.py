@@ -1,16 +1,87 @@
-"""Rewards of sequences -> advantages of tokens, and the critic's targets."""
+"""Graded samples, and what the networks say of them -> the step's batch, with advantages and the critic's targets."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from rlkit.algorithm.advantage import batch_normalized, centred, gae, group_advantages, returns_to_go
+from rlkit.algorithm.batch import GradedSamples
+from rlkit.algorithm.divergence import kl_estimate
+from rlkit.recipe.schema import GrpoKeys, OnlineKeys, PpoKeys
 from rlkit.records import TrainBatch
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What the networks say of each completion token before the step's first update."""
+
+    old_logprobs_C: Tensor | None
+    """See TrainBatch."""
+    reference_logprobs_C: Tensor | None
+    """See TrainBatch."""
+    values_C: Tensor | None
+    """See TrainBatch."""
+
+
+def build_batch(graded: GradedSamples, measured: Measured, stage: OnlineKeys) -> TrainBatch:
+    """The whole batch of a step.
+
+    Args:
+        graded: The samples that count.
+        measured: Of the same samples; with values where the stage has a critic.
+        stage: Its keys choose the advantages.
+    """
+    penalty_C = None
+    if measured.reference_logprobs_C is not None and stage.kl_in == "reward":
+        assert measured.old_logprobs_C is not None
+        penalty_C = stage.kl_coef * kl_estimate(measured.old_logprobs_C, measured.reference_logprobs_C, stage.kl)
+    lengths_S, returns_C = graded.completion_lengths_S, None
+    if isinstance(stage, GrpoKeys):
+        advantages_C = compared_advantages(
+            graded.rewards_S,
+            lengths_S,
+            graded.groups_S,
+            baseline=stage.baseline,
+            normalize=stage.normalize,
+            penalty_C=penalty_C,
+        )
+    else:
+        assert isinstance(stage, PpoKeys)
+        assert measured.values_C is not None
+        advantages_C, returns_C = critic_advantages(
+            graded.rewards_S,
+            lengths_S,
+            measured.values_C,
+            gamma=stage.gamma,
+            gae_lambda=stage.gae_lambda,
+            normalize=stage.normalize == "batch",
+            penalty_C=penalty_C,
+        )
+    return TrainBatch(
+        token_ids_N=graded.token_ids_N,
+        lengths_S=graded.lengths_S,
+        prompt_lengths_S=graded.prompt_lengths_S,
+        groups_S=graded.groups_S,
+        masked_S=graded.masked_S,
+        sampler_logprobs_C=graded.sampler_logprobs_C,
+        advantages_C=advantages_C,
+        old_logprobs_C=measured.old_logprobs_C,
+        reference_logprobs_C=measured.reference_logprobs_C,
+        values_C=measured.values_C,
+        returns_C=returns_C,
+    )
+
+
 def compared_advantages(
-    batch: TrainBatch, rewards_S: Tensor, *, baseline: str, normalize: str, penalty_C: Tensor | None = None
+    rewards_S: Tensor,
+    completion_lengths_S: Sequence[int],
+    groups_S: Sequence[int],
+    *,
+    baseline: str,
+    normalize: str,
+    penalty_C: Tensor | None = None,
 ) -> Tensor:
     """[C] float32 advantages without a critic.
 
@@ -19,13 +90,14 @@ def compared_advantages(
     arXiv:2501.03262), so that a penalty counts from its own token backwards.
 
     Args:
-        batch: The step's sequences.
         rewards_S: [S] total reward.
+        completion_lengths_S: [S] tokens that get an advantage.
+        groups_S: [S] number of each sequence's group.
         baseline: "group", "leave_one_out" or "batch".
         normalize: "group", "batch" or "none": whose standard deviation divides.
         penalty_C: [C] taken off the reward of each token (a KL estimate times its coefficient); None: nothing.
     """
-    counts = list(batch.completion_lengths_S)
+    counts = list(completion_lengths_S)
     penalty_C = torch.zeros(sum(counts), dtype=torch.float64) if penalty_C is None else penalty_C.double()
     penalties = torch.split(penalty_C, counts)
     if baseline == "batch":
@@ -35,9 +107,9 @@ def compared_advantages(
         return batch_normalized(advantages_C, centre=True).float()
     totals_S = rewards_S - torch.tensor([float(p.sum()) for p in penalties], dtype=torch.float64)
     advantages_S = torch.zeros_like(totals_S)
-    groups_S = torch.tensor(batch.groups_S)
-    for group in dict.fromkeys(batch.groups_S):
-        members = torch.nonzero(groups_S == group).flatten()
+    groups = torch.tensor(groups_S)
+    for group in dict.fromkeys(groups_S):
+        members = torch.nonzero(groups == group).flatten()
         advantages_S[members] = group_advantages(
             totals_S[members], baseline=baseline, divide_by_std=normalize == "group"
         )
@@ -48,8 +120,8 @@ def compared_advantages(
 
 
 def critic_advantages(
-    batch: TrainBatch,
     rewards_S: Tensor,
+    completion_lengths_S: Sequence[int],
     values_C: Tensor,
     *,
     gamma: float,
@@ -60,15 +132,15 @@ def critic_advantages(
     """([C] advantages, [C] returns for the critic), float32: GAE a reply, its reward at the last token.
 
     Args:
-        batch: The step's sequences.
         rewards_S: [S] total reward.
+        completion_lengths_S: [S] tokens that get an advantage.
         values_C: [C] the critic's estimate before each token.
         gamma: Discount of a later token's reward.
         gae_lambda: See `gae`.
         normalize: Bring the advantages to mean 0 and deviation 1 over the step; the returns stay.
         penalty_C: [C] taken off the reward of each token; None: nothing.
     """
-    counts = list(batch.completion_lengths_S)
+    counts = list(completion_lengths_S)
     penalty_C = torch.zeros_like(values_C) if penalty_C is None else penalty_C
     rewards = _token_rewards(rewards_S, torch.split(penalty_C.double(), counts))
     values = torch.split(values_C.double(), counts)

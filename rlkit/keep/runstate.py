@@ -26,8 +26,8 @@ class RunState:
     recipe: dict[str, Any] = field(default_factory=dict)
     """The resolved recipe of the newest start; recipe.yaml, which says the same, is for people and may be edited."""
     made_with: dict[str, dict[str, str]] = field(default_factory=dict)
-    """What the newest start was made with: {"code": hash by reward part, "files": of model folders by recipe key,
-    "versions": by library, "machine": what it chose}."""
+    """What the newest start was made with: {"code": hash by reward part or recipe key, "files": of model folders by
+    recipe key, "versions": by library, "machine": what it chose}."""
     before: Evaluated | None = None
     """The evaluation that "after" is compared with."""
     before_name: str = "before"

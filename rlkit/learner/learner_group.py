@@ -13,7 +13,7 @@ from rlkit.cluster.ray_cluster import Restarts, get, wait
 from rlkit.errors import ActorDied, ActorLost, ClusterError, LearnerLost, RlkitError, ValueLost
 from rlkit.learner.learner_worker import LearnerWorker
 from rlkit.learner.spec import LearnerSpec, UpdateReport
-from rlkit.records import Sample, ScoredGroup
+from rlkit.records import Sample, ScoredGroup, Sequences, StepSamples
 
 GRACE_S = 5.0
 """How long the other ranks have, once one failed, to say what they know of it."""
@@ -100,7 +100,7 @@ class LearnerGroup:
 
     def train_step(self, groups: Sequence[ScoredGroup], step: int) -> UpdateReport:
         """One step's updates."""
-        report: UpdateReport = self._call("train_step", f"the update of step {step}", groups)
+        report: UpdateReport = self._call("train_step", f"the update of step {step}", StepSamples.of(groups))
         return report
 
     def publish(self) -> Any:
@@ -114,7 +114,8 @@ class LearnerGroup:
 
     def logprobs_of(self, samples: Sequence[Sample]) -> list[list[float]]:
         """The canary's log-probs under the learner's weights."""
-        rows: list[list[float]] = self._call("logprobs_of", "the learner's half of the parity gate", samples)
+        what = "the learner's half of the parity gate"
+        rows: list[list[float]] = self._call("logprobs_of", what, Sequences.of(samples))
         return rows
 
     def check_sees(self, file: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from rlkit.cluster.ray_cluster import check_sees, let_children_hear, node_address
@@ -13,7 +13,7 @@ from rlkit.learner.spec import LearnerSpec, UpdateReport
 from rlkit.learner.state import Saving, saver_thread
 from rlkit.learner.torch_learner import Learner
 from rlkit.models.weight_block import PublishedWeights, WeightBlock
-from rlkit.records import Sample, ScoredGroup
+from rlkit.records import Sequences, StepSamples
 
 
 class LearnerWorker:
@@ -41,18 +41,18 @@ class LearnerWorker:
             ranks = connect(rank, size, store, device=spec.device, timeout_s=limit)
         self.learner = Learner(spec, ranks)
 
-    def train_step(self, groups: Sequence[ScoredGroup]) -> UpdateReport:
+    def train_step(self, samples: StepSamples) -> UpdateReport:
         """See Learner.train_step."""
-        return self.learner.train_step(groups)
+        return self.learner.train_step(samples)
 
     def weights(self) -> tuple[PublishedWeights, None]:
         """The weights, and nothing: two return values, so that they go straight into the object store and the driver
         sees by the other one that they are there."""
         return self._block.fill(self.learner.weights()), None
 
-    def logprobs_of(self, samples: Sequence[Sample]) -> list[list[float]]:
+    def logprobs_of(self, sequences: Sequences) -> list[list[float]]:
         """See Learner.logprobs_of."""
-        return self.learner.logprobs_of(samples)
+        return self.learner.logprobs_of(sequences)
 
     def check_sees(self, file: Path, content: bytes) -> None:
         """See rlkit.cluster.ray_cluster.check_sees."""

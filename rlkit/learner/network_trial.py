@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from rlkit.algorithm.batch import flatten, pack
+from rlkit.algorithm.batch import pack
 from rlkit.errors import RecipeError
 from rlkit.learner.policy import Critic, Policy
-from rlkit.records import Sample
+from rlkit.records import Sequences
 
 LENGTH = 16
 """Tokens of each sequence tried."""
@@ -58,11 +59,9 @@ def try_rows(network: Policy | Critic, around: AbstractContextManager[None], *, 
 
 def _answers(network: Policy | Critic, *sequences: list[int]) -> tuple[Tensor, ...]:
     """Of each sequence of a row, what the network says of its tokens."""
-    samples = [
-        Sample(str(i), "", LENGTH - 1, token_ids=tuple(s[1:]), logprobs=(0.0,) * (LENGTH - 1), prompt_ids=tuple(s[:1]))
-        for i, s in enumerate(sequences)
-    ]
-    (row,) = pack(flatten(samples), tokens_per_microbatch=LENGTH * len(sequences))
+    lengths, prompt_lengths = ((n,) * len(sequences) for n in (LENGTH, 1))
+    tried = Sequences(np.array(sequences, np.int32).reshape(-1), lengths, prompt_lengths)
+    (row,) = pack(tried, tokens_per_microbatch=LENGTH * len(sequences))
     found = network(row.to(network.device))
     values_C: Tensor = found if isinstance(found, Tensor) else found.logprobs_C
     return torch.split(values_C.float().cpu(), LENGTH - 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from rlkit.recipe.schema import LearnerKeys, OnlineKeys
 
@@ -27,6 +28,8 @@ class LearnerSpec:
     """Refuse torch operations whose result depends on timing."""
     seed: int
     """Of what is drawn before the first update: new adapters."""
+    recipe_dir: Path = Path()
+    """Folder that a `./file.py:function` of `stage.objective` is relative to; every rank sees it."""
 
     @property
     def device(self) -> str:

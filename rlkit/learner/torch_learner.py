@@ -1,24 +1,24 @@
-"""The learner: torch only, one process a rank; Ray is round it in group.py."""
+"""The learner: torch only, one process a rank; Ray is round it in learner_group.py."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from rlkit.algorithm.batch import Gathered, MicroBatch, flatten, gather, pack, split_updates
-from rlkit.algorithm.divergence import kl_estimate
+from rlkit.algorithm.batch import GradedSamples, MicroBatch, gather, group_sizes, pack, split_updates
 from rlkit.algorithm.loss import token_weights
-from rlkit.algorithm.shape import compared_advantages, critic_advantages
+from rlkit.algorithm.objective import Objective
+from rlkit.algorithm.shape import Measured, build_batch
 from rlkit.learner import state as state_table
 from rlkit.learner.lora import merged_weights
 from rlkit.learner.networks import build_critic, build_policy, build_reference, passes
 from rlkit.learner.optimizer import Schedule, build_optimizer
 from rlkit.learner.policy import Critic
+from rlkit.learner.policy_loss import load_policy_loss
 from rlkit.learner.ranks import Ranks
 from rlkit.learner.spec import LearnerSpec, UpdateReport
 from rlkit.learner.state import Saving, saver_thread
@@ -26,7 +26,7 @@ from rlkit.learner.update import Balance, Tally, critic_backward, policy_backwar
 from rlkit.models.save import kept_buffers, save_model, stored_form
 from rlkit.models.tokenizer import load_tokenizer
 from rlkit.recipe.schema import GrpoKeys, OptimizerKeys, PpoKeys
-from rlkit.records import Sample, ScoredGroup, TrainBatch
+from rlkit.records import Sequences, StepSamples, TrainBatch
 
 
 class Learner:
@@ -37,6 +37,7 @@ class Learner:
         torch.use_deterministic_algorithms(spec.deterministic)
         self.spec = spec
         self.stage = spec.stage
+        self.objective = Objective.of(spec.stage, load_policy_loss(spec.stage.objective, spec.recipe_dir, "objective"))
         self.ranks = ranks or Ranks()
         self.steps_done = 0
         self._saver = saver_thread()
@@ -59,14 +60,16 @@ class Learner:
 
     # -- what the loop calls
 
-    def train_step(self, groups: Sequence[ScoredGroup]) -> UpdateReport:
-        """One step's updates. Groups must come in the step's order, for exactness."""
+    def train_step(self, samples: StepSamples) -> UpdateReport:
+        """One step's updates. Samples must come in the step's order, for exactness."""
         began = time.monotonic()
         self._await_copy()
         dynamic = isinstance(self.stage, GrpoKeys) and self.stage.dynamic_sampling
-        gathered = gather(groups, drop_equal=dynamic, mask_truncated=self.stage.mask_truncated)
+        graded = gather(samples, drop_equal=dynamic, mask_truncated=self.stage.mask_truncated)
+        batch = build_batch(graded, self._measure(graded), self.stage)
         tally = Tally(self.ranks)
-        batch = self._shape(self._look(gathered.batch), gathered.rewards_S, tally)
+        if batch.values_C is not None and batch.returns_C is not None:
+            tally.explained(batch.values_C, batch.returns_C)
         learning_rate = self.schedule.learning_rate
         for _ in range(self.stage.passes_per_step):
             for part in split_updates(batch, self.stage.updates_per_step):
@@ -74,21 +77,19 @@ class Learner:
         self.steps_done += 1
         self._refresh_reference()
         metrics = {
-            "learner/groups": float(len(groups)),
-            "learner/groups_without_spread": float(gathered.groups_without_spread),
-            "learner/samples_unscored": float(gathered.samples_unscored),
+            "learner/groups": float(len(group_sizes(samples))),
+            "learner/groups_without_spread": float(graded.groups_without_spread),
+            "learner/samples_unscored": float(graded.samples_unscored),
             "learner/learning_rate": learning_rate,
             **tally.metrics(),
         }
         metrics["learner/tokens_per_second"] = metrics["learner/tokens_used"] / (time.monotonic() - began)
-        return UpdateReport(metrics, sample_advantages(groups, gathered, batch))
+        return UpdateReport(metrics, sample_advantages(group_sizes(samples), graded.places_S, batch))
 
-    def logprobs_of(self, samples: Sequence[Sample]) -> list[list[float]]:
-        """Log-probs of each sample's tokens under the weights as they are, in the samples' order (parity gate)."""
-        batch = flatten(samples)
-        logprobs_C = self._each_token(batch, self.policy, lambda row: self.policy(row).logprobs_C)
-        counts = [len(s.token_ids) for s in samples]
-        return [part.tolist() for part in torch.split(logprobs_C, counts)]
+    def logprobs_of(self, sequences: Sequences) -> list[list[float]]:
+        """Log-probs of each sequence's completion under the weights as they are, in their order (parity gate)."""
+        logprobs_C = self._each_token(sequences, self.policy, lambda row: self.policy(row).logprobs_C)
+        return [part.tolist() for part in torch.split(logprobs_C, list(sequences.completion_lengths_S))]
 
     def weights(self) -> dict[str, Tensor]:
         """Weights and buffers by their Hugging Face names, on the CPU, in the engine's dtype; tied ones once.
@@ -160,29 +161,29 @@ class Learner:
 
     # -- before the updates
 
-    def _look(self, batch: TrainBatch) -> TrainBatch:
-        """Adds what the losses need to know from before the step's first update."""
+    def _measure(self, graded: GradedSamples) -> Measured:
+        """What the losses need to know from before the step's first update."""
         stage = self.stage
-        old_C: Tensor | None = batch.sampler_logprobs_C
+        old_C: Tensor | None = graded.sampler_logprobs_C
         if stage.old_logprobs == "learner":
             # One update: the log-probs before it are the ones it starts from, and a pass of their own would be wasted.
             several = stage.updates_per_step * stage.passes_per_step > 1
             penalised = stage.needs_reference and stage.kl_in == "reward"
             if several or penalised:
-                old_C = self._each_token(batch, self.policy, lambda row: self.policy(row).logprobs_C)
+                old_C = self._each_token(graded, self.policy, lambda row: self.policy(row).logprobs_C)
             else:
                 old_C = None
         reference, critic = self.reference, self.critic
         reference_C = values_C = None
         if reference is not None:
-            reference_C = self._each_token(batch, reference.network, lambda row: reference(row).logprobs_C)
+            reference_C = self._each_token(graded, reference.network, lambda row: reference(row).logprobs_C)
         if critic is not None:
-            values_C = self._each_token(batch, critic, critic)
-        return replace(batch, old_logprobs_C=old_C, reference_logprobs_C=reference_C, values_C=values_C)
+            values_C = self._each_token(graded, critic, critic)
+        return Measured(old_C, reference_C, values_C)
 
-    def _each_token(self, batch: TrainBatch, network: nn.Module, read: Callable[[MicroBatch], Tensor]) -> Tensor:
+    def _each_token(self, batch: Sequences, network: nn.Module, read: Callable[[MicroBatch], Tensor]) -> Tensor:
         """[C] float32 on the CPU: a pass of a network without gradient over every sequence of the batch."""
-        values_C = torch.zeros(len(batch.sampler_logprobs_C))
+        values_C = torch.zeros(batch.starts_C[-1])
         if not batch.lengths_S:
             return values_C
         everyone = list(range(len(batch.lengths_S)))
@@ -193,7 +194,7 @@ class Learner:
                     values_C[row.places_C.cpu()] = found_C
         return self.ranks.gather_tokens(values_C)
 
-    def _rows(self, batch: TrainBatch, sequences: list[int], weights_S: Tensor) -> list[MicroBatch]:
+    def _rows(self, batch: Sequences, sequences: list[int], weights_S: Tensor) -> list[MicroBatch]:
         rows = pack(
             batch,
             tokens_per_microbatch=self.spec.keys.microbatch_tokens,
@@ -203,32 +204,6 @@ class Learner:
             num_ranks=self.ranks.size,
         )
         return [row.to(self.spec.device) for row in rows]
-
-    def _shape(self, batch: TrainBatch, rewards_S: Tensor, tally: Tally) -> TrainBatch:
-        """Adds advantages, and the critic's targets."""
-        stage = self.stage
-        penalty_C = None
-        if batch.reference_logprobs_C is not None and stage.kl_in == "reward":
-            assert batch.old_logprobs_C is not None
-            penalty_C = stage.kl_coef * kl_estimate(batch.old_logprobs_C, batch.reference_logprobs_C, stage.kl)
-        if isinstance(stage, GrpoKeys):
-            advantages_C = compared_advantages(
-                batch, rewards_S, baseline=stage.baseline, normalize=stage.normalize, penalty_C=penalty_C
-            )
-            return replace(batch, advantages_C=advantages_C)
-        assert isinstance(stage, PpoKeys)
-        assert batch.values_C is not None
-        advantages_C, returns_C = critic_advantages(
-            batch,
-            rewards_S,
-            batch.values_C,
-            gamma=stage.gamma,
-            gae_lambda=stage.gae_lambda,
-            normalize=stage.normalize == "batch",
-            penalty_C=penalty_C,
-        )
-        tally.explained(batch.values_C, returns_C)
-        return replace(batch, advantages_C=advantages_C, returns_C=returns_C)
 
     # -- the update
 
@@ -256,7 +231,7 @@ class Learner:
             with passes(self.policy, self.spec.keys):
                 balance = self._balance(rows, num_tokens)
                 for row in rows:
-                    policy_backward(self.policy, row, batch, self.stage, tally, balance)
+                    policy_backward(self.policy, row, batch, self.objective, tally, balance)
             tally.stepped(self.optimizer, self.policy, self.stage.max_grad_norm)
         if self.critic is not None and critic_keys is not None:
             with passes(self.critic, self.spec.keys):
@@ -273,10 +248,8 @@ class Learner:
             return update_balance(self.policy, rows, self.ranks, coef=coef, num_tokens=num_tokens)
 
     def _tells(self, batch: TrainBatch, sequence: int) -> bool:
-        """Whether a sequence can move a weight: with advantages of 0 only a KL or an entropy term does."""
-        if self.stage.entropy_coef > 0 or (self.stage.needs_reference and self.stage.kl_in == "loss"):
-            return True
-        return bool(torch.any(batch.advantages_C[batch.tokens_of(sequence)] != 0))
+        """Whether a sequence can move a weight."""
+        return not self.objective.needs_advantage or bool(torch.any(batch.advantages_C[batch.tokens_of(sequence)] != 0))
 
     def _refresh_reference(self) -> None:
         every = self.stage.reference_every
@@ -285,11 +258,11 @@ class Learner:
 
 
 def sample_advantages(
-    groups: Sequence[ScoredGroup], gathered: Gathered, batch: TrainBatch
+    sizes: Sequence[int], places_S: Sequence[tuple[int, int]], batch: TrainBatch
 ) -> tuple[tuple[float | None, ...], ...]:
-    """By group and sample, the mean advantage over its tokens; None: in no loss."""
-    table: list[list[float | None]] = [[None] * len(group.samples) for group in groups]
-    for sequence, (g, i) in enumerate(gathered.places_S):
+    """By group (of these sizes) and sample, the mean advantage over its tokens; None: in no loss."""
+    table: list[list[float | None]] = [[None] * size for size in sizes]
+    for sequence, (g, i) in enumerate(places_S):
         if not batch.masked_S[sequence]:
             table[g][i] = float(batch.advantages_C[batch.tokens_of(sequence)].mean())
     return tuple(tuple(row) for row in table)

@@ -10,14 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from rlkit.algorithm.batch import MicroBatch
-from rlkit.algorithm.divergence import correction_weights, importance_ratio, kl_estimate
-from rlkit.algorithm.loss import cispo_loss, clipped_policy_loss, value_loss
+from rlkit.algorithm.loss import value_loss
+from rlkit.algorithm.objective import Objective, PolicyTokens, TokenLosses, policy_objective
 from rlkit.algorithm.router import balance_loss, expert_counts, load_metrics
 from rlkit.errors import RecipeError
 from rlkit.learner.policy import Critic, Policy
 from rlkit.learner.ranks import Ranks
 from rlkit.learner.shard import whole
-from rlkit.recipe.schema import OnlineKeys
 from rlkit.records import TrainBatch
 
 
@@ -64,56 +63,29 @@ def row_counts(policy: Policy, row: MicroBatch, router_logits: Sequence[Tensor])
 
 
 def policy_backward(
-    policy: Policy, row: MicroBatch, batch: TrainBatch, stage: OnlineKeys, tally: Tally, balance: Balance | None = None
+    policy: Policy, row: MicroBatch, batch: TrainBatch, objective: Objective, tally: Tally, balance: Balance | None
 ) -> None:
     """Adds one micro-batch's gradient of the policy's loss."""
     outputs = policy(row)
-    logprobs_C, entropy_C = outputs.logprobs_C, outputs.entropy_C
-    sampler_C, advantages_C = row.of(batch.sampler_logprobs_C), row.of(batch.advantages_C)
-    old_C = logprobs_C.detach() if batch.old_logprobs_C is None else row.of(batch.old_logprobs_C)
-    ratio_C = importance_ratio(logprobs_C, old_C, row.sequence_C, level=stage.ratio_level)
-    bounds = {"clip_low": stage.clip_low, "clip_high": stage.clip_high}
-    if stage.objective == "cispo":
-        policy_loss = cispo_loss(logprobs_C, ratio_C, advantages_C, **bounds)
-    else:
-        policy_loss = clipped_policy_loss(ratio_C, advantages_C, **bounds, dual_clip=stage.dual_clip)
-    correction_C = torch.ones_like(old_C)
-    if stage.correction != "none":
-        correction_C = correction_weights(
-            old_C,
-            sampler_C,
-            row.sequence_C,
-            kind=stage.correction,
-            level=stage.correction_level,
-            at_most=stage.correction_max,
-            at_least=stage.correction_min,
-        )
-    loss_C = policy_loss.loss_C * correction_C
-    if batch.reference_logprobs_C is None:
-        # Without a reference the KL to the old policy is reported: how far this step's updates went.
-        kl_C = kl_estimate(logprobs_C.detach(), old_C, "k3")
-    else:
-        kl_C = kl_estimate(logprobs_C, row.of(batch.reference_logprobs_C), stage.kl)
-        if stage.kl_in == "loss":
-            loss_C = loss_C + stage.kl_coef * (kl_C * ratio_C if stage.kl_weighted else kl_C)
-    loss_C = loss_C - stage.entropy_coef * entropy_C
-    loss = (loss_C * row.weights_C).sum()
+    old_C, reference_C = batch.old_logprobs_C, batch.reference_logprobs_C
+    tokens = PolicyTokens(
+        logprobs_C=outputs.logprobs_C,
+        entropy_C=outputs.entropy_C,
+        advantages_C=row.of(batch.advantages_C),
+        old_logprobs_C=outputs.logprobs_C.detach() if old_C is None else row.of(old_C),
+        sampler_logprobs_C=row.of(batch.sampler_logprobs_C),
+        reference_logprobs_C=None if reference_C is None else row.of(reference_C),
+        sequence_C=row.sequence_C,
+    )
+    losses = policy_objective(tokens, objective)
+    loss = (losses.loss_C * row.weights_C).sum()
     router_loss = loss.new_zeros(())
     if balance is not None:
         router_loss = balance.loss(outputs.router_logits) * bool(row.weights_C.any())
     torch.autograd.backward(loss + router_loss)
     if policy.routing is not None:
         tally.router_row(row_counts(policy, row, outputs.router_logits), router_loss)
-    tally.policy_row(
-        row,
-        loss=loss,
-        entropy=entropy_C,
-        kl=kl_C,
-        clipped=policy_loss.clipped_C,
-        ratio=ratio_C,
-        gap=(logprobs_C - sampler_C).abs(),
-        correction=correction_C,
-    )
+    tally.policy_row(row, loss, losses)
 
 
 def critic_backward(critic: Critic, row: MicroBatch, batch: TrainBatch, clip: float | None, tally: Tally) -> None:
@@ -145,25 +117,15 @@ class Tally:
         self._expert_counts: Tensor | None = None
         self._router_loss = torch.zeros((), dtype=torch.float64)
 
-    def policy_row(
-        self,
-        row: MicroBatch,
-        *,
-        loss: Tensor,
-        entropy: Tensor,
-        kl: Tensor,
-        clipped: Tensor,
-        ratio: Tensor,
-        gap: Tensor,
-        correction: Tensor,
-    ) -> None:
-        """One row's figures, each [C] but for the loss."""
+    def policy_row(self, row: MicroBatch, loss: Tensor, losses: TokenLosses) -> None:
+        """One row's loss, and the figures of its tokens."""
         counted_C = row.weights_C > 0  # a row that only keeps ranks in step has no say
-        sums = [x.detach()[counted_C].double().sum() for x in (entropy, kl, clipped, ratio, correction)]
+        means = (losses.entropy_C, losses.kl_C, losses.clipped_C, losses.ratio_C, losses.correction_C)
+        sums = [x.detach()[counted_C].double().sum() for x in means]
         figures = [*sums, counted_C.double().sum(), loss.detach().double(), torch.zeros((), device=loss.device)]
         self._sums += torch.stack([f.double() for f in figures]).cpu()
         if bool(counted_C.any()):
-            peaks = torch.stack([x.detach()[counted_C].double().max() for x in (ratio, gap)])
+            peaks = torch.stack([x.detach()[counted_C].double().max() for x in (losses.ratio_C, losses.gap_C)])
             self._maxima = torch.maximum(self._maxima, peaks.cpu())
 
     def router_row(self, counts_LE: Tensor, loss: Tensor) -> None:

@@ -123,7 +123,7 @@ class Engine:
                 key = str(self._serial)
                 place[key] = (request, number)
                 self._llm.add_request(
-                    key, {"prompt_token_ids": list(request.prompt_ids)}, self._sampling(request, seed)
+                    key, {"prompt_token_ids": request.prompt_ids.tolist()}, self._sampling(request, seed)
                 )
         while place:
             for output in self._llm.step():
@@ -180,7 +180,9 @@ class Engine:
         return SamplingParams(temperature=keys.temperature, seed=seed, **common)
 
     def _sample(self, request: DrawRequest, number: int, output: CompletionOutput) -> Sample:
-        token_ids = tuple(output.token_ids)
+        import numpy as np  # not at the top: a recipe's checks import this module
+
+        token_ids = list(output.token_ids)
         logprobs: Sequence[Mapping[int, Any]] = output.logprobs or ()
         shown = token_ids[:-1] if token_ids and token_ids[-1] in self._ends else token_ids
         return Sample(
@@ -188,8 +190,9 @@ class Engine:
             response=request.forced + self._tokenizer.decode(shown, skip_special_tokens=False),
             num_tokens=len(token_ids),
             finish_reason=output.finish_reason or "stop",
-            token_ids=token_ids,
-            logprobs=tuple(float(at[t].logprob) for at, t in zip(logprobs, token_ids, strict=True)),
+            token_ids=np.array(token_ids, np.int32),
+            # vLLM's numbers are of 32 bits: none is lost.
+            logprobs=np.array([at[t].logprob for at, t in zip(logprobs, token_ids, strict=True)], np.float32),
             seed=request.seeds[number],
             policy_version=self.policy_version,
             prompt_ids=request.prompt_ids,

@@ -1,12 +1,19 @@
 """What an engine is asked to draw."""
 
+from __future__ import annotations
+
 import hashlib
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rlkit.records import Task
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class DrawRequest:
     """One group to draw."""
 
@@ -14,7 +21,7 @@ class DrawRequest:
     """Position of the prompt in its step; results are put back into this order."""
     task: Task
     """The task, carried along into the group."""
-    prompt_ids: tuple[int, ...]
+    prompt_ids: NDArray[np.int32]
     """[P] the rendered prompt, the forced start of the reply included."""
     forced: str
     """Text that the reply is made to begin with; it is part of Sample.response."""

@@ -21,6 +21,7 @@ from rlkit.recipe.schema import Recipe
 from rlkit.rollout.engine_arguments import check_engine_arguments
 from rlkit.run.run_data import RunData, read_data
 from rlkit.scoring.plugins.reward_check import check_columns, check_plugins
+from rlkit.stages.registry import stages_of
 from rlkit.watch.sinks import check_sinks
 
 SMALL_BYTES = 64 * 2**20
@@ -53,6 +54,8 @@ def check_run(loaded: LoadedRecipe, *, run_dir: Path, address: str | None, read_
     """
     recipe = loaded.recipe
     parts = check_plugins(recipe.reward, loaded.base_dir)
+    for stage in stages_of(recipe):
+        list(stage.own_code(loaded.base_dir))
     check_sinks(recipe.tracking, loaded.base_dir)
     check_run_dir(run_dir, mirrored=recipe.run.mirror is not None)
     _check_writable(run_dir)

@@ -36,10 +36,10 @@ def library_versions() -> dict[str, str]:
 
 
 def code_hashes(plugins: Iterable[tuple[str, Any]]) -> dict[str, str]:
-    """By part, a hash of the code of its plugin: its file, and every Python file of the package it lies in.
+    """By name, a hash of the code of a plugin: its file, and every Python file of the package it lies in.
 
     Args:
-        plugins: (name of the part, its class, function or instance).
+        plugins: (name of the reward part or recipe key, its class, function or instance).
     """
     return {name: _hash(path for code in _codes(plugin) for path in _files(code)) for name, plugin in plugins}
 

@@ -21,6 +21,7 @@ from rlkit.run.pipeline import Pipeline
 from rlkit.run.provenance import code_hashes, library_versions, model_hashes
 from rlkit.run.run_data import RunData
 from rlkit.scoring.plugins.plugin import load_parts
+from rlkit.stages.registry import stages_of
 from rlkit.watch.report import Report
 
 
@@ -51,9 +52,10 @@ def run_recipe(
     report = Report()
     report.hear()
     stop = StopSignal(lambda: report.line("stopping after this step; Ctrl-C again leaves at once"))
-    codes = code_hashes((part.name, part.plugin) for part in load_parts(recipe.reward, loaded.base_dir))
+    parts = [(part.name, part.plugin) for part in load_parts(recipe.reward, loaded.base_dir)]
+    own = [named for stage in stages_of(recipe) for named in stage.own_code(loaded.base_dir)]
     made_with = {
-        "code": codes,
+        "code": code_hashes([*parts, *own]),
         "files": model_hashes(recipe),
         "versions": library_versions(),
         "machine": {"precision": str(recipe.learner.precision)},

@@ -228,7 +228,7 @@ def _checked(name: str, score: Any) -> Score:
     if value is not None and not math.isfinite(value):
         return _errors(name, 1, f"returned {float(value)}, not a finite number")[0]
     try:
-        evidence = json.loads(json.dumps(score.evidence, allow_nan=False))
+        evidence = json.loads(json.dumps(score.evidence, default=_plain, allow_nan=False))
     except (TypeError, ValueError, RecursionError):
         evidence = repr(score.evidence)[:_MAX_REASON]
     verdict, reason = str(score.verdict), str(score.reason)
@@ -236,6 +236,15 @@ def _checked(name: str, score: Any) -> Score:
         unsaid = "could not grade this sample" if score.applies else "does not apply to this sample"
         verdict, reason = verdict or "unscored", reason.strip() or f"reward part {name!r} {unsaid} and does not say why"
     return Score(None if value is None else float(value), verdict, reason, evidence)
+
+
+def _plain(value: Any) -> Any:
+    """Token ids as JSON has them."""
+    import numpy as np
+
+    if isinstance(value, np.ndarray | np.integer):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} is not JSON")
 
 
 class PluginTraceback(Exception):

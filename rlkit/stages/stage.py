@@ -1,7 +1,7 @@
 """A stage of a recipe. A new kind of stage is a subclass of `Stage` in one file, and a line in the registry.
 
-Nothing heavy (torch, ray, vllm, trl) may be imported when the module of a kind is: a recipe is read with it. `run`
-imports what it needs.
+A recipe is read with the module of each of its kinds, so that module imports little when it is imported itself, and
+nothing heavy (torch, ray, vllm, trl): methods import what they need.
 """
 
 from __future__ import annotations
@@ -10,20 +10,22 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeVar
 
-from rlkit.cluster.stop import StopSignal
-from rlkit.data.prompts import PromptRenderer
-from rlkit.data.rows import BadRow
-from rlkit.data.tasks import Mixture
-from rlkit.plan.model_size import ModelSize
-from rlkit.plan.stage_plan import FilePlan, RowCounts, StagePlan
 from rlkit.recipe.schema import Recipe, StageKeys
-from rlkit.records import Task
-from rlkit.watch.evaluated import Evaluated
-from rlkit.watch.metrics import PhaseTimer
-from rlkit.watch.report import Report
-from rlkit.watch.runlog import RunLog
+
+if TYPE_CHECKING:
+    from rlkit.cluster.stop import StopSignal
+    from rlkit.data.prompts import PromptRenderer
+    from rlkit.data.rows import BadRow
+    from rlkit.data.tasks import Mixture
+    from rlkit.plan.model_size import ModelSize
+    from rlkit.plan.stage_plan import FilePlan, RowCounts, StagePlan
+    from rlkit.records import Task
+    from rlkit.watch.evaluated import Evaluated
+    from rlkit.watch.metrics import PhaseTimer
+    from rlkit.watch.report import Report
+    from rlkit.watch.runlog import RunLog
 
 K = TypeVar("K", bound=StageKeys)
 
@@ -153,6 +155,18 @@ class Stage(ABC, Generic[K]):
         """
 
     # -- plan
+
+    def own_code(self, base_dir: Path) -> Iterator[tuple[str, Any]]:
+        """(recipe key, function or class) of the user's own code that its keys name: imported, tried before anything
+        starts, and compared by a resume.
+
+        Args:
+            base_dir: The recipe's folder.
+
+        Raises:
+            PluginError: it cannot be imported or used.
+        """
+        yield from ()
 
     @abstractmethod
     def plan(self, rows: RowCounts | None) -> StagePlan:

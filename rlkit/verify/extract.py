@@ -1,4 +1,4 @@
-"""Which part of a reply is the answer: only what stands after the thought, and there the last finished mark.
+"""Finds the answer in a reply: only the part after the thought counts, and there the last finished mark.
 
 Every function is linear in the reply's length and never evaluates anything.
 """
@@ -13,17 +13,29 @@ from rlkit.verify.retractions import not_retracted
 
 OPEN, CLOSE = "<think>", "</think>"
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
+"""The start of a box."""
 _SHORT_BOX = re.compile(r"\\(?:boxed|fbox)[ \t]+(-?[\w.,/]*\w)|\\(?:boxed|fbox)(-?\d[\d.,/]*)")
+r"""A box without braces round a number or a letter: \boxed 5."""
 _OPEN_BOX = re.compile(r"\\(?:boxed|fbox)\s*\{(?:(?!\\(?:boxed|fbox)).)*$", re.DOTALL)
+"""A box that never ends, with all that follows."""
 _NOT_BEFORE = re.compile(r"(?<![\\\w])not\s+(?:\$|\\\(|\*\*)?\s*$", re.IGNORECASE)
+r"""A denial right before a box: not $\boxed{5}$."""
 _NOT_CHARS = 12
+"""Characters before a box in which it is looked for."""
 _ANSWER_TAGS = re.compile(r"<answer>((?:(?!</?answer>).)*)</answer>", re.DOTALL | re.IGNORECASE)
+"""The answer tags of R1-style prompts, innermost first."""
 _PLAIN_BETWEEN = re.compile(r"\\[()\[\],;:! ]|[$*~]|\\q?quad(?![a-z])|\\(?:text|mathrm|mbox|textrm) ?(?=\{)|[{}]")
+"""Signs between two boxes that mean nothing."""
 _BETWEEN = re.compile(r"([,;、，；]?) ?(and|or|和|与|及|以及|或|或者|且|&|) ?(?:([A-Za-z](?:_\w+)?) ?=)?")
+"""What may stand between two boxes of one answer: a comma, "and" or "or", and the name of the second value."""
+_OR = ("or", "或", "或者")
+"""Of the words in it, those for "or"; the others say "and"."""
 _NAME_BEFORE = re.compile(r"(?<![\w\\}+*/^-])([A-Za-z](?:_\{?\w+\}?)?) ?=\s*\$?$")
+"""The name of a value right before its box: x = ."""
 _BETWEEN_CHARS = 60
+"""Characters between two boxes of one answer."""
 _TAIL_CHARS = 20_000
-"""Where an answer that no box and no tag marks is looked for: at the end."""
+"""Characters at a reply's end in which an answer without a box and a tag is looked for."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +84,7 @@ def find_boxes(text: str) -> list[tuple[int, int, str]]:
 
 
 def _last_box(text: str) -> str | None:
+    """The answer in the last box that is not denied, or in several that belong together; None without a box."""
     boxes = [
         (start, end, inside)
         for start, end, inside in find_boxes(text)
@@ -99,7 +112,7 @@ def _joined(text: str, boxes: list[tuple[int, int, str]]) -> str:
         match = _BETWEEN.fullmatch(plain)
         if match is None or not (match[1] or match[2]):
             break
-        joins.insert(0, {"or": " or ", "或": " or ", "或者": " or "}.get(match[2], " and " if match[2] else ", "))
+        joins.insert(0, " or " if match[2] in _OR else " and " if match[2] else ", ")
         names.insert(0, match[3] or "")
         items.insert(0, before[2].strip())
         start = before[0]
@@ -137,6 +150,6 @@ def extract_answer(response: str, *, last_number: bool = True) -> str | None:
     tagged = _ANSWER_TAGS.findall(text)
     if tagged and tagged[-1].strip():
         return str(tagged[-1]).strip()
-    # What stands in a box that never ends is no answer.
+    # The content of a box that never ends is no answer.
     text = _OPEN_BOX.sub("", text)[-_TAIL_CHARS:]
     return marked_answer(text) or ((short_reply(text) or unmarked_number(text)) if last_number else None)

@@ -15,20 +15,26 @@ from typing import Any
 from rlkit.verify.extract import split_reply
 
 _PYTHON = ("python", "python2", "python3", "py", "py3")
+"""Names after a fence that say Python."""
 _FENCE = re.compile(r"(?P<fence>`{3,}|~{3,})(?P<info>.*)")
+"""A line that may open a block: three or more marks, and what is said of the block."""
 _LANGUAGE = re.compile(r"\s*(?:\{\s*\.?(?P<attribute>[\w+#-]+)|(?P<name>[\w+#-]+)(?=[\s:.,{]|$)|(?P<word>\S*))")
 """After a fence: "python", "python3.11", "python:main.py", "{.python #name}"; another word names no known language."""
 _TURN_END = re.compile(r"(?:<\|[^|<>\s]{1,40}\|>|<｜[^｜<>\s]{1,40}｜>|</s>|<eos>|<end_of_turn>)$")
+"""A special token that ends a model's turn, at the end of a line."""
 _TOKEN_CHARS = 48
+"""Characters at a line's end in which such a token is looked for."""
 _READS_INPUT = re.compile(
     r"\binput\s*\(|\bstdin\b|\bopen\s*\(\s*0\b|\bfileinput\b|\bos\.read\s*\(\s*0\b|/dev/fd/0|=\s*input\b"
 )
+"""Python that reads standard input."""
 _CALLED = re.compile(r"\bassert\s+(?:not\s+)?(?:\w+\(\s*)?([^\W\d]\w*)\s*\(")
+"""The function that an assert calls, at once or inside of one other call."""
 
 
 @dataclass
-class _Open:
-    """A fence whose end has not come yet."""
+class _OpenBlock:
+    """A block whose closing fence has not come yet."""
 
     fence: str
     language: str
@@ -60,7 +66,7 @@ def find_code_blocks(text: str) -> list[tuple[str, str, int]]:
     so that a block in a list item is a program too.
     """
     blocks: list[tuple[str, str, int]] = []
-    current: _Open | None = None
+    current: _OpenBlock | None = None
     position = 0
     for line in text.splitlines(keepends=True):
         position += len(line)
@@ -86,18 +92,19 @@ def _without_turn_end(text: str) -> str:
     return text
 
 
-def _opened(line: str) -> _Open | None:
+def _opened(line: str) -> _OpenBlock | None:
+    """The block that a line opens; None where it opens none."""
     bare = line.strip()
     match = _FENCE.fullmatch(bare)
     if match is None:
         # "The program: ```python"
         before, fence, info = bare.rpartition("```")
-        return _Open("```", "python", 0) if fence and before.rstrip("`") and info.lower() in _PYTHON else None
+        return _OpenBlock("```", "python", 0) if fence and before.rstrip("`") and info.lower() in _PYTHON else None
     if match["fence"][0] == "`" and "`" in match["info"]:
         return None
     found = _LANGUAGE.match(match["info"].lower())
     language = (found["attribute"] or found["name"] or found["word"] or "") if found else ""
-    return _Open(match["fence"], language, len(line) - len(line.lstrip(" ")))
+    return _OpenBlock(match["fence"], language, len(line) - len(line.lstrip(" ")))
 
 
 def extract_code(response: str, reference: Any = None) -> str | None:
@@ -118,7 +125,7 @@ def extract_code(response: str, reference: Any = None) -> str | None:
     blocks = find_code_blocks(text)
     marked = [code for language, code, _ in blocks if language in _PYTHON]
     unmarked = [code for language, code, _ in blocks if not language]
-    sign = _sign_of(reference)
+    sign = _program_sign(reference)
     for programs in (marked, unmarked):
         found = [code for code in programs if sign is not None and sign.search(code)]
         if found:
@@ -126,8 +133,8 @@ def extract_code(response: str, reference: Any = None) -> str | None:
     return next((programs[-1] for programs in (marked, unmarked) if programs), None)
 
 
-def _sign_of(reference: Any) -> re.Pattern[str] | None:
-    """What a program for these tests holds; None where nothing is known of it."""
+def _program_sign(reference: Any) -> re.Pattern[str] | None:
+    """A pattern that every program for these tests holds: its function, or a read of its input; None: not known."""
     if not isinstance(reference, Mapping):
         return None
     if reference.get("mode") == "stdin":

@@ -1,6 +1,6 @@
 r"""Plain numbers, read exactly and in microseconds: 1,234  -0.5  3/4  \frac{3}{4}  50\%  $18.
 
-Most answers of most data sets are of this kind. Whatever is not surely one goes to the grammar in `answers/`.
+Most answers of most data sets are plain numbers. Any other text goes to the grammar in `math/`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from fractions import Fraction
 from functools import lru_cache
 
 _MAX_CHARS = 60
+"""Longer texts are not looked at."""
 _NUMBER = re.compile(
     r"(?P<sign>[+-]?)\\?\$?(?:(?P<whole>\d{1,3}(?:,\d{3})+|\d+)(?:\.(?P<part>\d+))?(?:/(?P<bottom>[1-9]\d*))?"
     r"|\\[dt]?frac\{(?P<over>-?\d+)\}\{(?P<under>[1-9]\d*)\})(?P<percent>\\?%)?\.?"

@@ -15,16 +15,25 @@ from rlkit.records import Verdict
 from rlkit.verify.number import plain_number
 
 _MAX_CHARS = 2000
+"""Characters of a text that are looked at."""
 _TEXT = re.compile(r"\\(?:text|textbf|mathrm|mathbf|textit)\s*\{([^{}]*)\}")
+"""A command for text, with its inside."""
 _QUOTES = (("$", "$"), ('"', '"'), ("'", "'"), ("`", "`"), ("“", "”"), ("‘", "’"), ("«", "»"), ("**", "**"))
+"""Pairs of marks that may stand round a text."""
 _LETTER = re.compile(r"\(?([a-zA-Z])(?:\)|\.|:|\)\.|\):)?(?:\s+(\S.*))?")
+"""An option's letter, with its text behind it or not: B, (b), B. Paris."""
 _APPROXIMATELY = re.compile(r"^(?:≈|~|\\approx|about\b|approximately\b|roughly\b)\s*", re.IGNORECASE)
+"""Words and signs before a number that do not change what it says."""
 _SPACES = re.compile(r"\\[,!;: ]|\{,\}(?=\d)|~")
+"""Spacing commands of LaTeX, and its comma of thousands."""
 _SCIENTIFIC = re.compile(
     r"([+-]?\d+(?:\.\d+)?|[+-]?\.\d+)(?:[eE]([+-]?\d{1,4})|\s*(?:\*|×|\\times|\\cdot|·)\s*10\s*\^\s*\{?\s*([+-]?\d{1,4})\s*\}?)"
 )
+r"""A number with a power of ten: 1.5e3, 1.5 \times 10^3."""
 _UNIT_WORD = r"(?:[^\W\d_]|[°€£$])+(?:\^?\{?-?[1-3]\}?)?"
+"""One word of a unit, with its power."""
 _UNIT = re.compile(rf"(.*?[\d}})])\s*({_UNIT_WORD}(?:[ /·*]{{1,3}}{_UNIT_WORD}){{0,4}}\.?)", re.DOTALL)
+"""A number and the unit behind it, of up to five words."""
 _NO_UNITS = frozenset(
     (*"iejxyznπ", "or", "and", "to", "not", "dozen", "hundred", "thousand", "million", "billion", "trillion", "percent")
 )
@@ -32,7 +41,7 @@ _NO_UNITS = frozenset(
 
 
 def normal_text(text: str) -> str:
-    r"""A text as it is compared: what differs in nothing but its dress becomes the same.
+    r"""A text as it is compared: texts that differ only in their form become the same.
 
     Unicode's compatibility forms (NFKC: full width, ligatures), case, runs of blanks, \text{}, a pair of quotes, dollar
     signs or asterisks round it and a full stop at its end do not count. Accents, articles and inner marks do.
@@ -42,12 +51,13 @@ def normal_text(text: str) -> str:
     # Folding case may leave a form that is not normal.
     text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text[:_MAX_CHARS]).casefold())
     text = " ".join(_TEXT.sub(r"\1", text).split())
-    while (shorter := _undressed(text)) != text:
+    while (shorter := _unwrapped(text)) != text:
         text = shorter
     return text
 
 
-def _undressed(text: str) -> str:
+def _unwrapped(text: str) -> str:
+    """A text without a full stop at its end, or else without one pair of marks round it."""
     text = text.removesuffix(".").strip()
     for left, right in _QUOTES:
         if len(text) >= len(left) + len(right) and text.startswith(left) and text.endswith(right):

@@ -1,12 +1,13 @@
-"""Words by which a reply takes its answer back: what stands before the last of them is no answer any more.
+"""Words by which a reply takes its answer back: only what follows the last of them can be its answer.
 
-Linear in the text's length: every run of words or signs is bounded.
+The search takes time linear in the text's length, because every run of words or signs is bounded.
 """
 
 from __future__ import annotations
 
 import re
 
+# Pieces of the sentences below.
 _SIGNS = r"[,.!:;…—– -]{0,8}"
 _DOUBT = rf"\b(?:wait|hmm{{1,8}}|oops|sorry|hold on|actually|no)\b{_SIGNS}"
 _DOUBT += rf"(?:(?:but|no|oh|actually|I think)\b{_SIGNS}){{0,3}}"
@@ -29,16 +30,17 @@ _KINDS = (
     r"(?:^|[。！？!?…]|等等|等一下|抱歉|哦)[，,…\s]{0,4}(?:这|上面|刚才)?(?:不对|错了|算错了|有误)(?=[，。！,.!：:；…\s]|$)",
     rf"更正：?{_BEFORE_VALUE}",
 )
+"""Sentences that take an answer back, kind by kind."""
 _SIGNALS = (
     *("wrong", "correct", "mistak", "error", "not true", " right", "wait", "oops", "sorry", "hmm"),
     *("scratch that", "second thought", "i mean", "actually", "rather", "my bad", "不对", "错了", "有误", "更正"),
 )
-"""One of these is in every such clause: most replies have none, and need no search."""
+"""One of these is in every such sentence: most replies have none, and need no search."""
 _RETRACTION = re.compile("|".join(_KINDS), re.IGNORECASE | re.MULTILINE)
 
 
 def not_retracted(text: str) -> str:
-    """What stands behind the last words that take an answer back; the whole text where there are none.
+    """The text behind the last words that take an answer back; the whole text where there are none.
 
     "Answer: 5. Wait, that is wrong. It is 6." -> ". It is 6."
     """

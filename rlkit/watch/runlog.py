@@ -207,9 +207,9 @@ def _sample_row(name: str, group: ScoredGroup, i: int, sample: Sample, advantage
             }
             for name, scores in group.parts.items()
         },
-        "prompt_ids": sample.prompt_ids,
-        "token_ids": sample.token_ids,
-        "logprobs": sample.logprobs,
+        "prompt_ids": sample.prompt_ids.tolist(),
+        "token_ids": sample.token_ids.tolist(),
+        "logprobs": sample.logprobs.tolist(),
         "seed": sample.seed,
         "policy_version": sample.policy_version,
         "finish_reason": sample.finish_reason,

@@ -6,9 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlkit.algorithm.advantage import EPS, batch_normalized, gae, group_advantages, has_spread, returns_to_go
-from rlkit.algorithm.batch import flatten
 from rlkit.algorithm.shape import compared_advantages, critic_advantages
-from rlkit.records import Sample
 from tests.learner.reference import plain_gae
 
 rewards = st.lists(st.floats(0, 1, allow_nan=False), min_size=2, max_size=16)
@@ -97,48 +95,43 @@ def test_gae_at_lambda_one_is_rewards_less_values_and_at_zero_one_step():
     assert gae(rewards_T, values_T, gamma=1.0, gae_lambda=0.0).tolist() == pytest.approx([1.5, 4, 1])
 
 
-def batch_of(*lengths, groups):
-    samples = [Sample("s", "", n, "stop", (5,) * n, (-1.0,) * n, 0, 0, (1, 2)) for n in lengths]
-    return flatten(samples, groups=groups)
-
-
 def test_a_groups_advantage_is_shared_by_all_tokens_and_other_groups_do_not_matter():
-    batch = batch_of(2, 1, 1, 2, groups=[0, 0, 1, 1])
-    found = compared_advantages(batch, float64(0, 1, 5, 5), baseline="group", normalize="none")
+    lengths, groups = (2, 1, 1, 2), (0, 0, 1, 1)
+    found = compared_advantages(float64(0, 1, 5, 5), lengths, groups, baseline="group", normalize="none")
     assert found.tolist() == pytest.approx([-0.5, -0.5, 0.5, 0, 0, 0])
 
 
 def test_a_penalty_counts_by_its_sum_where_groups_are_compared():
-    batch = batch_of(2, 1, groups=[0, 0])
+    lengths, groups = (2, 1), (0, 0)
     found = compared_advantages(
-        batch, float64(1, 1), baseline="group", normalize="none", penalty_C=torch.tensor([0.1, 0.3, 0.0])
+        float64(1, 1), lengths, groups, baseline="group", normalize="none", penalty_C=torch.tensor([0.1, 0.3, 0.0])
     )
     # Totals 0.6 and 1.
     assert found.tolist() == pytest.approx([-0.2, -0.2, 0.2])
 
 
 def test_a_penalty_counts_from_its_token_backwards_where_the_step_is_the_baseline():
-    batch = batch_of(2, 1, groups=[0, 1])
+    lengths, groups = (2, 1), (0, 1)
     found = compared_advantages(
-        batch, float64(1, 0), baseline="batch", normalize="none", penalty_C=torch.tensor([0.1, 0.2, 0.0])
+        float64(1, 0), lengths, groups, baseline="batch", normalize="none", penalty_C=torch.tensor([0.1, 0.2, 0.0])
     )
     # To go: 0.7, 0.8, 0; their mean 0.5.
     assert found.tolist() == pytest.approx([0.2, 0.3, -0.5])
 
 
 def test_the_steps_spread_divides_centred_groups_without_centring_again():
-    batch = batch_of(1, 1, 1, 1, groups=[0, 0, 1, 1])
-    found = compared_advantages(batch, float64(0, 1, 0, 3), baseline="group", normalize="batch")
+    lengths, groups = (1, 1, 1, 1), (0, 0, 1, 1)
+    found = compared_advantages(float64(0, 1, 0, 3), lengths, groups, baseline="group", normalize="batch")
     scale = ((0.25 + 0.25 + 2.25 + 2.25) / 4) ** 0.5 + EPS
     assert found.tolist() == pytest.approx([-0.5 / scale, 0.5 / scale, -1.5 / scale, 1.5 / scale])
 
 
 def test_the_critics_returns_are_advantages_plus_values_before_normalisation():
-    batch = batch_of(2, 1, groups=[0, 0])
+    lengths = (2, 1)
     values_C = torch.tensor([0.5, 0.5, 0.25])
     for normalize in (False, True):
         advantages_C, returns_C = critic_advantages(
-            batch, float64(1, 0), values_C, gamma=1.0, gae_lambda=0.5, normalize=normalize
+            float64(1, 0), lengths, values_C, gamma=1.0, gae_lambda=0.5, normalize=normalize
         )
         assert returns_C.tolist() == pytest.approx([0.75, 1.0, 0.0])
         raw = float64(0.25, 0.5, -0.25)

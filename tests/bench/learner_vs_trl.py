@@ -42,7 +42,7 @@ from rlkit.models.init import init_model
 from rlkit.plan.machine import Machine
 from rlkit.plan.make_plan import default_precision
 from rlkit.recipe.schema import GrpoKeys, LearnerKeys, ModelInitKeys
-from rlkit.records import Sample, ScoredGroup, Task
+from rlkit.records import Sample, ScoredGroup, StepSamples, Task
 from tests.bench.products import QWEN_05B, Shape, gemm_rates, worth_measuring
 from tests.bench.trl_update import TrlUpdate
 
@@ -119,7 +119,7 @@ def measure(folder: Path, groups: list[ScoredGroup], kind: str, args: argparse.N
 
     def ours() -> None:
         began = time.perf_counter()
-        report = learner.train_step(groups)
+        report = learner.train_step(StepSamples.of(groups))
         seconds["ours"].append(time.perf_counter() - began)
         norms.setdefault("ours", report.metrics["learner/grad_norm"])
         assert report.metrics["learner/tokens_used"] == useful_tokens(groups)
@@ -145,7 +145,7 @@ def memory_child(who: str, folder: Path, kind: str, sequences: int) -> None:
     if who == "ours":
         learner = our_update(folder, 1, ours_keys)
         for _ in range(2):
-            learner.train_step(groups)
+            learner.train_step(StepSamples.of(groups))
     else:
         theirs.train(8, theirs_keys, steps=2, after_step=lambda *_: None)
     # Not getrusage: its peak is the parent's where that was larger.

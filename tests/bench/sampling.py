@@ -32,6 +32,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 QUESTIONS = (
@@ -80,7 +82,7 @@ def our_sampler(size: Size, threads: int) -> Callable[[int], int]:
             DrawRequest(
                 i,
                 Task(str(i), "math", "", "1"),
-                tuple(ids),
+                np.array(ids, np.int32),
                 "",
                 tuple(derive_seed(0, turn, i, n) for n in range(size.samples_per_prompt)),
             )
@@ -200,7 +202,7 @@ def measure_sync(size: Size, threads: int, pairs: int) -> dict[str, float]:
     learner = LearnerGroup(spec, start_timeout_s=DEADLINE_S)
     prompts = prompts_of(size)[:CANARY_PROMPTS]
     canary = [
-        DrawRequest(i, Task(str(i), "math", "", "1"), tuple(ids), "", (i,), max_tokens=CANARY_TOKENS)
+        DrawRequest(i, Task(str(i), "math", "", "1"), np.array(ids, np.int32), "", (i,), max_tokens=CANARY_TOKENS)
         for i, ids in enumerate(prompts)
     ]
     (engine,) = pool._workers

@@ -122,8 +122,8 @@ def nothing(completions: list[str], **kwargs: Any) -> list[float]:
 def padded(groups: list[ScoredGroup], pad_id: int) -> dict[str, Tensor]:
     """The groups as TRL's generation gives them: prompts padded on the left, completions on the right."""
     samples = [s for group in groups for s in group.samples]
-    prompts = [torch.tensor(s.prompt_ids) for s in samples]
-    completions = [torch.tensor(s.token_ids) for s in samples]
+    prompts = [torch.tensor(s.prompt_ids.tolist()) for s in samples]
+    completions = [torch.tensor(s.token_ids.tolist()) for s in samples]
     advantages = []
     for group in groups:
         rewards = torch.tensor(group.rewards, dtype=torch.float32)

@@ -70,6 +70,7 @@ def test_all_of_them_work_in_a_real_run(installed, tmp_path):
     done = subprocess.run(program, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     run = tmp_path / "runs" / "extending"
+    assert "objective: ./loss.py:plain_policy_gradient" in (run / "recipe.yaml").read_text()
     steps = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     sunk = list(csv.reader((tmp_path / "runs" / "extending.csv").open()))
     assert [(row[0], int(row[1]), float(row[2])) for row in sunk] == [

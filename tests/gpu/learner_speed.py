@@ -25,7 +25,7 @@ from typing import Any
 
 import torch
 
-from rlkit.records import ScoredGroup
+from rlkit.records import ScoredGroup, StepSamples
 from tests.bench.learner_vs_trl import (
     LEARNING_RATE,
     count_parameters,
@@ -57,7 +57,7 @@ def child(args: argparse.Namespace) -> None:
         learner = our_update(folder, 1, keys)
         for _ in range(args.updates + 1):
             began = now()
-            metrics = learner.train_step(groups).metrics
+            metrics = learner.train_step(StepSamples.of(groups)).metrics
             taken.append(now() - began)
             norms.append(metrics["learner/grad_norm"])
             assert metrics["learner/tokens_used"] == useful_tokens(groups)

@@ -34,7 +34,7 @@ def sequence_logprobs(model, samples, temperature):
     for i, s in enumerate(samples):
         start = len(s.prompt_ids)
         rows = torch.log_softmax(logits[i, start - 1 : start - 1 + len(s.token_ids)], -1)
-        chosen = rows.gather(-1, torch.tensor(s.token_ids)[:, None])[:, 0]
+        chosen = rows.gather(-1, torch.tensor(s.token_ids.tolist())[:, None])[:, 0]
         found.append((chosen, -(rows.exp() * rows).sum(-1)))
     return found
 

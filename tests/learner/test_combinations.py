@@ -10,6 +10,7 @@ from rlkit.learner.networks import FrozenPolicy
 from rlkit.learner.shard import whole
 from rlkit.learner.torch_learner import Learner
 from rlkit.models.pretrained import load_critic, load_model
+from rlkit.records import StepSamples
 from tests.learner.reference import reference_update
 from tests.learner.updates import gradient, groups_of, moved, near_policy, spec_of
 
@@ -118,7 +119,7 @@ def test_every_update_of_any_combination_of_keys_equals_the_float64_reference(
     if learner.critic is not None:
         moved(learner.critic.model, seed + 1)
         critics = Watched(learner.critic_optimizer, learner.critic)
-    learner.train_step(groups)
+    learner.train_step(StepSamples.of(groups))
 
     count = spec.stage.updates_per_step
     assume(len(policies.gradients) == count * spec.stage.passes_per_step)  # else a part told nothing

@@ -19,6 +19,7 @@ from rlkit.learner import learner_group as group_module
 from rlkit.learner.learner_group import LearnerGroup
 from rlkit.learner.learner_worker import LearnerWorker
 from rlkit.learner.torch_learner import Learner
+from rlkit.records import Sequences, StepSamples
 from tests.learner.updates import groups_of, spec_of
 
 TWO = {"num_workers": 2, "timeout_s": 60}
@@ -54,7 +55,7 @@ def gone(pid, limit_s=30):
 
 def test_two_ranks_learn_publish_and_save_one_whole_model(tiny_model, two_ranks, tmp_path):
     alone = Learner(spec_of(tiny_model))
-    report, expected = two_ranks.train_step(groups_of(1), 1), alone.train_step(groups_of(1))
+    report, expected = two_ranks.train_step(groups_of(1), 1), alone.train_step(StepSamples.of(groups_of(1)))
     assert report.metrics["learner/loss"] == pytest.approx(expected.metrics["learner/loss"], rel=1e-4)
     assert report.advantages == expected.advantages
     published = ray.get(two_ranks.publish(), timeout=60).tensors()
@@ -64,7 +65,7 @@ def test_two_ranks_learn_publish_and_save_one_whole_model(tiny_model, two_ranks,
     saved = dict(AutoModelForCausalLM.from_pretrained(tmp_path / "model").named_parameters())
     assert all(torch.equal(saved[name], weight) for name, weight in published.items())
     samples = groups_of(2)[0].samples
-    for ours, theirs in zip(two_ranks.logprobs_of(samples), alone.logprobs_of(samples), strict=True):
+    for ours, theirs in zip(two_ranks.logprobs_of(samples), alone.logprobs_of(Sequences.of(samples)), strict=True):
         assert ours == pytest.approx(theirs, abs=1e-3)
 
 
@@ -117,7 +118,7 @@ def test_a_rank_that_dies_at_its_first_start_is_started_once_more(ray_cluster, t
         return LearnerGroup(spec, start_timeout_s=120, max_restarts=most, on_event=lambda *event: told.append(event))
 
     group = start(1)
-    report, expected = group.train_step(groups_of(1), 1), Learner(spec).train_step(groups_of(1))
+    report, expected = group.train_step(groups_of(1), 1), Learner(spec).train_step(StepSamples.of(groups_of(1)))
     group.close()
     assert report.metrics["learner/loss"] == pytest.approx(expected.metrics["learner/loss"], rel=1e-4)
     ((kind, text),) = told

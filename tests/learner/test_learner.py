@@ -7,7 +7,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rlkit.algorithm.batch import deal_rows, flatten, gather, pack, plan_packing, split_updates
+from rlkit.algorithm.batch import deal_rows, gather, pack, plan_packing, split_updates
 from rlkit.errors import RecipeError
 from rlkit.learner.learner_worker import LearnerWorker
 from rlkit.learner.optimizer import learning_rate_factor
@@ -15,7 +15,7 @@ from rlkit.learner.ranks import Ranks
 from rlkit.learner.torch_learner import Learner
 from rlkit.models.init import init_model
 from rlkit.recipe.schema import GrpoKeys, ModelInitKeys
-from rlkit.records import Sample
+from rlkit.records import Sample, Sequences, StepSamples
 from tests.learner.updates import ALGORITHMS, expect_reference, groups_of, measured, moved, spec_of, taken_gradients
 
 
@@ -37,8 +37,8 @@ def test_loss_and_gradient_equal_a_plain_float64_reference_in_any_packing(
 def test_packed_sequences_do_not_see_each_other(tiny_model):
     learner = Learner(spec_of(tiny_model))
     samples = groups_of(5, num_groups=1, size=4)[0].samples
-    alone = [row for s in samples for row in learner.logprobs_of([s])]
-    together = learner.logprobs_of(samples)
+    alone = [row for s in samples for row in learner.logprobs_of(Sequences.of([s]))]
+    together = learner.logprobs_of(Sequences.of(samples))
     for ours, theirs in zip(together, alone, strict=True):
         assert ours == pytest.approx(theirs, abs=2e-6)
 
@@ -48,7 +48,7 @@ def test_two_learners_on_the_same_samples_end_bitwise_equal(tiny_model):
     for _ in range(2):
         learner = Learner(spec_of(tiny_model, kl_coef=0.1, updates_per_step=2))
         for seed in range(3):
-            learner.train_step(groups_of(seed))
+            learner.train_step(StepSamples.of(groups_of(seed)))
         ends.append(learner.weights())
     assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
 
@@ -58,7 +58,7 @@ def test_unscored_samples_and_groups_without_spread_stay_out_and_are_counted():
     equal = dataclasses.replace(equal, rewards=(0.5,) * 4)
     partly = dataclasses.replace(partly, rewards=(0.0, None, 1.0, None))
     for drop_equal, places in ((True, ((1, 0), (1, 2))), (False, (*((0, i) for i in range(4)), (1, 0), (1, 2)))):
-        found = gather([equal, partly], drop_equal=drop_equal, mask_truncated=False)
+        found = gather(StepSamples.of([equal, partly]), drop_equal=drop_equal, mask_truncated=False)
         assert (found.groups_without_spread, found.samples_unscored, found.places_S) == (1, 2, places)
         assert found.rewards_S.tolist() == [*([] if drop_equal else [0.5] * 4), 0.0, 1.0]
 
@@ -67,7 +67,7 @@ def test_a_step_without_any_spread_changes_no_weight(tiny_model):
     learner = Learner(spec_of(tiny_model))
     before = {name: weight.clone() for name, weight in learner.weights().items()}
     groups = [dataclasses.replace(g, rewards=(1.0,) * 4) for g in groups_of(2)]
-    report = learner.train_step(groups)
+    report = learner.train_step(StepSamples.of(groups))
     assert report.metrics["learner/updates"] == 0
     assert report.metrics["learner/groups_without_spread"] == 3
     assert all(torch.equal(before[name], weight) for name, weight in learner.weights().items())
@@ -79,9 +79,9 @@ def test_a_step_whose_rewards_are_all_equal_changes_no_weight_against_the_steps_
     tiny_model, normalize, reward
 ):
     learner = Learner(spec_of(tiny_model, baseline="batch", normalize=normalize))
-    learner.train_step(groups_of(3))  # the optimizer has moments now
+    learner.train_step(StepSamples.of(groups_of(3)))  # the optimizer has moments now
     before = {name: weight.clone() for name, weight in learner.weights().items()}
-    report = learner.train_step([dataclasses.replace(g, rewards=(reward,) * 4) for g in groups_of(2)])
+    report = learner.train_step(StepSamples.of([dataclasses.replace(g, rewards=(reward,) * 4) for g in groups_of(2)]))
     assert report.metrics["learner/updates"] == 0
     assert all(torch.equal(before[name], weight) for name, weight in learner.weights().items())
 
@@ -94,10 +94,10 @@ def test_a_gradient_that_is_not_finite_changes_no_weight_and_is_counted(tiny_mod
     before = [p.detach().clone() for p in network.parameters()]
     huge, *others = groups_of(2)
     huge = dataclasses.replace(huge, rewards=(1e39, *huge.rewards[1:]))  # finite, but not in float32
-    report = learner.train_step([huge, *others])
+    report = learner.train_step(StepSamples.of([huge, *others]))
     assert report.metrics[f"{at_fault}/updates_skipped"] == 1
     assert all(map(torch.equal, network.parameters(), before))
-    report = learner.train_step(groups_of(3))
+    report = learner.train_step(StepSamples.of(groups_of(3)))
     assert report.metrics[f"{at_fault}/updates_skipped"] == 0
     assert all(bool(p.isfinite().all()) for p in network.parameters())
     assert not all(map(torch.equal, network.parameters(), before))
@@ -114,7 +114,7 @@ def test_packing_keeps_every_sequence_once_and_the_limit(lengths, limit):
 def test_however_long_sequences_are_every_rank_has_as_many_rows_as_the_others(lengths, num_ranks, limit):
     samples = [Sample(f"t#{i}", "", n, (1,) * n, (-1.0,) * n, prompt_ids=(1,)) for i, n in enumerate(lengths)]
     weights_S = torch.ones(len(lengths))
-    batch = flatten(samples)
+    batch = Sequences.of(samples)
     shared = {"tokens_per_microbatch": limit, "weights_S": weights_S, "num_ranks": num_ranks}
     rows = [pack(batch, **shared, rank=rank) for rank in range(num_ranks)]
     assert len({len(mine) for mine in rows}) == 1
@@ -125,7 +125,7 @@ def test_however_long_sequences_are_every_rank_has_as_many_rows_as_the_others(le
 def test_packing_example_and_update_split():
     assert plan_packing([5, 4, 3, 2, 2], 8) == [[0, 2], [1, 3, 4]]
     assert deal_rows([8, 7, 4, 3], 2) == [[0, 3], [1, 2]]
-    batch = gather(groups_of(1, num_groups=7, size=2), drop_equal=False, mask_truncated=True).batch
+    batch = gather(StepSamples.of(groups_of(1, num_groups=7, size=2)), drop_equal=False, mask_truncated=True)
     parts = split_updates(batch, 3)
     # Groups 0-1, 2-4, 5-6; the second sample of each was cut and is masked.
     assert parts == [[0, 2], [4, 6, 8], [10, 12]]
@@ -143,8 +143,8 @@ def test_learning_rate_warms_up_and_falls():
 
 def test_bfloat16_autocast_stays_near_float32(tiny_model):
     samples = groups_of(5, num_groups=1)[0].samples
-    full = Learner(spec_of(tiny_model)).logprobs_of(samples)
-    half = Learner(spec_of(tiny_model, learner={"precision": "bfloat16"})).logprobs_of(samples)
+    full = Learner(spec_of(tiny_model)).logprobs_of(Sequences.of(samples))
+    half = Learner(spec_of(tiny_model, learner={"precision": "bfloat16"})).logprobs_of(Sequences.of(samples))
     gap = max(abs(a - b) for x, y in zip(full, half, strict=True) for a, b in zip(x, y, strict=True))
     assert 0 < gap < 0.25
 
@@ -153,7 +153,7 @@ def test_bfloat16_autocast_stays_near_float32(tiny_model):
 def test_values_have_more_than_three_digits_in_any_precision(tiny_model, precision):
     learner = Learner(spec_of(tiny_model, kind="ppo", learner={"precision": precision}))
     moved(learner.critic.model, 3)
-    (row,) = pack(flatten(groups_of(5, num_groups=1)[0].samples), tokens_per_microbatch=4096)
+    (row,) = pack(Sequences.of(groups_of(5, num_groups=1)[0].samples), tokens_per_microbatch=4096)
     with torch.no_grad():
         values_C = learner.critic(row)
     assert bool((values_C != values_C.bfloat16()).any())

@@ -14,6 +14,7 @@ from rlkit.learner.lora import adapted
 from rlkit.learner.ranks import Ranks
 from rlkit.learner.torch_learner import Learner
 from rlkit.models.pretrained import load_model
+from rlkit.records import Sequences, StepSamples
 from tests.learner.mixtures import FAMILIES, save_mixture
 from tests.learner.updates import expect_reference, groups_of, measured, moved, spec_of
 
@@ -54,9 +55,9 @@ def published_and_saved(ranks, spec, folder):
     """A trained learner's log-probs, its weights for the engines, and its model on disk."""
     learner = Learner(spec, ranks)
     for seed in range(3):
-        learner.train_step(groups_of(seed))
+        learner.train_step(StepSamples.of(groups_of(seed)))
     learner.save_model(folder)
-    return learner.logprobs_of(groups_of(9)[0].samples), learner.weights()
+    return learner.logprobs_of(Sequences.of(groups_of(9)[0].samples)), learner.weights()
 
 
 @pytest.mark.parametrize("num_ranks", [1, 2])
@@ -69,7 +70,7 @@ def test_engines_and_the_saved_model_get_merged_weights(tiny_model, two_ranks, t
     assert not torch.equal(weights["model.layers.0.mlp.up_proj.weight"], plain.model.layers[0].mlp.up_proj.weight)
     saved = AutoModelForCausalLM.from_pretrained(tmp_path / "model", dtype=torch.float32)
     assert all(torch.equal(p, weights[name]) for name, p in saved.named_parameters())
-    merged = Learner(spec_of(tmp_path / "model")).logprobs_of(groups_of(9)[0].samples)
+    merged = Learner(spec_of(tmp_path / "model")).logprobs_of(Sequences.of(groups_of(9)[0].samples))
     for ours, theirs in zip(rows, merged, strict=True):
         assert ours == pytest.approx(theirs, abs=1e-4)
 
@@ -78,7 +79,7 @@ def test_only_adapters_are_in_the_optimizer_and_the_state(tiny_model, tmp_path):
     learner = Learner(spec_of(tiny_model, learner={"lora": LORA}, kl_coef=0.1, reference_every=2))
     base = load_model(str(tiny_model)).model.layers[1].mlp.gate_proj.weight
     for seed in range(3):
-        learner.train_step(groups_of(seed))
+        learner.train_step(StepSamples.of(groups_of(seed)))
     assert torch.equal(learner.policy.model.model.layers[1].mlp.gate_proj.base_layer.weight, base)
     optimized = {id(p) for group in learner.optimizer.param_groups for p in group["params"]}
     assert optimized == {id(p) for name, p in learner.policy.named_parameters() if ".lora_" in name}
@@ -106,19 +107,19 @@ def steps_from(ranks, spec, folder, first):
     for step in range(first, 5):
         if step == 2 and not first:
             learner.begin_save(folder).wait()
-        learner.train_step(groups_of(step))
+        learner.train_step(StepSamples.of(groups_of(step)))
     return learner.weights()
 
 
 def test_the_reference_is_the_base_until_it_is_refreshed(tiny_model):
     learner = Learner(spec_of(tiny_model, learner={"lora": LORA}, kl_coef=0.1))
     samples = groups_of(4)[0].samples
-    start = Learner(spec_of(tiny_model)).logprobs_of(samples)
+    start = Learner(spec_of(tiny_model)).logprobs_of(Sequences.of(samples))
     moved(learner.policy, 3, only=".lora_")
-    now = learner.logprobs_of(samples)
+    now = learner.logprobs_of(Sequences.of(samples))
     kept = reference_logprobs(learner, samples)
     assert kept == start != now
-    assert learner.logprobs_of(samples) == now  # looking at the reference left the policy as it was
+    assert learner.logprobs_of(Sequences.of(samples)) == now  # looking at the reference left the policy as it was
     learner.reference.refresh()
     assert reference_logprobs(learner, samples) == now
 
@@ -126,7 +127,7 @@ def test_the_reference_is_the_base_until_it_is_refreshed(tiny_model):
 def reference_logprobs(learner, samples):
     policy, learner.policy = learner.policy, learner.reference
     try:
-        return learner.logprobs_of(samples)
+        return learner.logprobs_of(Sequences.of(samples))
     finally:
         learner.policy = policy
 
@@ -139,12 +140,12 @@ def test_adapters_of_a_mixture_are_on_its_linear_layers(tiny_model, tmp_path, ki
     assert {"q_proj", "k_proj", "v_proj", "o_proj"} <= names
     assert "experts" not in names
     samples = groups_of(9)[0].samples
-    before = learner.logprobs_of(samples)
-    learner.train_step(groups_of(0))
-    assert learner.logprobs_of(samples) != before
+    before = learner.logprobs_of(Sequences.of(samples))
+    learner.train_step(StepSamples.of(groups_of(0)))
+    assert learner.logprobs_of(Sequences.of(samples)) != before
     learner.save_model(tmp_path / "saved")
-    merged = Learner(spec_of(tmp_path / "saved")).logprobs_of(samples)
-    for ours, theirs in zip(learner.logprobs_of(samples), merged, strict=True):
+    merged = Learner(spec_of(tmp_path / "saved")).logprobs_of(Sequences.of(samples))
+    for ours, theirs in zip(learner.logprobs_of(Sequences.of(samples)), merged, strict=True):
         assert ours == pytest.approx(theirs, abs=1e-4)
 
 
@@ -163,7 +164,7 @@ def test_a_four_bit_base_is_unpacked_for_engines_and_the_saved_model(tiny_model,
     assert list(weights) == list(plain)
     name = "model.layers.0.mlp.up_proj.weight"
     assert 0.01 < float((weights[name] - plain[name].detach()).norm() / plain[name].detach().norm()) < 0.5
-    merged = Learner(spec_of(tmp_path / "model")).logprobs_of(groups_of(9)[0].samples)
+    merged = Learner(spec_of(tmp_path / "model")).logprobs_of(Sequences.of(groups_of(9)[0].samples))
     for ours, theirs in zip(rows, merged, strict=True):
         assert ours == pytest.approx(theirs, abs=1e-4)
 

@@ -11,6 +11,7 @@ from rlkit.errors import RecipeError
 from rlkit.learner.optimizer import build_optimizer
 from rlkit.learner.torch_learner import Learner
 from rlkit.recipe.schema import GrpoKeys
+from rlkit.records import StepSamples
 from tests.learner.updates import groups_of, spec_of
 
 HAS_LIBRARY = importlib.util.find_spec("bitsandbytes") is not None
@@ -43,7 +44,7 @@ def test_the_policys_schedule_begins_with_its_own_first_update(tiny_model):
     critic = {"learning_rate": 1e-3, "warmup_only": 2}
     spec = spec_of(tiny_model, kind="ppo", warmup_steps=2, lr_schedule="linear", learning_rate=0.1, critic=critic)
     learner = Learner(dataclasses.replace(spec, stage=spec.stage.model_copy(update={"steps": 6})))
-    rates = [learner.train_step(groups_of(step)).metrics["learner/learning_rate"] for step in range(6)]
+    rates = [learner.train_step(StepSamples.of(groups_of(step))).metrics["learner/learning_rate"] for step in range(6)]
     assert rates[2:] == pytest.approx([0.05, 0.1, 0.1, 0.05])
     assert learner.critic_schedule.learning_rate == 1e-3
 
@@ -56,8 +57,8 @@ def test_eight_bit_moments_end_near_adamw_and_continue_bitwise(tiny_model, tmp_p
     for step in range(6):
         if step == 3:
             whole.begin_save(tmp_path / "state").wait()
-        whole.train_step(groups_of(step))
-        plain.train_step(groups_of(step))
+        whole.train_step(StepSamples.of(groups_of(step)))
+        plain.train_step(StepSamples.of(groups_of(step)))
     # Small tensors keep float32 moments; the large ones must not.
     assert torch.uint8 in {v.dtype for s in whole.optimizer.state.values() for v in s.values() if hasattr(v, "dtype")}
     moved, expected = (torch.cat([w.flatten() for w in x.weights().values()]) - start for x in (whole, plain))
@@ -65,7 +66,7 @@ def test_eight_bit_moments_end_near_adamw_and_continue_bitwise(tiny_model, tmp_p
     resumed = Learner(spec_of(tiny_model, learner=keys))
     resumed.load_state(tmp_path / "state")
     for step in range(3, 6):
-        resumed.train_step(groups_of(step))
+        resumed.train_step(StepSamples.of(groups_of(step)))
     ours, theirs = resumed.weights(), whole.weights()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 

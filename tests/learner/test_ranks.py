@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from rlkit.learner.ranks import Ranks
 from rlkit.learner.torch_learner import Learner
 from rlkit.models.pretrained import load_model
+from rlkit.records import Sequences, StepSamples
 from tests.learner.updates import ALGORITHMS, expect_reference, groups_of, measured, spec_of
 
 
@@ -36,7 +37,7 @@ def trained(ranks, spec, num_steps):
     """The weights after some steps on recorded samples, and the last step's metrics."""
     learner = Learner(spec, ranks)
     for seed in range(num_steps):
-        report = learner.train_step(groups_of(seed, logprob=-4.0))
+        report = learner.train_step(StepSamples.of(groups_of(seed, logprob=-4.0)))
     return learner.weights(), report.metrics
 
 
@@ -54,7 +55,7 @@ def test_twenty_updates_on_two_ranks_end_where_one_ends(tiny_model, two_ranks, k
 
 
 def logprobs(ranks, spec, seed):
-    return Learner(spec, ranks).logprobs_of(groups_of(seed)[0].samples)
+    return Learner(spec, ranks).logprobs_of(Sequences.of(groups_of(seed)[0].samples))
 
 
 @pytest.mark.parametrize("kind", ["grpo", "ppo"])

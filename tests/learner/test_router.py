@@ -12,6 +12,7 @@ from rlkit.learner.torch_learner import Learner
 from rlkit.models.pretrained import load_model
 from rlkit.models.save import save_model
 from rlkit.models.tokenizer import load_tokenizer
+from rlkit.records import Sequences, StepSamples
 from tests.learner.mixtures import FAMILIES, save_mixture
 from tests.learner.reference import reference_update
 from tests.learner.updates import gradient, groups_of, measured, spec_of
@@ -83,7 +84,7 @@ def test_gradient_with_the_balance_loss_equals_a_whole_batch_reference(
 
 
 def metrics_of(ranks, spec):
-    return Learner(spec, ranks).train_step(groups_of(3)).metrics
+    return Learner(spec, ranks).train_step(StepSamples.of(groups_of(3))).metrics
 
 
 def test_router_metrics_do_not_depend_on_micro_batches_ranks_or_the_coefficient(mixtures, two_ranks):
@@ -102,7 +103,7 @@ def test_router_metrics_do_not_depend_on_micro_batches_ranks_or_the_coefficient(
 
 
 def test_a_dense_model_has_no_routers_and_refuses_their_key(tiny_model):
-    metrics = Learner(spec_of(tiny_model)).train_step(groups_of(1)).metrics
+    metrics = Learner(spec_of(tiny_model)).train_step(StepSamples.of(groups_of(1))).metrics
     assert not [name for name in metrics if "router" in name]
     with pytest.raises(RecipeError, match=r"learner\.router_aux_coef=0\.1 weighs a mixture whose routers choose"):
         Learner(spec_of(tiny_model, learner={"router_aux_coef": 0.1}))
@@ -115,7 +116,7 @@ def test_routers_with_a_bias_of_their_own_are_left_to_it_and_keep_it(tiny_model,
     save_model(model, load_tokenizer(str(tiny_model)), tmp_path / "biased")
     learner = Learner(spec_of(tmp_path / "biased"))
     # The largest logits are not what such a router takes, so they would tell a wrong load.
-    assert not [name for name in learner.train_step(groups_of(1)).metrics if "router" in name]
+    assert not [name for name in learner.train_step(StepSamples.of(groups_of(1))).metrics if "router" in name]
     with pytest.raises(RecipeError, match=r"learner\.router_aux_coef=0\.1 weighs a mixture whose routers choose"):
         Learner(spec_of(tmp_path / "biased", learner={"router_aux_coef": 0.1}))
     learner.save_model(tmp_path / "end")
@@ -124,7 +125,7 @@ def test_routers_with_a_bias_of_their_own_are_left_to_it_and_keep_it(tiny_model,
     assert load_model(str(tmp_path / "end")).get_buffer(name).tolist() == [0.0, 2.0, 0.0, 2.0]
     saved = Learner(spec_of(tmp_path / "end"))
     samples = groups_of(2)[0].samples
-    assert saved.logprobs_of(samples) == learner.logprobs_of(samples)
+    assert saved.logprobs_of(Sequences.of(samples)) == learner.logprobs_of(Sequences.of(samples))
 
 
 def test_counts_loss_and_metrics_by_hand():

@@ -6,6 +6,7 @@ import torch
 from rlkit.errors import RlkitError
 from rlkit.learner.ranks import Ranks
 from rlkit.learner.torch_learner import Learner
+from rlkit.records import StepSamples
 from tests.learner.updates import groups_of, spec_of
 
 GRPO = {"kl_coef": 0.05, "reference_every": 3, "lr_schedule": "linear", "warmup_steps": 2}
@@ -21,7 +22,7 @@ def whole_run(ranks, spec, folder):
         if step == SAVED_AFTER:
             learner.begin_save(folder).wait()
             torch.rand(3)
-        learner.train_step(groups_of(step))
+        learner.train_step(StepSamples.of(groups_of(step)))
     return ending(learner)
 
 
@@ -31,7 +32,7 @@ def resumed_run(ranks, spec, folder):
     assert learner.steps_done == SAVED_AFTER
     torch.rand(3)
     for step in range(SAVED_AFTER, STEPS):
-        learner.train_step(groups_of(step))
+        learner.train_step(StepSamples.of(groups_of(step)))
     return ending(learner)
 
 

@@ -9,6 +9,7 @@ from rlkit.learner import network_trial as trial
 from rlkit.learner.torch_learner import Learner
 from rlkit.models.save import save_model
 from rlkit.models.tokenizer import load_tokenizer
+from rlkit.records import Sequences, StepSamples
 from tests.learner.updates import groups_of, spec_of, taken_gradients
 
 SHAPE = {"vocab_size": 384, "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -40,7 +41,9 @@ def test_sequences_that_would_see_each_other_are_refused_and_can_have_rows_of_th
         Learner(spec_of(model, learner={"precision": precision}))
     learner = Learner(spec_of(model, learner={"precision": precision, "tokens_per_microbatch": 1}))
     samples = groups_of(5, num_groups=1)[0].samples
-    assert learner.logprobs_of(samples) == [row for s in samples for row in learner.logprobs_of([s])]
+    assert learner.logprobs_of(Sequences.of(samples)) == [
+        row for s in samples for row in learner.logprobs_of(Sequences.of([s]))
+    ]
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
@@ -66,7 +69,7 @@ def test_activations_are_worked_out_again_although_the_model_is_in_evaluation_mo
         mlp, calls = model.base_model.layers[0].mlp, []
         # A forward hook is not called where the second pass stops early.
         monkeypatch.setattr(mlp, "forward", lambda x, f=mlp.forward, calls=calls: [calls.append(1), f(x)][1])
-        learner.train_step(groups_of(1))
+        learner.train_step(StepSamples.of(groups_of(1)))
         counts.append(len(calls))
     assert counts[1] == counts[0] + 1
 

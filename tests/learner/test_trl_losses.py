@@ -6,6 +6,7 @@ import torch
 from rlkit.algorithm.batch import gather
 from rlkit.algorithm.shape import compared_advantages
 from rlkit.learner.torch_learner import Learner
+from rlkit.records import Sequences, StepSamples
 from tests.learner.updates import groups_of, near_policy, spec_of, taken_gradients
 
 CASES = {
@@ -34,11 +35,11 @@ def padded(rows, *, left=False, value=0.0):
 
 def trl_inputs(samples, advantages_S, reference):
     inputs = {
-        "prompt_ids": padded([s.prompt_ids for s in samples], left=True, value=0),
+        "prompt_ids": padded([s.prompt_ids.tolist() for s in samples], left=True, value=0),
         "prompt_mask": padded([[1] * len(s.prompt_ids) for s in samples], left=True, value=0),
-        "completion_ids": padded([s.token_ids for s in samples], value=0),
+        "completion_ids": padded([s.token_ids.tolist() for s in samples], value=0),
         "completion_mask": padded([[1] * len(s.token_ids) for s in samples], value=0),
-        "old_per_token_logps": padded([s.logprobs for s in samples]),
+        "old_per_token_logps": padded([s.logprobs.tolist() for s in samples]),
         "advantages": advantages_S,
         "num_items_in_batch": torch.tensor(sum(len(s.token_ids) for s in samples)),
     }
@@ -89,12 +90,17 @@ def test_loss_and_gradient_equal_trls(tiny_model, trl_trainer, name):
             for p in learner.reference.network.model.parameters():
                 p.mul_(0.9)
         policy, learner.policy = learner.policy, learner.reference
-        reference = learner.logprobs_of(samples)
+        reference = learner.logprobs_of(Sequences.of(samples))
         learner.policy = policy
     stage = learner.stage
-    batch = gather(groups, drop_equal=False, mask_truncated=False).batch
-    rewards_S = torch.tensor([r for group in groups for r in group.rewards], dtype=torch.float64)
-    advantages_C = compared_advantages(batch, rewards_S, baseline=stage.baseline, normalize=stage.normalize)
+    batch = gather(StepSamples.of(groups), drop_equal=False, mask_truncated=False)
+    advantages_C = compared_advantages(
+        batch.rewards_S,
+        batch.completion_lengths_S,
+        batch.groups_S,
+        baseline=stage.baseline,
+        normalize=stage.normalize,
+    )
     advantages_S = torch.stack([advantages_C[batch.tokens_of(s)][0] for s in range(len(samples))])
 
     loss = trainer._compute_loss(trainer.model, trl_inputs(samples, advantages_S, reference))

@@ -15,7 +15,7 @@ from rlkit.learner.torch_learner import Learner
 from rlkit.models.pretrained import load_critic, load_model
 from rlkit.recipe.schema import GrpoKeys, LearnerKeys, PpoKeys
 from rlkit.recipe.schema.presets import GRPO_PRESETS
-from rlkit.records import Sample, ScoredGroup, Task
+from rlkit.records import Sample, ScoredGroup, Sequences, StepSamples, Task
 from tests.learner.reference import reference_update
 
 TASK = Task("t", "math", "p", "1")
@@ -61,7 +61,7 @@ def taken_gradients(learner, groups):
     learner.optimizer.register_step_pre_hook(lambda *_: found.update(policy=gradient(learner.policy)))
     if learner.critic is not None:
         learner.critic_optimizer.register_step_pre_hook(lambda *_: found.update(critic=gradient(learner.critic)))
-    return learner.train_step(groups), found
+    return learner.train_step(StepSamples.of(groups)), found
 
 
 def moved(model, seed, scale=0.02, only=""):
@@ -78,13 +78,16 @@ def moved(model, seed, scale=0.02, only=""):
 def near_policy(learner, groups):
     """The groups with sampler log-probs a little off the policy's own."""
     samples = [s for group in groups for s in group.samples]
-    rows = iter(learner.logprobs_of(samples))
+    rows = iter(learner.logprobs_of(Sequences.of(samples)))
     return [
         dataclasses.replace(
             group,
             samples=tuple(
                 dataclasses.replace(
-                    s, logprobs=tuple(float32(a + b / 4 + 1.3) for a, b in zip(next(rows), s.logprobs, strict=True))
+                    s,
+                    logprobs=tuple(
+                        float32(a + b / 4 + 1.3) for a, b in zip(next(rows), s.logprobs.tolist(), strict=True)
+                    ),
                 )
                 for s in group.samples
             ),

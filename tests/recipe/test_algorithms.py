@@ -55,6 +55,8 @@ REFUSED = {
         "set dynamic_sampling to false, or baseline to group",
     ),
     "more updates than prompts": ({"prompts_per_step": 2, "updates_per_step": 3}, "splits a step's prompts"),
+    "an unknown objective": ({"objective": "clop"}, "'clip', 'cispo', 'module:function', './file.py:function'"),
+    "an objective without its function": ({"objective": "./my_loss.py:"}, "'./file.py:function'"),
     "an unknown preset": ({"preset": "dappo"}, "dapo"),
 }
 
@@ -64,6 +66,11 @@ def test_what_does_not_fit_is_refused_with_what_to_do(name):
     keys, expected = REFUSED[name]
     with pytest.raises(ValidationError, match=expected):
         GrpoKeys(kind="grpo", steps=3, **keys)
+
+
+@pytest.mark.parametrize("name", ["./my_loss.py:my_loss", "my_lab.losses:my_loss", "/lab/a b/loss.py:f"])
+def test_a_loss_of_ones_own_is_named_as_a_reward_plugin_is(name):
+    assert GrpoKeys(kind="grpo", steps=3, objective=name, dual_clip=3.0).objective == name
 
 
 def test_ppo_leaves_the_policy_steps_of_its_own():

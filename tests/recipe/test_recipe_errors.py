@@ -110,6 +110,12 @@ BROKEN = {
         "12: learner.precision = 'bfloat': must be one of float32, bfloat16, bfloat16_autocast; "
         "did you mean 'bfloat16'?",
     ),
+    "no such loss": (
+        "steps: 3",
+        "steps: 3\n    objective: clop",
+        "10: stages.1.objective = 'clop': must be one of clip, cispo, module:function, ./file.py:function; "
+        "did you mean 'clip'?",
+    ),
     "empty section": (
         "  max_tokens: 64",
         "",

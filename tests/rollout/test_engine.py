@@ -20,6 +20,7 @@ from rlkit.stages.online.parity import check_parity, max_logprob_gap
 
 PROGRAM = r"""
 import dataclasses, json, sys, torch
+import numpy as np
 from rlkit.models.pretrained import load_model
 from rlkit.models.tokenizer import load_tokenizer
 from rlkit.recipe.schema import RolloutKeys
@@ -36,11 +37,11 @@ engine = Engine(EngineSpec(path, keys, "float32", 0))
 
 def request(i, seeds, greedy=False):
     ids = tokenizer(f"What is {i} + 3?\n<think>\n")["input_ids"]
-    return DrawRequest(i, Task(f"t{i}", "math", "p", "1"), tuple(ids), "<think>\n", seeds, greedy=greedy)
+    return DrawRequest(i, Task(f"t{i}", "math", "p", "1"), np.array(ids, np.int32), "<think>\n", seeds, greedy=greedy)
 
 def rows(requests):
     drawn = dict(engine.draw(requests))
-    return {i: [(s.token_ids, s.logprobs) for s in g.samples] for i, g in drawn.items()}, drawn
+    return {i: [(tuple(s.token_ids.tolist()), s.logprobs.tolist()) for s in g.samples] for i, g in drawn.items()}, drawn
 
 def gap(model, drawn):
     widest = 0.0
@@ -49,7 +50,7 @@ def gap(model, drawn):
             with torch.no_grad():
                 logits = model(torch.tensor([[*s.prompt_ids, *s.token_ids]]), use_cache=False).logits[0] / 0.8
             ours = torch.log_softmax(logits.float(), -1)
-            for k, (t, lp) in enumerate(zip(s.token_ids, s.logprobs)):
+            for k, (t, lp) in enumerate(zip(s.token_ids.tolist(), s.logprobs.tolist())):
                 widest = max(widest, abs(float(ours[len(s.prompt_ids) - 1 + k, t]) - lp))
     return widest
 
@@ -71,9 +72,10 @@ out["lengths_agree"] = all(
 model = load_model(path)
 out["gap_start"] = gap(model, drawn)
 generated = model.generate(
-    torch.tensor([wanted[0].prompt_ids]), max_new_tokens=24, do_sample=False, pad_token_id=tokenizer.pad_token_id
+    torch.tensor([wanted[0].prompt_ids.tolist()]),
+    max_new_tokens=24, do_sample=False, pad_token_id=tokenizer.pad_token_id,
 )[0].tolist()[len(wanted[0].prompt_ids):]
-out["greedy_agrees"] = generated == list(rows([request(0, (0,), greedy=True)])[1][0].samples[0].token_ids)
+out["greedy_agrees"] = generated == rows([request(0, (0,), greedy=True)])[1][0].samples[0].token_ids.tolist()
 
 # An engine abandoned in mid-draw is clean for the next one.
 next(iter(engine.draw(wanted)))
@@ -87,13 +89,15 @@ def counting(*args):
     computed.append(scheduled.total_num_scheduled_tokens)
     return scheduled
 engine.llm.engine_core.engine_core.scheduler.schedule = counting
-long = dataclasses.replace(wanted[0], prompt_ids=wanted[0].prompt_ids[:1] * 100, seeds=(1, 2, 3, 4, 5, 6, 7, 8))
+long = dataclasses.replace(wanted[0], prompt_ids=wanted[0].prompt_ids[:1].repeat(100), seeds=(1, 2, 3, 4, 5, 6, 7, 8))
 shared = rows([long])[1][0].samples
 engine.llm.engine_core.engine_core.scheduler.schedule = schedule
 out["prompt_tokens_computed"] = computed[0]
 engine.llm.reset_prefix_cache()
 alone = rows([dataclasses.replace(long, seeds=(8,))])[1][0].samples[0]
-out["sharing_changes_nothing"] = (alone.token_ids, alone.logprobs) == (shared[7].token_ids, shared[7].logprobs)
+out["sharing_changes_nothing"] = (alone.token_ids.tolist(), alone.logprobs.tolist()) == (
+    shared[7].token_ids.tolist(), shared[7].logprobs.tolist()
+)
 
 # Truncated sampling moves the log-probs; the canary does without it.
 engine.spec = dataclasses.replace(engine.spec, keys=keys.model_copy(update={"top_k": 5}))
@@ -170,6 +174,7 @@ def test_without_the_output_layers_repair_the_gate_stops_the_run_and_with_it_pas
 
 ENDS = r"""
 import dataclasses, json, sys, torch
+import numpy as np
 from rlkit.models.tokenizer import load_tokenizer
 from rlkit.recipe.schema import RolloutKeys
 from rlkit.records import Task
@@ -180,9 +185,9 @@ torch.set_num_threads(1)
 path, other, stop = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 tokenizer = load_tokenizer(path)
 engine = Engine(EngineSpec(path, RolloutKeys(max_tokens=48, kv_cache_gb=0.1, stop=[stop]), "float32", 0))
-ids = tuple(tokenizer("What is 4 + 3?\n")["input_ids"])
+ids = np.array(tokenizer("What is 4 + 3?\n")["input_ids"], np.int32)
 ((_, group),) = engine.draw([DrawRequest(0, Task("t", "math", "p", "1"), ids, "", tuple(range(160)))])
-print(json.dumps([(s.token_ids, s.response, s.finish_reason) for s in group.samples]))
+print(json.dumps([(s.token_ids.tolist(), s.response, s.finish_reason) for s in group.samples]))
 """
 
 

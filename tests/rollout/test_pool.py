@@ -3,6 +3,7 @@
 import os
 import signal
 
+import numpy as np
 import pytest
 import ray
 
@@ -25,7 +26,7 @@ def requests(model, count=6, samples=3):
     tokenizer = load_tokenizer(str(model))
     found = []
     for i in range(count):
-        ids = tuple(tokenizer(f"What is {i} + 2?")["input_ids"])
+        ids = np.array(tokenizer(f"What is {i} + 2?")["input_ids"], np.int32)
         seeds = tuple(derive_seed(0, "t", i, n) for n in range(samples))
         found.append(DrawRequest(i, Task(f"t{i}", "math", "p", "1"), ids, "", seeds))
     return found
@@ -34,7 +35,9 @@ def requests(model, count=6, samples=3):
 def tokens(pool, wanted):
     drawn = dict(pool.draw(wanted))
     assert sorted(drawn) == [r.index for r in wanted]
-    return {i: [(s.token_ids, s.logprobs, s.policy_version) for s in g.samples] for i, g in drawn.items()}
+    return {
+        i: [(s.token_ids.tolist(), s.logprobs.tolist(), s.policy_version) for s in g.samples] for i, g in drawn.items()
+    }
 
 
 def make_pool(model, num_workers, events, max_restarts=2):

@@ -218,3 +218,18 @@ def test_a_stage_with_rows_of_its_own_needs_no_data_section(folder: Path, capsys
     del recipe["data"]
     Path("r.yaml").write_text(yaml.safe_dump(recipe))
     assert "set data.prompt.force_think: false" in same_refusal(capsys)
+
+
+LOSS = "from rlkit import PolicyLoss\ndef mine(tokens, ratio_C, clip):\n    return PolicyLoss(-ratio_C, ratio_C > 1)\n"
+
+
+def test_a_loss_of_ones_own_is_tried_before_anything_starts(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stage = {"kind": "grpo", "steps": 1, "prompts_per_step": 4, "objective": "./loss.py:mine"}
+    write_recipe(stages=[stage])
+    assert "stages.0.objective: there is no file ./loss.py beside the recipe" in same_refusal(capsys)
+    Path("loss.py").write_text(LOSS.replace("ratio_C, clip", "clip"))
+    told = same_refusal(capsys)
+    assert "stages.0.objective: ./loss.py:mine takes (tokens, clip), and a policy loss is called with" in told
+    Path("better.py").write_text(LOSS)
+    write_recipe(stages=[stage | {"objective": "./better.py:mine"}])
+    assert main(["plan", "r.yaml"]) == 0

@@ -9,6 +9,7 @@ from huggingface_hub import HfApi
 from rewards.accuracy import Accuracy
 from rlkit.run.provenance import code_hashes, library_versions, model_hashes
 from rlkit.scoring.plugins.plugin import load_parts
+from rlkit.stages.registry import stages_of
 from tests.recipe.test_recipe_load import load
 
 RECIPE = """
@@ -43,6 +44,19 @@ def test_the_hash_follows_the_code_and_nothing_else(tmp_path):
     assert {name for name in first if other[name] != first[name]} == {"mine"}
     other = hashes(tmp_path, MINE, THEIRS.replace("1.0", "2.0"))
     assert {name for name in first if other[name] != first[name]} == {"theirs"}
+
+
+def test_the_code_of_a_loss_of_ones_own_counts_by_its_recipe_key(tmp_path):
+    loss = (
+        "from rlkit import PolicyLoss\ndef mine(tokens, ratio_C, clip):\n    return PolicyLoss(-ratio_C, ratio_C > 1)\n"
+    )
+    (tmp_path / "loss.py").write_text(loss)
+    loaded = load(tmp_path, RECIPE.replace("steps: 3}", "steps: 3}, {kind: grpo, steps: 3, objective: ./loss.py:mine}"))
+    hashed = code_hashes(named for stage in stages_of(loaded.recipe) for named in stage.own_code(tmp_path))
+    assert set(hashed) == {"stages.1.objective"}
+    (tmp_path / "loss.py").write_text(loss + "# changed\n")
+    again = code_hashes(named for stage in stages_of(loaded.recipe) for named in stage.own_code(tmp_path))
+    assert again != hashed
 
 
 @pytest.mark.parametrize("form", ["functools.partial(score, 1.0)", "Made()", "timed(bare)"])

@@ -20,6 +20,13 @@ class ShortAnswers:
         ]
 
 
+class TellsWhatItSees:
+    """Evidence: a sample's fields, token ids as the arrays that they are."""
+
+    def score(self, group):
+        return [Score(1.0, evidence=[s.token_ids, s.token_ids[0], len(s.logprobs)]) for s in group.samples]
+
+
 @dataclass
 class Typed:
     names: tuple[str, ...]

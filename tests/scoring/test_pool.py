@@ -51,6 +51,16 @@ def test_groups_are_taken_as_they_come_and_come_back_scored(pool):
     assert {first.task.id} | {s.task.id for _, s in scored} == {f"ok-{i}" for i in range(40)}
 
 
+def test_a_plugin_gets_token_ids_and_no_log_probs_which_the_scored_group_has(ray_cluster):
+    reward = {**ONLY, "sees": {"plugin": "./plugins.py:TellsWhatItSees", "weight": 1}, "runtime": {"num_workers": 1}}
+    pool = ScoringPool(RewardKeys.model_validate(reward), HERE)
+    drawn = Sample("t#0", "7", 2, token_ids=(5, 6), logprobs=(-0.5, -1.0), prompt_ids=(1,))
+    ((_, scored),) = pool.score([(0, Group(Task("t", "math", "?", "7"), (drawn,)))])
+    pool.close()
+    assert scored.parts["sees"][0].evidence == [[5, 6], 5, 0]
+    assert scored.samples == (drawn,)
+
+
 def test_bad_samples_cost_themselves_only():
     events = []
     bad = {"plugin": "./plugins.py:OnReply", "weight": 1}

@@ -13,7 +13,7 @@ from rlkit.models.pretrained import load_model
 from rlkit.models.save import save_model
 from rlkit.models.tokenizer import load_tokenizer
 from rlkit.recipe.schema import CheckpointKeys, Recipe, SftKeys
-from rlkit.stages.offline.finetune import Keeper, SftRun
+from rlkit.stages.offline.finetune import CheckpointWriter, SftRun
 from rlkit.stages.offline.sft import SftSpec, run_sft
 from rlkit.watch.report import Report
 from rlkit.watch.runlog import RunLog
@@ -41,6 +41,10 @@ class Told:
         self.events.append((kind, text))
 
 
+def writer_of_another_run(folder):
+    return CheckpointWriter(folder / "others", "another", keep_last=9, data="these")
+
+
 @pytest.fixture(autouse=True)
 def _torch_as_before():
     threads = torch.get_num_threads()
@@ -61,7 +65,7 @@ def spec(tiny_model, tmp_path):
         out=tmp_path / "out",
         work_dir=tmp_path / "trainer",
         checkpoint=CheckpointKeys(every=2),
-        keep=Keeper(tmp_path / "checkpoints", "this run", keep_last=2, data="these"),
+        save_checkpoint=CheckpointWriter(tmp_path / "checkpoints", "this run", keep_last=2, data="these"),
         resume_from=None,
         seed=0,
         precision="float32",
@@ -83,7 +87,11 @@ def weights(spec):
 def test_gone_on_from_a_checkpoint_steps_and_weights_are_those_of_the_whole(spec, tmp_path):
     whole = Told()
     run_sft(
-        replace(spec, out=tmp_path / "whole", keep=Keeper(tmp_path / "others", "another", keep_last=9, data="these")),
+        replace(
+            spec,
+            out=tmp_path / "whole",
+            save_checkpoint=CheckpointWriter(tmp_path / "others", "another", keep_last=9, data="these"),
+        ),
         whole,
     )
     assert [figures["step"] for figures in whole.steps] == [1, 2, 3, 4, 5]
@@ -110,7 +118,9 @@ def test_gone_on_from_a_checkpoint_steps_and_weights_are_those_of_the_whole(spec
 def test_a_stage_that_is_stopped_keeps_its_last_step_and_writes_no_model(spec, tmp_path):
     """Whatever checkpoint.every says; what is left to do ends in the weights of the whole."""
     whole = replace(
-        spec, out=tmp_path / "whole", keep=Keeper(tmp_path / "others", "another", keep_last=9, data="these")
+        spec,
+        out=tmp_path / "whole",
+        save_checkpoint=CheckpointWriter(tmp_path / "others", "another", keep_last=9, data="these"),
     )
     run_sft(whole, Told())
     never = replace(spec, checkpoint=CheckpointKeys(every=0))
@@ -153,7 +163,7 @@ def test_a_save_that_fails_is_told_and_the_stage_goes_on(spec, tmp_path):
         raise CheckpointError(f"checkpoint {step} cannot be written: no space left")
 
     told = Told()
-    run_sft(replace(spec, keep=full), told)
+    run_sft(replace(spec, save_checkpoint=full), told)
     assert [figures["step"] for figures in told.steps] == [1, 2, 3, 4, 5]
     assert told.events == [
         ("checkpoint_failed", f"checkpoint {step} cannot be written: no space left; the stage goes on")
@@ -196,11 +206,11 @@ def test_a_stage_does_not_go_on_with_other_demonstrations(spec, tmp_path):
         report=Report(),
         on_stop=lambda: None,
     )
-    first = stage._take_up(spec.out)
-    first.keep(2, lambda folder: folder.mkdir())
-    assert stage._take_up(spec.out).resume_from is not None
+    first = stage._resume(spec.out)
+    first.save_checkpoint(2, lambda folder: folder.mkdir())
+    assert stage._resume(spec.out).resume_from is not None
     stage.data = "others"
     with pytest.raises(DataError, match="stage-0-sft was begun with other demonstrations: the data has changed since"):
-        stage._take_up(spec.out)
+        stage._resume(spec.out)
     stage.data_may_differ = True
-    assert stage._take_up(spec.out).resume_from is not None
+    assert stage._resume(spec.out).resume_from is not None

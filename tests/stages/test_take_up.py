@@ -127,8 +127,10 @@ def test_a_model_that_cannot_be_written_after_ctrl_c_does_not_cost_the_exit_code
         raise failure
 
     run = SimpleNamespace(
-        progress=SimpleNamespace(done_step=3, unfinished=False, save=lambda: saved.append(3)),
-        learner=SimpleNamespace(save_model=save_model),
+        loop=SimpleNamespace(
+            progress=SimpleNamespace(done_step=3, unfinished=False, save=lambda: saved.append(3)),
+            learner=SimpleNamespace(save_model=save_model),
+        ),
         start=SimpleNamespace(report=Report(), run_dir=tmp_path),
     )
     assert not OnlineRun.keep_what_is_done(run)

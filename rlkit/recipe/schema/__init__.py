@@ -22,7 +22,7 @@ from rlkit.recipe.schema.run_section import CheckpointKeys, ClusterKeys, RunKeys
 from rlkit.recipe.schema.section import Section
 from rlkit.recipe.schema.sft_section import SftKeys
 from rlkit.recipe.schema.stage_kinds import ByKind, StageKeys
-from rlkit.recipe.schema.stage_sections import CriticKeys, GrpoKeys, OnlineKeys, PpoKeys
+from rlkit.recipe.schema.online_section import CriticKeys, GrpoKeys, OnlineKeys, PpoKeys
 
 PROMPT_ROOM = 128
 """Tokens that a context left to rlkit keeps for a prompt, where data.max_prompt_tokens does not say how many."""

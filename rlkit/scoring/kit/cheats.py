@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from rlkit.records import Group, Sample, Task
 
 
@@ -233,5 +235,5 @@ def group_of(example: Example, replies: list[str], name: str = "example") -> Gro
 
 def _sample(name: str, text: str) -> Sample:
     data = text.encode("utf-8", "surrogatepass")
-    ids = tuple(zlib.crc32(data[at : at + 4]) for at in range(0, len(data), 4))
-    return Sample(name, text, len(ids), token_ids=ids)
+    ids = [zlib.crc32(data[at : at + 4]) >> 1 for at in range(0, len(data), 4)]  # of 31 bits
+    return Sample(name, text, len(ids), token_ids=np.array(ids, np.int32))

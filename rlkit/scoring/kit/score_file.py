@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from rlkit.data.chat_messages import Message, conversation_of, messages_of
 from rlkit.data.kinds import check_kind, check_task, told_kind
 from rlkit.data.references import reference_of
@@ -216,6 +218,8 @@ def _check_row(row: Row, where: str) -> None:
     ids = row.get("token_ids", [])
     if not isinstance(ids, list) or not all(isinstance(number, int) for number in ids):
         raise DataError(f"{where}: token_ids must be a list of whole numbers")
+    if not all(abs(number) < 2**31 for number in ids):
+        raise DataError(f"{where}: token_ids must be below 2**31")
     if not isinstance(row.get("metadata", {}), dict):
         raise DataError(f"{where}: metadata must be an object")
     if isinstance(row.get("group"), list | dict):
@@ -257,7 +261,7 @@ def _asked(row: Row) -> tuple[str, tuple[Message, ...]]:
 
 def _sample(row: Row) -> Sample:
     """Without `num_tokens` and `token_ids`, one token for each four bytes is assumed."""
-    text, ids = row["response"], tuple(row.get("token_ids", ()))
+    text, ids = row["response"], np.array(row.get("token_ids", ()), np.int32)
     guess = len(ids) or -(-len(text.encode("utf-8", "surrogatepass")) // _BYTES_PER_TOKEN)
     finished = row.get("finish_reason", "stop")
     return Sample(row.get("id", ""), text, row.get("num_tokens", guess), finish_reason=finished, token_ids=ids)

@@ -68,7 +68,7 @@ class ForeignReward:
         }
         # Where tokens are not known, a function that needs them fails by name; none would pass for a short reply.
         if all(len(sample.token_ids) == sample.num_tokens for sample in group.samples):
-            given["completion_ids"] = [list(sample.token_ids) for sample in group.samples]
+            given["completion_ids"] = [sample.token_ids.tolist() for sample in group.samples]
         values = _listed(self._call([given])[0], len(group.samples))
         logged = [_evidence(extra, metrics, i) for i in range(len(values))]
         return [_trl_score(value, evidence) for value, evidence in zip(values, logged, strict=True)]

@@ -11,7 +11,7 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rlkit.recipe.schema.reward_section import RewardKeys
@@ -68,6 +68,8 @@ class _Job:
 
     index: int
     group: Group
+    shown: Group
+    """What goes to the processes: the group without log-probs, which nothing there reads."""
     visit: int = 0
     """How many visits are behind it."""
     scores: dict[str, Scores] = field(default_factory=dict)
@@ -136,7 +138,7 @@ class Dispatcher:
                     yield from self._collect(_TICK_S)
                 self._num_out += 1
                 self._quiet_since = self._told_at = time.monotonic()
-                self._go_on(_Job(index, group))
+                self._go_on(_Job(index, group, group.without_logprobs()))
                 yield from self._collect(0)
             while self._num_out:
                 yield from self._collect(_TICK_S)
@@ -201,7 +203,7 @@ class Dispatcher:
         """The group as the job's next visit gets it: with the scores that its parts need of earlier ones."""
         parts = self._visits[job.visit].parts
         needed = {need: job.scores[need] for name in parts for need in self._needs[name] if need in job.scores}
-        return Group(job.group.task, job.group.samples, needed)
+        return replace(job.shown, scores=needed)
 
     def _go_on(self, job: _Job) -> list[_Scored]:
         if job.visit == len(self._visits):

@@ -1,4 +1,4 @@
-"""A stage that learns from demonstrations: from its newest checkpoint, or its start, to its end."""
+"""An SFT stage in a run: resumed from its newest checkpoint, started again where its process dies."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from rlkit.watch.runlog import RunLog
 
 
 @dataclass(frozen=True)
-class Keeper:
-    """Keeps the trainer's checkpoints as those of an RL stage are kept; goes along into the stage's actor."""
+class CheckpointWriter:
+    """Writes the trainer's checkpoints in the form that RL stages use; sent to the stage's actor, which calls it."""
 
     folder: Path
     run_id: str
@@ -28,14 +28,14 @@ class Keeper:
     """Fingerprint of what the demonstrations are drawn from."""
 
     def __call__(self, step: int, write: Callable[[Path], None]) -> None:
-        """See rlkit.stages.offline.sft.Keep."""
+        """See rlkit.stages.offline.sft.SaveCheckpoint."""
         save_checkpoint(self.folder, step, {"step": step, "data": self.data}, write, run_id=self.run_id)
         prune_checkpoints(self.folder, keep_last=self.keep_last, keep=())
 
 
 @dataclass
 class SftRun:
-    """One SFT stage of a run; hears of its progress."""
+    """One SFT stage of a run; a `Listener` of its own training."""
 
     name: str
     """Folder of the stage: "stage-0-sft"."""
@@ -55,16 +55,16 @@ class SftRun:
     log: RunLog
     report: Report
     on_stop: Callable[[], None]
-    """Says that the stage stops after its step."""
+    """Reports that the stage stops after its current step."""
     data_may_differ: bool = False
     """Whether other demonstrations than the checkpoint's were allowed."""
     done_step: int = 0
-    """The last optimizer step that was told."""
+    """The last optimizer step that was reported."""
     resumed_step: int = 0
-    """The step of the checkpoint that the stage goes on from."""
+    """The step of the checkpoint that the stage resumed from; 0: it began anew."""
 
     def run(self, out: Path) -> None:
-        """Takes the stage up where it was, again whenever its process is lost, and writes its model to `out`.
+        """Resumes the stage, again whenever its process is lost, and writes its model to `out`.
 
         Raises:
             CheckpointError: there are checkpoints, and none is whole.
@@ -74,7 +74,7 @@ class SftRun:
         restarts = Restarts(self.recipe.cluster.max_learner_restarts, "cluster.max_learner_restarts")
         while True:
             try:
-                self._launch(self._take_up(out))
+                self._launch(self._resume(out))
                 return
             except ActorLost as e:
                 self.log.event("learner_restarted", f"{self.name}: {e}")
@@ -94,8 +94,8 @@ class SftRun:
                 on_stop=self.on_stop,
             )
 
-    def _take_up(self, out: Path) -> SftSpec:
-        """What is left to do after the newest checkpoint."""
+    def _resume(self, out: Path) -> SftSpec:
+        """The rest of the stage after its newest checkpoint."""
         folder = self.run_dir / self.name / "checkpoints"
         found = newest_checkpoint(folder, self.run_id, self.log, self.report)
         self.done_step = self.resumed_step = 0 if found is None else found.step
@@ -108,8 +108,8 @@ class SftRun:
             self.log.event("resume", f"{self.name} continues after step {found.step}")
             self.report.line(f"{self.name} continues after step {found.step}")
         work_dir = self.run_dir / self.name / "trainer"
-        shutil.rmtree(work_dir, ignore_errors=True)  # what a kill left of the checkpoint that was being written
-        self.log.keep_steps(self.name, 0)  # the checkpoint tells all steps before it again
+        shutil.rmtree(work_dir, ignore_errors=True)  # a half-written checkpoint, where an earlier start was killed
+        self.log.keep_steps(self.name, 0)  # the trainer reports the steps before the checkpoint again
         return SftSpec(
             model_path=self.model_path,
             stage=self.keys,
@@ -117,7 +117,7 @@ class SftRun:
             out=out,
             work_dir=work_dir,
             checkpoint=self.recipe.checkpoint,
-            keep=Keeper(folder, self.run_id, self.recipe.checkpoint.keep_last, self.data),
+            save_checkpoint=CheckpointWriter(folder, self.run_id, self.recipe.checkpoint.keep_last, self.data),
             resume_from=None if found is None else found.learner_state,
             seed=self.recipe.run.seed,
             precision=self.recipe.learner.dtype,
@@ -128,14 +128,14 @@ class SftRun:
         )
 
     def step(self, figures: dict[str, float]) -> None:
-        """Writes an optimizer step's metrics and its line."""
+        """Logs an optimizer step, and prints its line."""
         self.done_step = int(figures["step"])
         self.log.step({"stage": self.name, "policy_version": 0, **figures, "step": self.done_step})
         if self.done_step > self.resumed_step:
             self.report.sft_step(self.name, figures)
 
     def event(self, kind: str, text: str) -> None:
-        """Notes what happened in the stage's actor."""
+        """Logs an event of the stage's actor."""
         self.log.event(kind, f"{self.name}: {text}")
         if kind == "checkpoint_failed":
             self.report.line(text)

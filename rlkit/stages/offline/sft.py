@@ -18,11 +18,11 @@ NEVER = 10**9
 """More steps than any stage has: where only checkpoint.every_minutes asks for checkpoints."""
 
 
-class Keep(Protocol):
-    """How a checkpoint is kept: whole, or not at all."""
+class SaveCheckpoint(Protocol):
+    """Saves a checkpoint atomically."""
 
     def __call__(self, step: int, write: Callable[[Path], None]) -> None:
-        """Keeps what `write` puts into the folder that it is called with.
+        """Saves what `write` puts into the folder that it is called with.
 
         Raises:
             CheckpointError: it cannot be written; earlier checkpoints are untouched.
@@ -30,13 +30,13 @@ class Keep(Protocol):
 
 
 class Listener(Protocol):
-    """Who is told how a stage gets on."""
+    """Receives the progress of a stage."""
 
     def step(self, figures: dict[str, float]) -> None:
         """An optimizer step's figures; each step once, from the first, also where an earlier start did it."""
 
     def event(self, kind: str, text: str) -> None:
-        """Something that happened."""
+        """Something that happened, such as a checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,10 @@ class SftSpec:
     """Folder for the trainer's own files, on the file system of the checkpoints."""
     checkpoint: CheckpointKeys
     """When to save."""
-    keep: Keep
+    save_checkpoint: SaveCheckpoint
     """How."""
     resume_from: Path | None
-    """What `keep` was given by an earlier start, to go on from; None: from the first step."""
+    """Folder that `save_checkpoint` filled in an earlier start, to resume from; None: begin at the first step."""
     seed: int
     """Seed of the order of the demonstrations."""
     precision: str
@@ -78,8 +78,9 @@ def run_sft(spec: SftSpec, listener: Listener, stopping: Callable[[], bool] = la
 
     Args:
         spec: The stage.
-        listener: Told of its progress.
-        stopping: Asked after every step; once it says so, a checkpoint is kept, no model is written, and that is all.
+        listener: Receives its progress.
+        stopping: Called after every step. Once it returns True, a checkpoint is saved and the training ends without a
+            model.
 
     Returns:
         The last step's figures.
@@ -117,13 +118,13 @@ def run_sft(spec: SftSpec, listener: Listener, stopping: Callable[[], bool] = la
 
 
 def _trainer_class(spec: SftSpec, listener: Listener, stopping: Callable[[], bool]) -> Any:
-    """TRL's trainer, its checkpoints kept by `spec.keep`, its steps told to the listener."""
+    """TRL's trainer, which saves by `spec.save_checkpoint` and reports each step to the listener."""
     from safetensors import SafetensorError
     from transformers import TrainerCallback
     from trl import SFTTrainer
 
     class Progress(TrainerCallback):  # type: ignore[misc]
-        """Tells the steps, those of the checkpoint first: a kill may have come before the driver wrote them down."""
+        """Reports the steps, first those of the checkpoint: a kill may have come before the driver logged them."""
 
         saved_at = time.monotonic()
 
@@ -143,13 +144,13 @@ def _trainer_class(spec: SftSpec, listener: Listener, stopping: Callable[[], boo
                 control.should_save = True
             control.should_training_stop = control.should_training_stop or stopping()
             if control.should_training_stop:
-                control.should_save = True  # also what is stopped while the model is written has all of its steps
+                control.should_save = True  # a stop while the model is written loses no step
 
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             self.saved_at = time.monotonic()
 
     class Trainer(SFTTrainer):  # type: ignore[misc]
-        """Writes a checkpoint where `spec.keep` wants it; without TRL's model card."""
+        """Saves checkpoints by `spec.save_checkpoint`, without TRL's model card."""
 
         def __init__(self, **arguments: Any) -> None:
             super().__init__(callbacks=[Progress()], **arguments)
@@ -157,7 +158,7 @@ def _trainer_class(spec: SftSpec, listener: Listener, stopping: Callable[[], boo
         def _save_checkpoint(self, model: Any, trial: Any) -> None:
             step = self.state.global_step
             try:
-                spec.keep(step, lambda folder: self._write_checkpoint(model, trial, folder))
+                spec.save_checkpoint(step, lambda folder: self._write_checkpoint(model, trial, folder))
                 listener.event("checkpoint", f"step {step}")
             except CheckpointError as e:
                 listener.event("checkpoint_failed", f"{e}; the stage goes on")
@@ -167,7 +168,7 @@ def _trainer_class(spec: SftSpec, listener: Listener, stopping: Callable[[], boo
             try:
                 super(SFTTrainer, self)._save_checkpoint(model, trial)
                 os.rename(written, folder)
-            except (RuntimeError, SafetensorError) as e:  # how torch and safetensors tell of a full disk
+            except (RuntimeError, SafetensorError) as e:  # what torch and safetensors raise where the disk is full
                 raise OSError(str(e)) from e
             finally:
                 shutil.rmtree(written, ignore_errors=True)

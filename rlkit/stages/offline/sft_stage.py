@@ -6,16 +6,19 @@ import math
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
-from rlkit.data.prompts import PromptRenderer, RenderedDemonstration, check_demonstrations
-from rlkit.data.stream import TaskStream, rows_stream, tasks_fingerprint
-from rlkit.data.tasks import LoadedDemonstrations, Mixture, load_demonstrations
-from rlkit.plan.model_size import ModelSize
-from rlkit.plan.stage_plan import FilePlan, RowCounts, StagePlan
 from rlkit.recipe.schema import RowsKeys, SftKeys
-from rlkit.records import Task
 from rlkit.stages.stage import Stage, StageRows, StageStart
-from rlkit.watch.evaluated import Evaluated
+
+if TYPE_CHECKING:
+    from rlkit.data.prompts import PromptRenderer, RenderedDemonstration
+    from rlkit.data.stream import TaskStream
+    from rlkit.data.tasks import LoadedDemonstrations, Mixture
+    from rlkit.plan.model_size import ModelSize
+    from rlkit.plan.stage_plan import FilePlan, RowCounts, StagePlan
+    from rlkit.records import Task
+    from rlkit.watch.evaluated import Evaluated
 
 
 class SftStage(Stage[SftKeys]):
@@ -33,6 +36,8 @@ class SftStage(Stage[SftKeys]):
 
     def read_rows(self) -> LoadedDemonstrations:
         """See Stage."""
+        from rlkit.data.tasks import load_demonstrations
+
         rows, key = self._source
         must_think = self.recipe.data.prompt.force_think
         kinds = self.recipe.reward.kinds
@@ -40,9 +45,10 @@ class SftStage(Stage[SftKeys]):
 
     def fit_rows(self, rows: StageRows, renderer: PromptRenderer, context: int) -> LoadedDemonstrations:
         """See Stage."""
-        assert isinstance(rows, LoadedDemonstrations)
+        from rlkit.data.prompts import check_demonstrations
+
         source, key = self._source
-        return check_demonstrations(rows, renderer, self.keys.max_length or context, source.on_bad_row, key)
+        return check_demonstrations(_own(rows), renderer, self.keys.max_length or context, source.on_bad_row, key)
 
     def check_order(self, tasks: Sequence[Task], mixture: Mixture | None, rows: StageRows | None) -> None:
         """See Stage."""
@@ -50,14 +56,14 @@ class SftStage(Stage[SftKeys]):
 
     def _stream(self, rows: StageRows | None) -> TaskStream:
         """The demonstrations in an order of the stage's own, mixed as their data asks."""
-        assert isinstance(rows, LoadedDemonstrations)
-        source, key = self._source
-        return rows_stream(rows.as_tasks(), rows.mixture, source, key, self.recipe.run.seed + self.index)
+        from rlkit.data.stream import rows_stream
+
+        own, (source, key) = _own(rows), self._source
+        return rows_stream(own.as_tasks(), own.mixture, source, key, self.recipe.run.seed + self.index)
 
     def in_order(self, rows: StageRows | None, renderer: PromptRenderer) -> list[RenderedDemonstration]:
         """What the stage learns from, rendered, one after the other."""
-        assert isinstance(rows, LoadedDemonstrations)
-        rendered = {d.id: renderer.render_demonstration(d) for d in rows.demonstrations}
+        rendered = {d.id: renderer.render_demonstration(d) for d in _own(rows).demonstrations}
         if self.keys.steps is not None:
             count = self.keys.steps * self.keys.batch_size
         else:
@@ -68,6 +74,8 @@ class SftStage(Stage[SftKeys]):
 
     def plan(self, rows: RowCounts | None) -> StagePlan:
         """See Stage."""
+        from rlkit.plan.stage_plan import StagePlan
+
         keys, steps = self.keys, self.keys.steps
         count = None if rows is None else rows.demonstrations.get(self.index)
         if steps is None and count is not None:
@@ -84,6 +92,8 @@ class SftStage(Stage[SftKeys]):
 
     def files(self, folder: Path, size: ModelSize) -> Iterator[FilePlan]:
         """See Stage."""
+        from rlkit.plan.stage_plan import FilePlan
+
         kept = self.recipe.checkpoint.keep_last
         # The weights and AdamW's two moments, in float32; an older one goes once the newer one is whole.
         gib = None if size.parameters is None else 3 * 4 * size.parameters * (kept + 1) / 2**30
@@ -94,10 +104,10 @@ class SftStage(Stage[SftKeys]):
 
     def run(self, start: StageStart, out: Path) -> Evaluated | None:
         """See Stage."""
+        from rlkit.data.stream import tasks_fingerprint
         from rlkit.stages.offline.finetune import SftRun
 
-        rows = start.data.rows
-        assert isinstance(rows, LoadedDemonstrations)
+        rows = _own(start.data.rows)
         run = SftRun(
             name=self.name,
             keys=self.keys,
@@ -124,3 +134,8 @@ class SftStage(Stage[SftKeys]):
         if not self.is_last:
             for name in ("checkpoints", "trainer"):
                 shutil.rmtree(run_dir / self.name / name, ignore_errors=True)
+
+
+def _own(rows: StageRows | None) -> LoadedDemonstrations:
+    """What `read_rows` returned, of which the run keeps nothing but that it is this stage's."""
+    return cast("LoadedDemonstrations", rows)

@@ -79,6 +79,7 @@ class ActorStarter:
             threads=recipe.learner.num_threads,
             deterministic=recipe.run.deterministic,
             seed=recipe.run.seed,
+            recipe_dir=self.base_dir.resolve(),
         )
         with self.report.waiting("starting the learner" + (f" on {ranks} ranks" if ranks > 1 else "")):
             learner = LearnerGroup(

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
+
 from rlkit.records import Group, ScoredGroup, Task
 from rlkit.rollout.request import DrawRequest, derive_seed
 from rlkit.watch.metrics import is_right, mean, part_means
@@ -35,7 +37,7 @@ def make_requests(
     for index, task in enumerate(tasks, first):
         prompt = renderer.render(task)
         seeds = tuple(derive_seed(run_seed, purpose, step, index, number) for number in range(count))
-        requests.append(DrawRequest(index, task, prompt.token_ids, prompt.forced, seeds))
+        requests.append(DrawRequest(index, task, np.array(prompt.token_ids, np.int32), prompt.forced, seeds))
     return requests
 
 

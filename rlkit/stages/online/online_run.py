@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlkit.errors import LearnerLost, RlkitError
-from rlkit.learner.learner_group import LearnerGroup
 from rlkit.recipe.schema import OnlineKeys
-from rlkit.rollout.rollout_pool import RolloutPool
 from rlkit.stages.online.actors import ActorStarter
-from rlkit.stages.online.collector import Collector, SynchronousCollector
+from rlkit.stages.online.collector import SynchronousCollector
 from rlkit.stages.online.evaluator import StageEvaluator
 from rlkit.stages.online.progress import StageProgress
 from rlkit.stages.online.step_log import StepLog
@@ -36,25 +34,21 @@ def run_online(stage: OnlineStage[Any], start: StageStart, out: Path) -> Evaluat
             stage.kept_model = run.keep_what_is_done()
             raise
         finally:
-            stage.done_step = run.progress.done_step
+            stage.done_step = run.loop.progress.done_step
     if after is not None:
         start.report.evaluated("after", after)
     return after
 
 
-@dataclass(frozen=True)
+@dataclass
 class OnlineRun:
     """A stage's parts while it runs."""
 
     stage: OnlineStage[OnlineKeys]
     start: StageStart
-    collector: Collector
-    rollout: RolloutPool
-    learner: LearnerGroup
-    sync: WeightSync
-    evaluator: StageEvaluator
-    progress: StageProgress
-    log: StepLog
+    loop: Loop
+    evaluated_before: bool
+    """Whether there is an evaluation that the run's last one is compared with."""
 
     @classmethod
     def begin(cls, stage: OnlineStage[Any], start: StageStart, actors: ExitStack) -> OnlineRun:
@@ -81,9 +75,18 @@ class OnlineRun:
             report=report,
             data_may_differ=start.data_may_differ,
         )
-        sync = WeightSync(recipe, data.renderer, (*data.heldout, *data.tasks), rollout, learner)
-        step_log = StepLog(stage.name, keys, recipe.tracking, log, report)
-        return cls(stage, start, collector, rollout, learner, sync, evaluator, progress, step_log)
+        loop = Loop(
+            steps=keys.steps,
+            collector=collector,
+            rollout=rollout,
+            learner=learner,
+            sync=WeightSync(recipe, data.renderer, (*data.heldout, *data.tasks), rollout, learner),
+            evaluator=evaluator,
+            progress=progress,
+            log=StepLog(stage.name, keys, recipe.tracking, log, report),
+            stop=start.stop,
+        )
+        return cls(stage, start, loop, start.evaluated_before)
 
     def learn(self, out: Path) -> Evaluated | None:
         """From the newest checkpoint, or the stage's start, to the stage's end, again whenever the learner is lost."""
@@ -91,59 +94,47 @@ class OnlineRun:
             try:
                 return self._learn(out)
             except LearnerLost as e:
-                self.progress.unfinished = True  # there is nothing to save until it has taken up a checkpoint
+                self.loop.progress.unfinished = True  # there is nothing to save until it has taken up a checkpoint
                 if self.start.stop.asked:
                     raise KeyboardInterrupt from e
                 self.start.report.line(f"{e}; starting the learner again from the newest checkpoint")
-                self.learner.restart(str(e))
+                self.loop.learner.restart(str(e))
 
     def _learn(self, out: Path) -> Evaluated | None:
-        report = self.start.report
-        self.learner.check_sees(self.start.run_dir / "progress.json")
-        first_step = self.progress.take_up()
+        report, loop = self.start.report, self.loop
+        loop.learner.check_sees(self.start.run_dir / "progress.json")
+        first_step = loop.progress.take_up()
         with report.waiting("first weight sync from the learner to the engines"):  # in which they warm up
-            self.sync.publish(first_step - 1)
-            self.sync.check(first_step - 1)
-        if first_step == 1 and not self.start.evaluated_before:
+            loop.sync.publish(first_step - 1)
+            loop.sync.check(first_step - 1)
+        if first_step == 1 and not self.evaluated_before:
             self._evaluate_before()
-        train(self._loop(), first_step)
-        self.progress.save()
+        train(loop, first_step)
+        loop.progress.save()
         with self.start.timer("evaluation"):
-            after = self.evaluator.evaluate("after the last step")
+            after = loop.evaluator.evaluate("after the last step")
         report.at("saving the model")
-        self.learner.save_model(out)
+        loop.learner.save_model(out)
         return after
 
     def _evaluate_before(self) -> None:
         """The evaluation that the run's last one is compared with."""
         when = f"before stage {self.stage.index} ({self.stage.keys.kind})"
-        if (before := self.evaluator.evaluate(when)) is not None:
+        if (before := self.loop.evaluator.evaluate(when)) is not None:
             self.start.note_before(before, when)
-        self.sync.publish(0)  # the first step finds the engines as it does without an evaluation before it
-
-    def _loop(self) -> Loop:
-        return Loop(
-            steps=self.stage.keys.steps,
-            collector=self.collector,
-            rollout=self.rollout,
-            learner=self.learner,
-            sync=self.sync,
-            evaluator=self.evaluator,
-            progress=self.progress,
-            log=self.log,
-            stop=self.start.stop,
-        )
+            self.evaluated_before = True
+        self.loop.sync.publish(0)  # the first step finds the engines as it does without an evaluation before it
 
     def keep_what_is_done(self) -> bool:
         """After Ctrl-C, while the actors are up: saves the last whole step and its model; returns whether it could."""
-        progress, report = self.progress, self.start.report
+        progress, report = self.loop.progress, self.start.report
         if progress.done_step == 0 or progress.unfinished:
             return False
         try:
             report.line(f"stopping once step {progress.done_step} is saved; Ctrl-C again leaves at once")
             with report.during(f"saving step {progress.done_step}"):
                 progress.save()
-                self.learner.save_model(self.start.run_dir / "model")
+                self.loop.learner.save_model(self.start.run_dir / "model")
         except RlkitError as e:  # the checkpoint may be there: what cannot be kept must not cost the exit code
             report.line(f"{e}; the newest checkpoint is what the run continues from")
             return False

@@ -5,18 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from rlkit.data.stream import TaskStream, rows_stream
-from rlkit.data.tasks import Mixture
-from rlkit.plan.memory import checkpoint_bytes
-from rlkit.plan.model_size import ModelSize
-from rlkit.plan.stage_plan import FilePlan, RowCounts, StagePlan
 from rlkit.recipe.schema import GrpoKeys, OnlineKeys, PpoKeys
-from rlkit.records import Task
-from rlkit.rollout.request import derive_seed
 from rlkit.stages.stage import Stage, StageRows, StageStart
-from rlkit.watch.evaluated import Evaluated
+
+if TYPE_CHECKING:
+    from rlkit.data.stream import TaskStream
+    from rlkit.data.tasks import Mixture
+    from rlkit.plan.model_size import ModelSize
+    from rlkit.plan.stage_plan import FilePlan, RowCounts, StagePlan
+    from rlkit.records import Task
+    from rlkit.watch.evaluated import Evaluated
 
 O = TypeVar("O", bound=OnlineKeys)  # noqa: E741
 
@@ -33,6 +33,9 @@ class OnlineStage(Stage[O]):
         Raises:
             DataError: the tasks do not fit data.domain_shares or data.stratify_by.
         """
+        from rlkit.data.stream import rows_stream
+        from rlkit.rollout.request import derive_seed
+
         assert mixture is not None
         seed = derive_seed(self.recipe.run.seed, "stream", self.index)
         return rows_stream(tasks, mixture, self.recipe.data, "data", seed)
@@ -41,8 +44,18 @@ class OnlineStage(Stage[O]):
         """See Stage."""
         self.task_stream(tasks, mixture)
 
+    def own_code(self, base_dir: Path) -> Iterator[tuple[str, Any]]:
+        """See Stage: a loss of the user's own."""
+        if ":" in (loss := self.keys.objective):
+            from rlkit.learner.policy_loss import load_policy_loss
+
+            key = f"stages.{self.index}.objective"
+            yield key, load_policy_loss(loss, base_dir, key)
+
     def plan(self, rows: RowCounts | None) -> StagePlan:
         """See Stage."""
+        from rlkit.plan.stage_plan import StagePlan
+
         keys, tasks = self.keys, None if rows is None else rows.tasks
         samples = keys.prompts_per_step * keys.samples_per_prompt
         tokens = samples * self.recipe.rollout.max_tokens
@@ -62,6 +75,9 @@ class OnlineStage(Stage[O]):
 
     def files(self, folder: Path, size: ModelSize) -> Iterator[FilePlan]:
         """See Stage."""
+        from rlkit.plan.memory import checkpoint_bytes
+        from rlkit.plan.stage_plan import FilePlan
+
         every, kept = self.recipe.tracking.rollouts_every, self.recipe.checkpoint.keep_last
         if every:
             what = f"{math.ceil(self.keys.steps / every)} Parquet files of samples and scores"

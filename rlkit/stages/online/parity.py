@@ -27,7 +27,7 @@ def max_logprob_gap(samples: Sequence[Sample], learner_logprobs: Sequence[Sequen
     return worst(
         abs(ours - theirs)
         for sample, row in zip(samples, learner_logprobs, strict=True)
-        for theirs, ours in zip(sample.logprobs, row, strict=True)
+        for theirs, ours in zip(sample.logprobs.tolist(), row, strict=True)
     )
 
 

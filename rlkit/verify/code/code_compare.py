@@ -26,14 +26,17 @@ from typing import Any
 
 from rlkit.verify.sandbox.values import MAX_DEPTH, BadValue, Tree, integer
 
+# Kinds of values: each name begins with its place in the order.
 _NUMBER, _NAN, _COMPLEX = "1 number", "2 nan", "3 complex"
 _RANKS = {"l": "6 list", "t": "7 tuple", "S": "8 set", "F": "8 set", "q": "9 deque", "r": "9 range"}
 _DICT = "8 dict"
 _DECIMAL = re.compile(rb"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,4})?")
 _WHOLE = re.compile(rb"[+-]?\d+")
+_MAX_NUMBER_CHARS = 400
+"""Longer tokens compare as text: arithmetic with them would take long."""
 
 Canonical = tuple[Any, ...]
-"""(rank, content): equal for equal values, and in one order whatever the values are."""
+"""(kind, content): equal for equal values; any two can be put in order."""
 
 
 @dataclass(frozen=True)
@@ -75,12 +78,12 @@ def same_value(got: Tree, want: Tree, rules: Rules) -> bool:
         BadValue: `got` is no tree.
     """
     a, b = canonical(got, rules), canonical(want, rules)
-    # Tuples of plain values: one comparison in C, of no hostile object.
+    # Both are tuples of plain values, so no code of the candidate runs in the comparison.
     return a == b or (rules.tolerant and _close(a, b, rules))
 
 
 def canonical(tree: Tree, rules: Rules, depth: int = 0) -> Canonical:
-    """The value behind a tree in a form that compares and sorts.
+    """The value of a tree in a form that can be compared and sorted.
 
     ["S", 2, 1] -> ("8 set", (("1 number", 1), ("1 number", 2)))
 
@@ -100,6 +103,7 @@ def canonical(tree: Tree, rules: Rules, depth: int = 0) -> Canonical:
 
 
 def _tagged(tag: str, body: list[Tree], rules: Rules, depth: int) -> Canonical:
+    """The canonical form of a tagged tree."""
     if tag in _RANKS:
         items = [canonical(item, rules, depth + 1) for item in body]
         if tag in "SF" or (rules.any_order and tag in "lt"):
@@ -160,7 +164,7 @@ def _close_tokens(got: list[list[bytes]], want: list[list[bytes]], rules: Rules)
 
 
 def _close_token(got: bytes, want: bytes, rules: Rules) -> bool:
-    if max(len(got), len(want)) > 400 or not (_DECIMAL.fullmatch(got) and _DECIMAL.fullmatch(want)):
+    if max(len(got), len(want)) > _MAX_NUMBER_CHARS or not (_DECIMAL.fullmatch(got) and _DECIMAL.fullmatch(want)):
         return False
     if _WHOLE.fullmatch(got) and _WHOLE.fullmatch(want):
         return False

@@ -1,8 +1,8 @@
-"""The code judge: runs a program against tests, each in a sandboxed process of its own, and compares outside of it.
+"""The code judge: runs a program against tests, each in a sandboxed process of its own, and compares the results here.
 
-Neither an expected value, nor another test, nor a comparison is ever in the candidate's process, and nothing but data
-comes out of it. Test code that cannot be read as data runs in a second sandbox and calls the candidate over this
-process. `rlkit.verify.code.code_compare` says when a result is the expected one.
+Expected values, other tests and the comparison are never in the candidate's process, and only data comes out of it.
+Test code that cannot be read as data runs in a second sandbox and calls the candidate through this process.
+`rlkit.verify.code.code_compare` says when a result is the expected one.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from rlkit.verify.code.code_tests import Malformed, Suite, Test, read_reference
 from rlkit.verify.sandbox.job import SandboxError, Tier
 
 _MAX_PROGRAM_CHARS = 200_000
+"""Longer programs are not run."""
 
 
 def judge_code(
@@ -89,7 +90,7 @@ def _run_all(suite: Suite, program: str, place: Sandboxed, stop_at_failure: bool
         result = skipped or _run_twice(test, program, suite, place)
         results.append(result)
         if skipped is None and result.verdict == "timeout":
-            # A thousand tests at four seconds each would hold up everyone else's.
+            # A thousand tests of four seconds each would delay all other samples.
             skipped = Result("timeout", "not run after a timeout")
         elif skipped is None and stop_at_failure and result.verdict != "pass":
             skipped = Result(result.verdict, "not run after a failure")
@@ -97,7 +98,7 @@ def _run_all(suite: Suite, program: str, place: Sandboxed, stop_at_failure: bool
 
 
 def _run_twice(test: Test, program: str, suite: Suite, place: Sandboxed) -> Result:
-    """Runs a test; a sandbox that breaks is not the program's doing alone, so a fresh one gets its chance."""
+    """Runs a test; once more in a fresh sandbox where the first one broke, which need not be the program's fault."""
     try:
         return run_test(test, program, suite, place)
     except SandboxError:

@@ -14,10 +14,14 @@ from rlkit.verify.sandbox.lease import lease
 from rlkit.verify.sandbox.values import BadValue, Tree, read_frame, write_frame
 
 _SHOWN = 80
+"""Characters of a value or an output that a detail shows."""
+_SHOWN_DEPTH, _SHOWN_ITEMS = 3, 20
+"""Levels of a value, and items in each, that a detail shows."""
 _MAX_DETAIL = 300
+"""Characters of a detail."""
 _UNFIT = "unfit"
 _LIMITED = ("timeout", "memory", "output", "disk")
-"""Ends that no result makes good."""
+"""Ends of a job that count as a failure even where a result came first."""
 _ENDS = {"timeout": "timeout", "memory": "memory", "output": "output", "disk": "killed", "killed": "killed"}
 
 
@@ -33,7 +37,7 @@ class Result:
     cpu_seconds: float = 0.0
     """CPU seconds of it, all its threads together."""
     tier: str = ""
-    """What isolated it; empty where it was not run."""
+    """The tier that isolated it; empty where it was not run."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ class Sandboxed:
 
 
 def run_test(test: Test, program: str, suite: Suite, place: Sandboxed) -> Result:
-    """Runs a program before one test.
+    """Runs a program against one test.
 
     Raises:
         SandboxError: no sandbox ran.
@@ -80,7 +84,7 @@ def _printed(frame: bytes | None, outcome: Outcome, want: bytes, suite: Suite) -
     if outcome.end != "exit" or outcome.signal is not None:
         return _stopped(outcome, suite.limits)
     if outcome.status != 0:
-        # A script's only frame tells its exception; a forged one changes words, never a verdict to a pass.
+        # A script's only frame has its exception. A forged frame can change the detail, but never makes a pass.
         status, _, said = _read(frame) if frame is not None else ("", None, "")
         return ("memory", "out of memory") if status == "memory" else ("fail", said or f"exit status {outcome.status}")
     if same_output(outcome.stdout, want, suite.rules):
@@ -89,7 +93,7 @@ def _printed(frame: bytes | None, outcome: Outcome, want: bytes, suite: Suite) -
 
 
 def _returned(frame: bytes | None, outcome: Outcome, accepted: tuple[Tree, ...], suite: Suite) -> tuple[str, str]:
-    """The verdict on a function; the candidate may have written the frame, so nothing in it is trusted."""
+    """The verdict on a function. The candidate may have written the frame, so nothing in it is trusted."""
     if frame is None or outcome.end in _LIMITED:
         return _stopped(outcome, suite.limits)
     status, value, detail = _read(frame)
@@ -120,7 +124,7 @@ def _stopped(outcome: Outcome, limits: Limits) -> tuple[str, str]:
 
 
 def _read(frame: bytes) -> tuple[str, Tree, str]:
-    """(status, value, detail) of a frame that anyone may have written; status "" where it cannot be read."""
+    """(status, value, detail) of a frame that the candidate may have written; status "" where it cannot be read."""
     try:
         message = read_frame(frame)
     except BadValue as e:
@@ -144,7 +148,7 @@ def _run_relayed(test: Test, program: str, suite: Suite, place: Sandboxed) -> Re
             outcome = candidate.finish()
     if verdict[0] == "pass" and outcome.end in _LIMITED:
         verdict = _stopped(outcome, suite.limits)
-    # Out here: inside, an exception would say that the sandboxes are broken.
+    # Raised outside of `lease`, where an exception means that the sandbox is broken.
     if verdict[0] == _UNFIT:
         raise Malformed(verdict[1])
     return Result(*verdict, outcome.seconds, outcome.cpu_s, outcome.tier)
@@ -185,7 +189,7 @@ def _relay(candidate: Running, tester: Running, limits: Limits, token: str) -> t
 
 
 def _answer(status: str, value: Tree, detail: str, reply: bytes) -> dict[str, Any]:
-    """What the tester gets to see of a candidate's reply: a value, or an exception's name and text."""
+    """The part of a candidate's reply that the tester sees: a value, or an exception's name and text."""
     if status == "value":
         return {"status": "value", "value": value}
     name = read_frame(reply).get("type") if status == "error" else ""
@@ -205,7 +209,7 @@ def _tested(message: Mapping[str, Any], token: str) -> tuple[str, str]:
 
 
 def _plain(text: str) -> str:
-    """A program's words as they may stand in a log or a table: one line, without control characters and surrogates."""
+    """A program's text made safe for a log or a table: one line, without control characters and surrogates."""
     return "".join(c if c.isprintable() else " " for c in text[:_MAX_DETAIL])
 
 
@@ -220,14 +224,15 @@ def show(tree: Tree) -> str:
 
 
 def _show(tree: Tree, depth: int) -> str:
+    """As `show`, at a depth."""
     if not isinstance(tree, list):
         return repr(tree[:_SHOWN] if isinstance(tree, str) else tree)
     tag, body = tree[0], tree[1:]
     if tag in ("i", "B") and body and isinstance(body[0], str):
         return f"{'an integer' if tag == 'i' else 'bytes'} {body[0][:_SHOWN]}"
-    if depth > 3:
+    if depth > _SHOWN_DEPTH:
         return "..."
-    items = [_show(item, depth + 1) for item in body[:20]] + (["..."] if len(body) > 20 else [])
+    items = [_show(item, depth + 1) for item in body[:_SHOWN_ITEMS]] + (["..."] if len(body) > _SHOWN_ITEMS else [])
     if tag in ("d", "C", "O"):
         return "{" + ", ".join(f"{k}: {v}" for k, v in zip(items[::2], items[1::2], strict=False)) + "}"
     brackets = {"l": "[]", "S": "{}", "F": "{}"}.get(str(tag), "()")

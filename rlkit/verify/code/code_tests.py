@@ -16,7 +16,9 @@ from rlkit.verify.sandbox.job import Limits
 from rlkit.verify.sandbox.values import BadValue, Tree, encode
 
 MAX_TESTS = 1000
+"""Tests of one reference."""
 _ENTRY = re.compile(r"[^\W\d]\w*(?:(?:\(\))?\.[^\W\d]\w*)?")
+"""A function's name, or a class and its method: f, Solution.f, Solution().f."""
 
 
 class Malformed(Exception):
@@ -41,7 +43,7 @@ class Suite:
     """A reference, read."""
 
     tests: tuple[Test, ...]
-    """What the verdict rests on."""
+    """The tests that decide the verdict."""
     hidden: tuple[Test, ...]
     """Run and counted apart, never part of the verdict."""
     contest_names: bool
@@ -97,7 +99,7 @@ def _mapping(reference: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def read_limits(given: Mapping[str, Any]) -> Limits:
-    """Limits by name; what is not named has its default.
+    """Limits by name; the others have their defaults.
 
     Raises:
         Malformed: an unknown name, or a limit that is not a positive number.
@@ -112,7 +114,7 @@ def read_limits(given: Mapping[str, Any]) -> Limits:
 
 
 def read_rules(given: Mapping[str, Any]) -> Rules:
-    """Rules of comparison by name; what is not named has its default.
+    """Rules of comparison by name; the others have their defaults.
 
     Raises:
         Malformed: an unknown name, or a value of the wrong kind.
@@ -128,6 +130,7 @@ def read_rules(given: Mapping[str, Any]) -> Rules:
 
 
 def _tests(tests: Any, mode: str, entry: Any, least: int) -> tuple[Test, ...]:
+    """The tests of a function or a script; at least `least` of them."""
     if not isinstance(tests, list | tuple) or not least <= len(tests) <= MAX_TESTS:
         raise Malformed(f"tests must be a list of {least} to {MAX_TESTS}")
     if not all(isinstance(test, Mapping) for test in tests):
@@ -144,6 +147,7 @@ def _check_entry(entry: Any) -> None:
 
 
 def _script_test(test: Mapping[str, Any]) -> Test:
+    """One test of a script."""
     stdin, stdout = test.get("stdin", ""), test.get("stdout")
     if not isinstance(stdin, str) or not isinstance(stdout, str):
         raise Malformed("a test needs stdin and stdout as text")
@@ -154,6 +158,7 @@ def _script_test(test: Mapping[str, Any]) -> Test:
 
 
 def _function_test(test: Mapping[str, Any], entry: str) -> Test:
+    """One call of a function, with the values that are right."""
     if not {"accepted", "accepted_py", "expected", "expected_py"} & set(test):
         raise Malformed("a test has no expected")
     several = _literal(test, "accepted")
@@ -190,6 +195,7 @@ def _literal(test: Mapping[str, Any], name: str) -> Any:
 
 
 def _asserts(reference: Mapping[str, Any], entry: Any) -> Test:
+    """Test code as one test, which a second sandbox runs."""
     code = reference.get("test_code")
     if not isinstance(code, str) or not code.strip():
         raise Malformed("test_code is missing")
@@ -218,10 +224,10 @@ def _asserts(reference: Mapping[str, Any], entry: Any) -> Test:
 
 
 def _free_names(code: str) -> set[str]:
-    """Names that test code uses and does not define: the candidate's, but for the modules among them.
+    """Names that test code uses and does not define: they are the candidate's, or modules.
 
-    A helper that the tests of a task need and leave to the program (three of HumanEval's do) is so the program's own,
-    and may lie; the ready mappings add such helpers to the test code.
+    A helper that the tests need but do not define (so in three tasks of HumanEval) therefore counts as the program's,
+    which could make it lie; rlkit's own mappings of data sets add such helpers to the test code.
     """
     used: set[str] = set()
     tables = [symtable.symtable(code, "tests", "exec")]

@@ -1,20 +1,25 @@
-"""Whether two answers are the same: the rules on names, sets, tuples, equations, ratios, bases."""
+"""Whether two answers are the same: the rules on names, sets, tuples, systems and equations."""
 
 from __future__ import annotations
 
 from itertools import pairwise
 
-from rlkit.verify.math.equality import infinite, same_expression
+from rlkit.verify.math.equality import same_expression
 from rlkit.verify.math.equations import as_equation, same_equation, same_inequality
 from rlkit.verify.math.exact import NotExact, Undefined
-from rlkit.verify.math.nodes import EXPRESSIONS, Node, contains, divide, mul, number, substitute, subtract, symbols
+from rlkit.verify.math.nodes import EXPRESSIONS, Node, contains, substitute, symbols
 from rlkit.verify.math.regions import same_region
 from rlkit.verify.math.sequences import same_dotted
 from rlkit.verify.math.shapes import REGIONS, shape
+from rlkit.verify.math.special_forms import same_special_form
 
 _NUMBER = frozenset(("num",))
 _MAX_PAIRS = 2500
+"""Most comparisons of an item of one collection with one of the other."""
+_SAME_FUNCTION = ({"y", "f()"}, {"y", "y()"})
+"""Names that stand for one function: y = 2x + 1 is f(x) = 2x + 1."""
 _SETS = REGIONS | {"seq", "set"}
+"""Values of a name that are sets, or may be an interval."""
 
 
 def same_answer(gold: Node, answer: Node) -> bool:
@@ -27,6 +32,7 @@ def same_answer(gold: Node, answer: Node) -> bool:
 
 
 def _same(gold: Node, answer: Node) -> bool:
+    """Whether two shaped trees are the same answer; the first rule for the two operations decides."""
     if gold.op in EXPRESSIONS and answer.op in EXPRESSIONS:
         return same_expression(gold, answer)
     named = _without_names(gold, answer)
@@ -48,7 +54,7 @@ def _same(gold: Node, answer: Node) -> bool:
         return _same_system(gold, answer)
     if pair <= {"seq", "matrix"} or (gold.op, answer.op) == ("seq", "many"):
         return _same_sequence(gold, answer)
-    return _same_notation(gold, answer)
+    return same_special_form(gold, answer, _same)
 
 
 def _without_names(gold: Node, answer: Node) -> bool | None:
@@ -93,21 +99,19 @@ def _renamed(node: Node, other: Node) -> Node:
 
 
 def _same_name(left: str, right: str) -> bool:
-    if left == right:
-        return True
-    # y = 2x + 1 and f(x) = 2x + 1 are one function; x = 5 and y = 5 are not one number.
-    return {left, right} in ({"y", "f()"}, {"y", "y()"})
+    """x = 5 and y = 5 are not one number, unless both names are those of one function."""
+    return left == right or {left, right} in _SAME_FUNCTION
 
 
 def _stated_value(node: Node) -> Node | None:
-    """5 of `a + b = 5`, `AB = 5` and `2 + 3 = 5`; None where that is false or is still to be solved."""
+    """The value that an equation states: `a + b = 5`, `AB = 5`, `2 + 3 = 5`; None if it is false or must be solved."""
     sides = node.args
     if node.op == "equation":
         left, right = sides
         if not symbols(left) and not symbols(right):
             return right if same_expression(left, right) else None
         if symbols(left) and symbols(left) == symbols(right) and left.op in EXPRESSIONS and right.op in EXPRESSIONS:
-            # An identity states its last side.
+            # An identity such as x + x = 2x says that the value is 2x.
             return right if same_expression(left, right) else None
         return right if not symbols(right) and not contains(_without_calls(left), _NUMBER) else None
     known = [side for side in sides if not symbols(side)] or list(sides)
@@ -137,6 +141,7 @@ def _is_region(node: Node) -> bool:
 
 
 def _same_regions(gold: Node, answer: Node) -> bool:
+    """Whether two sets of real numbers, one at least of which is an inequality, a union or the like, are the same."""
     if gold.op == "rel" and answer.op == "rel" and len(symbols(gold)) > 1:
         return same_inequality(gold, answer)
     if any(_one_region(left, right) for left in _as_regions(gold) for right in _as_regions(answer)):
@@ -180,6 +185,7 @@ def _distinct(items: list[Node]) -> list[Node]:
 
 
 def _matched(left: list[Node], right: list[Node]) -> bool:
+    """Whether each item of one list is the same as another item of the other."""
     if len(left) * len(right) > _MAX_PAIRS:
         raise NotExact
     rest = list(right)
@@ -197,6 +203,7 @@ def _same_item(left: Node, right: Node) -> bool:
 
 
 def _same_system(gold: Node, answer: Node) -> bool:
+    """Whether two systems hold the same equations, or a tuple holds a system's values by the order of its names."""
     if gold.op == answer.op:
         return len(gold.args) == len(answer.args) and _matched(list(gold.args), list(answer.args))
     system, other = (gold, answer) if gold.op == "system" else (answer, gold)
@@ -223,6 +230,7 @@ def _same_sequence(gold: Node, answer: Node) -> bool:
 
 
 def _row(node: Node) -> tuple[Node, ...] | None:
+    """The items of a tuple, a list, or a matrix with one row or one column; None for other matrices."""
     if node.op == "seq":
         return node.args[2:]
     if node.op == "many":
@@ -235,61 +243,3 @@ def _row(node: Node) -> tuple[Node, ...] | None:
 
 def _rows(left: tuple[Node, ...], right: tuple[Node, ...]) -> bool:
     return len(left) == len(right) and all(_same(shape(a), shape(b)) for a, b in zip(left, right, strict=True))
-
-
-def _same_notation(gold: Node, answer: Node) -> bool:
-    """Ratios, times, bases, residues, sets by name."""
-    if gold.op == answer.op == "text":
-        return gold.args == answer.args
-    if gold.op == answer.op == "time":
-        return _same_time(gold, answer)
-    gold, answer = _as_ratio(gold), _as_ratio(answer)
-    ops = {gold.op, answer.op}
-    if ops == {"compound"}:
-        return gold.args == answer.args
-    if ops == {"ratio"}:
-        left, right = gold.args, answer.args
-        return len(left) == len(right) and all(
-            same_expression(mul(left[0], right[k]), mul(right[0], left[k])) for k in range(1, len(left))
-        )
-    if ops == {"based"}:
-        return gold.args == answer.args
-    if ops == {"mod"}:
-        return _same(gold.args[1], answer.args[1]) and _congruent(gold, answer)
-    for mine, other in ((gold, answer), (answer, gold)):
-        if other.op not in EXPRESSIONS or infinite(other):
-            continue
-        if mine.op == "ratio" and len(mine.args) == 2:
-            return same_expression(divide(*mine.args), other)
-        if mine.op == "based" and mine is gold and mine.args[0].isdigit():
-            # An answer that leaves the base out: the digits as they stand.
-            return same_expression(number(int(mine.args[0])), other)
-        if mine.op == "mod":
-            return same_expression(mine.args[0], other)
-    return False
-
-
-def _same_time(gold: Node, answer: Node) -> bool:
-    """3:30 p.m. is 15:30, and 3:30 where one side leaves the half of the day out."""
-    if gold.args[3] and answer.args[3]:
-        return gold.args == answer.args
-    return gold.args[:3] == answer.args[:3] or _on_day(gold) == _on_day(answer)
-
-
-def _on_day(node: Node) -> tuple[int, ...]:
-    hour, minute, second, half = node.args
-    return (hour % 12 + 12 * (half == "p") if half else hour, minute, second)
-
-
-def _as_ratio(node: Node) -> Node:
-    """3:30 beside a ratio is one."""
-    return (
-        Node("ratio", (number(node.args[0]), number(node.args[1]))) if node.op == "time" and not node.args[3] else node
-    )
-
-
-def _congruent(gold: Node, answer: Node) -> bool:
-    from rlkit.verify.math.exact import rational
-
-    difference, modulus = rational(subtract(gold.args[0], answer.args[0])), rational(gold.args[1])
-    return modulus != 0 and (difference / modulus).denominator == 1

@@ -1,4 +1,4 @@
-"""Whether two expressions are the same: exactly where they are rational, else to more digits than they carry.
+"""Whether two expressions are equal: exactly where they are rational, else to more digits than the texts have.
 
     both rational constants -> both rational functions (modulo a prime) -> 40 digits at points (settles what differs)
     -> as many digits as the two texts could hide a difference in (settles what agrees)
@@ -20,15 +20,33 @@ from rlkit.verify.math.numeric import Evaluator
 from rlkit.verify.math.symbolic import evaluate
 
 _FIRST_DIGITS = 40
+"""Digits at first: enough to tell apart nearly all that differ."""
 _MOST_DIGITS = 4000
+"""Most digits that two constants are compared to; beyond, equality cannot be told."""
 _MOST_DIGITS_AT_A_POINT = 600
+"""The same for expressions with variables, which are compared at many points."""
 _RANGES = ((0.1, 0.9), (1.1, 3.0), (3.0, 9.0), (0.2, 1.5))
-"""Where variables are put, each in a range of its own, with these signs in turn."""
+"""Where variables are put, each in a range of its own."""
 _SIGNS = ((1, 1), (1, 1), (1, 1), (-1, -1), (1, -1), (-1, 1), (-1, -1))
+"""Signs of the variables in odd and in even places, point by point."""
 _WHOLE = (4, 5, 2, 7, 3)
+"""Whole numbers for the variables: factorials, binomials and floors show themselves there."""
 _FAR = 60
-_PRIMES = 3
+"""How far out variables are put at least: expressions that differ by little near 0 differ there."""
+_FAR_SPREAD = (1.2, 2.5)
+"""The far points lie between these multiples of it."""
+_MOST_REACH = 10**6
+"""The far points go as far out as the largest number of an expression, up to this."""
+_LOST_AT_FIRST, _LOST_DIGITS = 8, 12
+"""Last digits that rounding may have spoilt, at the first precision and at the last one."""
+_MODULAR_POINTS = 3
+"""At how many points rational functions must agree modulo the prime."""
+_MODULAR_TRIES = 12
+"""Points that are tried until so many are no poles."""
+_MODULAR_SEED, _REAL_SEED, _DIFFERENCE_SEED = 1009, 4127, 2003
+"""Fixed, so that a verdict never changes. Only the prime is secret, so no answer can be fitted to it: `exact.field`."""
 _ENOUGH = 2
+"""At how many points two expressions must be defined and agree."""
 _BIG = frozenset(("big",))
 
 
@@ -60,6 +78,7 @@ def same_expression(left: Node, right: Node) -> bool:
 
 
 def _same(left: Node, right: Node) -> bool:
+    """As `same_expression` for two expressions that are not infinite; the cheapest way that can tell decides."""
     if left == right and contains(left, _BIG):
         return _defined_somewhere(left, sorted(symbols(left)))
     if contains(left, _BIG):
@@ -76,7 +95,7 @@ def _same(left: Node, right: Node) -> bool:
     except NotExact:
         pass
     if left == right:
-        # Also defined, as far as can be seen.
+        # The same tree is equal to itself only if it has a value: 1/0 is not 1/0.
         return _defined_somewhere(left, names)
     return _same_numerically(left, right, names)
 
@@ -89,9 +108,15 @@ def _rational_or_none(node: Node) -> Any:
 
 
 def _same_rational_function(left: Node, right: Node, names: list[str]) -> bool:
-    chance = random.Random(1009)
+    """Whether two rational functions agree at random points modulo a prime.
+
+    Raises:
+        NotExact: one of them is no rational function.
+        Undefined: every point is a pole.
+    """
+    chance = random.Random(_MODULAR_SEED)
     tried = 0
-    for _ in range(4 * _PRIMES):
+    for _ in range(_MODULAR_TRIES):
         values = {name: chance.randrange(2, field()[0]) for name in names}
         try:
             same = modular(left, values) == modular(right, values)
@@ -102,7 +127,7 @@ def _same_rational_function(left: Node, right: Node, names: list[str]) -> bool:
         if not same:
             return False
         tried += 1
-        if tried == (_PRIMES if names else 1):
+        if tried == (_MODULAR_POINTS if names else 1):
             return True
     raise Undefined
 
@@ -111,13 +136,13 @@ def _points(names: list[str], far: float) -> list[dict[str, float]]:
     """Points near and far, with every mixture of signs, and whole numbers."""
     if not names:
         return [{}]
-    chance = random.Random(4127)
+    chance = random.Random(_REAL_SEED)
 
     def near(row: int, column: int) -> float:
         return _SIGNS[row][column % 2] * chance.uniform(*_RANGES[(row + column) % len(_RANGES)])
 
     rows = [[near(row, column) for column in range(len(names))] for row in range(len(_SIGNS))]
-    rows += [[sign * far * chance.uniform(1.2, 2.5) for _ in names] for sign in (1, -1)]
+    rows += [[sign * far * chance.uniform(*_FAR_SPREAD) for _ in names] for sign in (1, -1)]
     rows += [[_WHOLE[(row + 2 * column) % len(_WHOLE)] for column in range(len(names))] for row in range(2)]
     return [dict(zip(names, row, strict=True)) for row in rows]
 
@@ -127,11 +152,12 @@ def _reach(node: Any) -> float:
     if not isinstance(node, Node):
         return 0.0
     if node.op == "num":
-        return float(min(abs(node.args[0]), 10**6))
+        return float(min(abs(node.args[0]), _MOST_REACH))
     return max((_reach(arg) for arg in node.args), default=0.0)
 
 
 def _defined_somewhere(node: Node, names: list[str]) -> bool:
+    """Whether an expression has a value at one of the points, or one that cannot be worked out here."""
     for point in _points(names, _FAR):
         try:
             Evaluator(_FIRST_DIGITS, point).value(node)
@@ -144,8 +170,8 @@ def _defined_somewhere(node: Node, names: list[str]) -> bool:
 
 
 def _same_numerically(left: Node, right: Node, names: list[str]) -> bool:
-    """Agreement at every point where both are real; where there are none, as complex numbers."""
-    real = complex_ = 0
+    """Whether two expressions agree at every point where both are real; without such points, at all others."""
+    agree = complex_agree = complex_differ = 0
     huge = False
     for point in _points(names, max(_FAR, _reach(left), _reach(right))):
         try:
@@ -158,20 +184,22 @@ def _same_numerically(left: Node, right: Node, names: list[str]) -> bool:
             huge = True
             continue
         if names and first.complex:
-            complex_ += 1 if same else -100
+            # Off the real line, roots and logarithms have branches: a difference there counts only if no point is real.
+            complex_agree += same
+            complex_differ += not same
         elif not same:
             return False
         else:
-            real += 1
-    if huge and not real and not complex_:
+            agree += 1
+    if huge and not (agree or complex_agree or complex_differ):
         return _same_huge(left, right)
-    if real >= (_ENOUGH if names else 1):
+    if agree >= (_ENOUGH if names else 1):
         return True
-    return real == 0 and complex_ >= _ENOUGH
+    return agree == complex_differ == 0 and complex_agree >= _ENOUGH
 
 
 def _same_huge(left: Node, right: Node) -> bool:
-    """Equality of what is too large everywhere: with a name for each huge part, else by logarithms.
+    """Whether two expressions that are too large at every point are equal: by names for huge parts, or by logarithms.
 
     Raises:
         TooLarge: neither equality nor a difference can be shown.
@@ -206,15 +234,15 @@ def has_value(node: Node) -> bool:
 
 def _differ_by_a_constant(left: Node, right: Node, names: list[str]) -> bool:
     """Whether two rational functions that are not equal have a difference without variables: h + 1 and h."""
-    chance = random.Random(2003)
+    chance = random.Random(_DIFFERENCE_SEED)
     difference = subtract(left, right)
-    points = [{name: chance.randrange(2, field()[0]) for name in names} for _ in range(_PRIMES)]
+    points = [{name: chance.randrange(2, field()[0]) for name in names} for _ in range(_MODULAR_POINTS)]
     return len({modular(difference, point) for point in points}) == 1
 
 
 def _same_at(left: Node, right: Node, point: dict[str, float], first: Evaluator, difference: Any) -> bool:
     """At one point: to 40 digits, and then with digits enough to see the smallest number beside the largest one."""
-    if abs(difference) > first.largest * first.mp.mpf(10) ** (8 - _FIRST_DIGITS):
+    if abs(difference) > first.largest * first.mp.mpf(10) ** (_LOST_AT_FIRST - _FIRST_DIGITS):
         return False
     span = first.mp.log10(first.largest / first.smallest)
     digits = int(2 * span) + 2 * _FIRST_DIGITS
@@ -222,4 +250,4 @@ def _same_at(left: Node, right: Node, point: dict[str, float], first: Evaluator,
         raise TooLarge
     last = Evaluator(digits, point)
     difference = last.value(left) - last.value(right)
-    return bool(abs(difference) <= last.largest * last.mp.mpf(10) ** (12 - digits))
+    return bool(abs(difference) <= last.largest * last.mp.mpf(10) ** (_LOST_DIGITS - digits))

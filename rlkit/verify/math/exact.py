@@ -16,8 +16,20 @@ from rlkit.verify.math.nodes import Node
 MAX_BITS = 20_000
 """Largest numerator or denominator."""
 _MAX_FACTORIAL = 1500
+"""Largest n whose n! is worked out: 1500! has some 13,500 bits."""
 _MAX_MODULAR_FACTORIAL = 1_000_000
+"""Largest n whose n! is worked out modulo the prime, where only the time grows."""
 _MAX_TERMS = 10_000
+"""Most terms of a sum or product that are added up one by one."""
+
+_MAX_BINOMIAL = 5000
+"""Largest n of a binomial coefficient."""
+_MAX_DEGREE = 64
+"""Largest degree of a root that is looked for."""
+_MAX_DIVIDED = 10**1000
+"""Largest number whose greatest common divisor or least common multiple is worked out."""
+_MAX_LOG_DEGREE, _MAX_LOG_POWER, _MAX_LOG_BITS = 12, 200, 400
+"""A logarithm p/q is looked for up to this q, up to this p, and while the power of the base has no more bits."""
 
 
 class NotExact(Exception):
@@ -29,7 +41,7 @@ class Undefined(Exception):
 
 
 class TooLarge(NotExact):
-    """The value is too large to be held; elsewhere the expression may be smaller."""
+    """The value is too large to be worked out at this point; at another one it may be smaller."""
 
 
 @lru_cache(maxsize=1)
@@ -89,7 +101,12 @@ def _bounded(value: Fraction) -> Fraction:
     return value
 
 
+def _bits(value: Fraction) -> int:
+    return value.numerator.bit_length() + value.denominator.bit_length()
+
+
 def _power(base: Fraction, exponent: Fraction) -> Fraction:
+    """A rational power; NotExact where it is irrational or too large."""
     if exponent.denominator != 1:
         return _root(_power(base, Fraction(exponent.numerator)), exponent.denominator)
     size = abs(exponent.numerator)
@@ -105,13 +122,14 @@ def _power(base: Fraction, exponent: Fraction) -> Fraction:
 
 
 def _root(value: Fraction, degree: int) -> Fraction:
-    if degree > 64 or (value < 0 and degree % 2 == 0):
+    if degree > _MAX_DEGREE or (value < 0 and degree % 2 == 0):
         raise NotExact
     top, bottom = _whole_root(abs(value.numerator), degree), _whole_root(value.denominator, degree)
     return Fraction(top if value >= 0 else -top, bottom)
 
 
 def _whole_root(value: int, degree: int) -> int:
+    """The root of a whole number that is one itself, by bisection; NotExact where there is none."""
     if degree == 2:
         root = math.isqrt(value)
     else:
@@ -126,11 +144,12 @@ def _whole_root(value: int, degree: int) -> int:
 
 
 def _function(name: str, args: list[Fraction]) -> Fraction:
+    """The rational value of a function; NotExact for functions and arguments that have none."""
     if name in ("fact", "fact2"):
         size = _whole(args[0], _MAX_FACTORIAL)
         return Fraction(math.factorial(size) if name == "fact" else math.prod(range(size, 0, -2)))
     if name == "binom":
-        top, bottom = _whole(args[0], 5000), _whole(args[1], 5000)
+        top, bottom = _whole(args[0], _MAX_BINOMIAL), _whole(args[1], _MAX_BINOMIAL)
         return _bounded(Fraction(math.comb(top, bottom)))
     if name == "perm":
         return _bounded(Fraction(math.perm(_whole(args[0], _MAX_FACTORIAL), _whole(args[1], _MAX_FACTORIAL))))
@@ -139,7 +158,7 @@ def _function(name: str, args: list[Fraction]) -> Fraction:
     if name == "cbrt":
         return _root(args[0], 3)
     if name == "root":
-        return _root(args[0], _whole(args[1], 64) or 65)
+        return _root(args[0], _whole(args[1], _MAX_DEGREE) or _MAX_DEGREE + 1)
     if name == "abs":
         return abs(args[0])
     if name == "floor":
@@ -149,9 +168,10 @@ def _function(name: str, args: list[Fraction]) -> Fraction:
     if name in ("max", "min"):
         return max(args) if name == "max" else min(args)
     if name in ("gcd", "lcm"):
-        wholes = [_whole(arg, 10**1000) for arg in args]
+        wholes = [_whole(arg, _MAX_DIVIDED) for arg in args]
         return Fraction(math.gcd(*wholes) if name == "gcd" else math.lcm(*wholes))
     if name == "degrees":
+        # By itself 30° is 30; in a trigonometric function, which is never exact here, it is an angle.
         return args[0]
     if name == "sgn":
         return Fraction((args[0] > 0) - (args[0] < 0))
@@ -161,6 +181,7 @@ def _function(name: str, args: list[Fraction]) -> Fraction:
 
 
 def _whole(value: Fraction, most: int) -> int:
+    """A whole number from 0 to `most`; NotExact for any other."""
     if value.denominator != 1 or not 0 <= value <= most:
         raise NotExact
     return value.numerator
@@ -170,9 +191,9 @@ def _logarithm(value: Fraction, base: Fraction) -> Fraction:
     """log_4 8 = 3/2 and the like: both are powers of one whole number."""
     if value <= 0 or base <= 0 or base == 1:
         raise Undefined
-    for degree in range(1, 13):
+    for degree in range(1, _MAX_LOG_DEGREE + 1):
         power, current = 0, Fraction(1)
-        while current.numerator.bit_length() + current.denominator.bit_length() < 400 and power < 200:
+        while _bits(current) < _MAX_LOG_BITS and power < _MAX_LOG_POWER:
             if current in (value**degree, 1 / value**degree):
                 return Fraction(power if current == value**degree else -power, degree)
             current, power = current * base, power + 1
@@ -180,6 +201,7 @@ def _logarithm(value: Fraction, base: Fraction) -> Fraction:
 
 
 def _series(node: Node, values: Mapping[str, Fraction] | None) -> Fraction:
+    """A finite sum or product, term by term."""
     kind, variable, low, high, body = node.args
     start, end = rational(low, values), rational(high, values)
     if start.denominator != 1 or end.denominator != 1 or end - start > _MAX_TERMS:

@@ -12,8 +12,11 @@ from rlkit.verify.math.nodes import Node, number, symbols
 from rlkit.verify.math.numeric import Evaluator
 
 _DIGITS = 80
+"""Decimal digits of a logarithm."""
 _MARGIN = 30
+"""Two logarithms differ if they do so in their first 30 digits; the other 50 are for rounding."""
 _LEAVES = frozenset(("num", "sym", "const"))
+"""Nodes that hold no others."""
 
 
 def name_huge(left: Node, right: Node) -> tuple[Node, Node]:
@@ -23,6 +26,7 @@ def name_huge(left: Node, right: Node) -> tuple[Node, Node]:
 
 
 def _named(node: Node, names: dict[Node, Node]) -> Node:
+    """The tree with a name for each huge part; parts that are numbers are worked out."""
     if node.op in _LEAVES:
         return node
     args = [_named(arg, names) if isinstance(arg, Node) else arg for arg in node.args]
@@ -43,6 +47,7 @@ def _named(node: Node, names: dict[Node, Node]) -> Node:
 
 
 def _is_huge(node: Node) -> bool:
+    """Whether a constant is too large to be worked out."""
     try:
         Evaluator(_MARGIN, {}).value(node)
     except TooLarge:

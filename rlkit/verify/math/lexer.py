@@ -17,14 +17,27 @@ MAX_CHARS = 1000
 """Longest normalised answer that is read."""
 _MAX_TOKENS = 600
 _MAX_NESTING = 24
+"""Deepest nesting of brackets; no real answer comes near it, and the parser calls itself for each level."""
 _MAX_POWER_OF_TEN = 5000
+"""Largest exponent of a power of ten that is made a number."""
+_LONGEST_FIXED_PART = 6
+"""Digits that may stand before the repeating ones of a decimal that ends in dots."""
 _TEXT_NAMES = """
     text textbf textit textrm textsf texttt mathrm mbox hbox operatorname mathsf mathit mathbf boldsymbol bm textnormal
     emph mathcal mathtt"""
 _FUNCTION_NAMES = """
     sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh ln log lg exp min max gcd lcm abs Re Im or and mod"""
 _TEXT_COMMANDS = frozenset(_TEXT_NAMES.split())
+"""Commands whose braces hold text, or symbols in another font."""
 _FUNCTION_WORDS = frozenset(_FUNCTION_NAMES.split())
+"""Words that keep their meaning in such braces: \\mathrm{sin}, \\text{or}."""
+_PROSE_COMMANDS = ("text", "mbox", "hbox", "textbf")
+"""Commands for prose: a single letter in them is text; in the others it is a symbol."""
+_ALWAYS_SYMBOLS = ("e", "i")
+"""Letters that are the constants also in a command for prose, since models write \\text{e} and \\text{i}."""
+_BOLD_COMMANDS = ("mathbf", "boldsymbol", "bm")
+_UNIT_VECTORS = ("i", "j", "k")
+"""Letters that in bold are names of their own: a bold i is a vector, not the imaginary unit."""
 _REPEATING = re.compile(
     r"(\d*)\.(\d*?)(?:"
     r"\\(?:overline|bar) ?(?:\{ ?(\d+) ?\}|(\d))"  # 0.1\overline{6}
@@ -32,12 +45,18 @@ _REPEATING = re.compile(
     r"|\\dot ?\{?(\d)\}?(\d*)\\dot ?\{?(\d)\}?"  # 0.\dot{1}4285\dot{7}
     r"|\\dot ?\{?(\d)\}?)"  # 0.\dot{3}
 )
+"""A repeating decimal in any of its spellings; its groups are named in `_special_number`."""
 _ELLIPSIS = re.compile(r"(\d*)\.(\d{2,60})(?:\.\.\.|…| ?\\ldots)")
+"""A decimal that ends in dots: 0.333..."""
 _GROUPED = re.compile(r"\d{1,3}(?:,\d{3})+(?![\d])(?:\.\d+)?")
+"""1,234,567.89 as one number."""
 _UNDERSCORED = re.compile(r"\d{1,3}(?:\\?_\d{3})+(?![\d_\\])(?:\.\d+)?")
+"""1_000 as programs write it; an index has other than three digits, or no digits before it."""
 _PLAIN = re.compile(r"\d+(?:\.\d+)?|\.\d+|\d+\.(?!\.)")
+"""12, 1.5, .5 and 12. (whose point is no ellipsis)."""
 _WORD = re.compile(r"[A-Za-z]+")
 _COMMAND = re.compile(r"\\([A-Za-z]+|.)")
+"""A LaTeX command: letters, or one sign, behind a backslash."""
 _SIGN_COMMANDS = {"{": "lbrace", "}": "rbrace", "|": "norm", "\\": "newline"}
 _OPERATORS = frozenset("+-*/^_=<>()[]{}|,;:!'%°&$€£¥°")
 
@@ -55,14 +74,14 @@ class Token(NamedTuple):
 
 
 def _repeating(whole: str, fixed: str, cycle: str) -> Fraction:
-    """0.1(6) as 1/6."""
+    """The number with these digits before the point, behind it, and repeated: 0.1(6) is 1/6."""
     start = Fraction(int(whole or "0")) + (Fraction(int(fixed), 10 ** len(fixed)) if fixed else 0)
     return start + Fraction(int(cycle), (10 ** len(cycle) - 1) * 10 ** len(fixed))
 
 
 def _cycle(digits: str) -> tuple[str, str] | None:
     """(fixed, repeated) of digits that end in at least two whole rounds, such as 333 or 142857142857."""
-    for start in range(min(len(digits), 6)):
+    for start in range(min(len(digits), _LONGEST_FIXED_PART)):
         tail = digits[start:]
         for size in range(1, len(tail) // 2 + 1):
             rounds = (len(tail) // size + 1) * tail[:size]
@@ -91,6 +110,7 @@ def _special_number(text: str, at: int, notation: Notation) -> tuple[Fraction, i
 
 
 def _number(text: str, at: int, grouped: bool) -> tuple[Fraction, int]:
+    """A plain number at this place, and where it ends."""
     if text[at] == "0" and PREFIXED.match(text, at):
         raise Unreadable("a number in another base within an expression")
     match = (_GROUPED.match(text, at) if grouped else None) or _UNDERSCORED.match(text, at) or _PLAIN.match(text, at)
@@ -120,6 +140,7 @@ def _group(text: str, at: int) -> tuple[str, int]:
 
 
 def _command(text: str, at: int, spaced: bool) -> tuple[Token, int]:
+    """The token of a LaTeX command at this place, with its braces if they hold text, and where it ends."""
     match = _COMMAND.match(text, at)
     if match is None:
         raise Unreadable("a lone backslash")
@@ -128,13 +149,19 @@ def _command(text: str, at: int, spaced: bool) -> tuple[Token, int]:
         return Token("cmd", name, spaced), end
     inside, end = _group(text, end)
     words = inside.strip()
-    if name in ("mathbf", "boldsymbol", "bm", "vec") and len(words) == 1:
-        return Token("word", words if words not in "ijk" else f"bold {words}", spaced), end
+    if name in _BOLD_COMMANDS and len(words) == 1:
+        return Token("word", f"bold {words}" if words in _UNIT_VECTORS else words, spaced), end
     if words in _FUNCTION_WORDS:
         return Token("word", words, spaced), end
-    if len(words) == 1 and words.isalpha() and (words in "ei" or name not in ("text", "mbox", "hbox", "textbf")):
+    if len(words) == 1 and words.isalpha() and (words in _ALWAYS_SYMBOLS or name not in _PROSE_COMMANDS):
         return Token("word", words, spaced), end
     return Token("text", words, spaced), end
+
+
+def _starts_number(text: str, at: int) -> bool:
+    r"""Whether a number begins here: 5, .5 and .\overline{3}."""
+    following = text[at + 1 : at + 2]
+    return text[at].isdigit() or (text[at] == "." and (following.isdigit() or following == "\\"))
 
 
 def tokenize(text: str, notation: Notation) -> list[Token]:
@@ -160,7 +187,7 @@ def tokenize(text: str, notation: Notation) -> list[Token]:
         depth += (char in "([{") - (char in ")]}")
         if depth > _MAX_NESTING or len(tokens) > _MAX_TOKENS:
             raise Unreadable("nested too deep or too long")
-        if char.isdigit() or (char == "." and at + 1 < len(text) and (text[at + 1].isdigit() or text[at + 1] == "\\")):
+        if _starts_number(text, at):
             value, end = _special_number(text, at, notation) or _number(text, at, notation.grouped)
             tokens.append(Token("num", text[at:end], spaced, value))
         elif char == "\\":

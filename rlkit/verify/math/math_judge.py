@@ -1,9 +1,9 @@
-"""The math judge: is an answer exactly the gold one? Plain numbers here, everything else in killable worker processes.
+"""The math judge: is an answer equal to the gold one? Plain numbers here, everything else in killable processes.
 
-    gold, answer -> both plain numbers? -> cache -> worker (`answers/`, sympy; deadline by SIGKILL)
+    gold, answer -> both plain numbers? -> cache -> a worker process (`verdict`; ended by SIGKILL at the deadline)
 
-A row that hangs, exhausts its memory or kills its worker is `wrong` with that detail, or `unscored` where the gold
-itself did it; the worker is replaced and no other row notices.
+A row that hangs, runs out of memory or ends its worker is `wrong` with that detail, or `unscored` where the gold itself
+did it. The worker is replaced, and no other row is affected.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from rlkit.verify.number import plain_number
 
 _CRASHED_EARLY = UNREAD + "crash"
 _MAX_CHARS = 2000
+"""Longer texts are compared as text and never read."""
 
 
 class MathJudge:
@@ -146,6 +147,7 @@ class MathJudge:
         return self._spares.get(timeout=2 * START_TIMEOUT_S)
 
     def _judge(self, gold: str, answer: str, options: dict[str, Any]) -> tuple[str, str]:
+        """The verdict by the cheapest way that can tell: as text, as plain numbers, or in a worker."""
         if max(len(gold), len(answer)) > _MAX_CHARS and _bare(gold) == _bare(answer) != "":
             return "correct", "same text"
         if len(gold) > _MAX_CHARS or not gold.strip() or "\0" in gold:
@@ -165,6 +167,7 @@ class MathJudge:
         return self._judge_outside({"gold": gold, "answer": answer, "options": options})
 
     def _judge_outside(self, row: dict[str, Any]) -> tuple[str, str]:
+        """The verdict from the cache or a worker."""
         key = json.dumps(row)
         with self._lock:
             if key in self._cache:
@@ -174,9 +177,9 @@ class MathJudge:
         found = self._ask(row, self._timeout_s)
         left = deadline - time.monotonic()
         if found == ("unscored", _CRASHED_EARLY) and left > self._timeout_s / 2:
-            # It may have died while it was idle, by another's hand; a gold that kills it will do so again.
+            # The worker may have been killed while it was idle; a gold that ends a worker will do so again.
             found = self._ask(row, left)
-        # A deadline passed may be the machine's doing; it is judged anew.
+        # A row may have been late because the machine was busy, so it is judged anew next time.
         if found[0] == "unscored" or found[1] == "timeout" or not self._cache_rows:
             return found
         with self._lock:
@@ -186,6 +189,7 @@ class MathJudge:
         return found
 
     def _ask(self, row: dict[str, Any], timeout_s: float) -> tuple[str, str]:
+        """The verdict of a worker, which is started if need be."""
         worker = self._workers.get()
         try:
             if worker is None or not worker.alive:
@@ -199,7 +203,7 @@ class MathJudge:
 
 
 def _bare(text: str) -> str:
-    """A text that is too long to be read, without what plainly means nothing: runs of blanks, dollar signs round it."""
+    """A long text without runs of blanks, and without blanks, dollar signs and full stops round it."""
     return " ".join(text.split()).strip("$ .")
 
 

@@ -1,4 +1,4 @@
-"""One math judging process from the outside: started, asked with a deadline, killed. `worker.py` is its inside."""
+"""One math judging process seen from outside: started, asked with a deadline, killed. It runs `math_worker`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import select
+import signal
 import struct
 import subprocess
 import sys
@@ -17,7 +18,11 @@ from typing import Any
 from rlkit.verify.math.math_worker import MAX_MESSAGE, send
 
 START_TIMEOUT_S = 120.0
+"""Longest start of a process: on a busy machine importing sympy takes that long."""
 UNREAD = "the gold cannot be read: "
+"""How the detail of an unscored row begins."""
+_KILLED_FOR_CPU_TIME = -signal.SIGXCPU
+"""Exit status of a process that used more CPU time than it may."""
 _START = (
     "import sys; sys.path.insert(0, sys.argv.pop(1)); "
     "from rlkit.verify.math.math_worker import main; main(int(sys.argv[1]))"
@@ -107,6 +112,7 @@ class Worker:
         return message
 
     def _read(self, size: int, deadline: float) -> bytes:
+        """That many bytes of the worker's output; JudgeLost where they do not come in time."""
         assert self._process.stdout is not None
         fd = self._process.stdout.fileno()
         data = b""
@@ -115,6 +121,6 @@ class Worker:
                 raise JudgeLost("timeout")
             chunk = os.read(fd, size - len(data))
             if not chunk:
-                raise JudgeLost("timeout" if self._process.wait() == -24 else "crash")  # 24: SIGXCPU
+                raise JudgeLost("timeout" if self._process.wait() == _KILLED_FOR_CPU_TIME else "crash")
             data += chunk
         return data

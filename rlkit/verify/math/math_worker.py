@@ -1,4 +1,6 @@
-"""The judging process: one row in, one verdict out, over its own stdin and stdout; `math.py` starts and kills it.
+"""The judging process: one row in, one verdict out, over its own stdin and stdout.
+
+`math_process` starts it and kills it.
 
 Messages are a 4-byte length and JSON. In: {"gold", "answer", "options", "cpu_s"}. Out: {"phase": "ready"}, then for
 each row {"phase": "answer"} once the gold is read, and {"verdict", "detail"}.
@@ -17,6 +19,9 @@ import threading
 from typing import Any
 
 MAX_MESSAGE = 1 << 20
+"""Bytes of the longest message."""
+_SPARE_CPU_S = 2
+"""CPU seconds beyond a row's own before the kernel ends the process: the limit counts whole seconds."""
 
 
 def send(fd: int, message: dict[str, Any]) -> None:
@@ -79,7 +84,7 @@ def judge(row: dict[str, Any], fd: int) -> tuple[str, str]:
         return judge_texts(row["gold"], row["answer"], Options(**row["options"]), gold_is_read)
     except MemoryError:
         raise
-    # A model's text reaches mpmath and sympy here; whatever they raise shows no equality.
+    # A model's text reaches mpmath and sympy here; if they raise anything, equality was not shown.
     except Exception as e:
         return (
             ("wrong", f"not shown equal ({type(e).__name__})")
@@ -107,7 +112,7 @@ def main(memory_mb: int) -> None:
         while True:
             row = _receive(inp)
             used = resource.getrusage(resource.RUSAGE_SELF)
-            seconds = int(used.ru_utime + used.ru_stime + row["cpu_s"]) + 2
+            seconds = int(used.ru_utime + used.ru_stime + row["cpu_s"]) + _SPARE_CPU_S
             hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
             resource.setrlimit(resource.RLIMIT_CPU, (seconds, hard))
             try:

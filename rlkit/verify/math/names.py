@@ -1,4 +1,4 @@
-"""What letters and commands name: functions, constants, Greek letters, accents, big operators."""
+"""The names that letters and commands may be: functions, constants, Greek letters, accents, big operators."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ENGLISH = """
     one two six ten four five nine zero half"""
 
 ENGLISH = frozenset(_ENGLISH.split())
-"""Words that are short enough to be a product of letters, and are none."""
+"""English words that are as short as a product of letters."""
 TRIGONOMETRY = frozenset(_TRIGONOMETRY.split())
 FUNCTIONS = TRIGONOMETRY | frozenset(_INVERSE.split()) | frozenset(_OTHERS.split())
 RENAMED = {f"arc{name}": f"a{name}" for name in ("sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh")} | {
@@ -36,7 +36,9 @@ CONSTANTS = {"pi": Node("const", ("pi",)), "infty": INFINITY, "infinity": INFINI
 LETTERS = frozenset(_GREEK.split())
 """Greek and other letters that LaTeX has a command for."""
 ACCENTS = frozenset(_ACCENTS.split())
+"""Marks over or under a letter, which make another name of it."""
 BIG = ("sum", "prod", "int", "lim")
+"""Operators that bind a variable."""
 STARTERS = frozenset(
     (*FUNCTIONS, *RENAMED, *BIG, "frac", "sqrt", "binom", "lfloor", "lceil", "begin", "lbrace", "mathbb", "angle")
 )

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 
 class Unreadable(Exception):
-    """The text is no answer that can be read; its message says why in a few words."""
+    """The text cannot be read as an answer; the message says why in a few words."""
 
 
 class Node(NamedTuple):
-    """One operation or container and what it holds.
+    """One operation or container, with its operands or items.
 
     Expressions: num(Fraction) sym(name) const("pi" | "e" | "i" | "inf") add(*) mul(*) pow(base, exponent) fn(name, *)
     pm(a, b, sign: +1 for a plus-minus, -1 for a minus-plus) big(kind, variable, from, to, body).

@@ -11,9 +11,10 @@ A number with `e` or `E` and digits behind it is read by its own form first:
 
 A text says otherwise where it, or the text that it is compared with, has the same letter by itself: an e that is no
 exponent (`e^2`, `2e`, `\mathrm{e}`), a logarithm or `\exp`; for `E` a variable E. So 2e+10 is 20000000000, and beside
-10 + 2e it is 10 + 2e. Nothing is ever tried both ways: the improbable reading earns nothing. 1_000 is 1000, since no base
-has three digits; 0x1f is 1F in base 16 and, like any numeral with a base, no decimal
-number; 2d is a product with d, unless the other side has days.
+10 + 2e it is 10 + 2e. Nothing is ever tried both ways: the improbable reading earns nothing.
+
+Other signs: 1_000 is 1000, since no base has three digits. 0x1f is 1F in base 16 and, like any numeral with a base, no
+decimal number. 2d is a product with d, unless the other side has days.
 """  # noqa: E501
 
 from __future__ import annotations
@@ -22,10 +23,17 @@ import re
 from typing import NamedTuple
 
 _POWER_OF_TEN = re.compile(r"(\d+(?:\.\d*)?|\.\d+)([eE])([+-]\d+(?![\w.]| ?[\^!])|\d+(?![\d.eE_]| ?[\^!]))")
+"""A number, e or E, and digits with a sign or without: what may be a power of ten."""
+_MAX_PROGRAM_DIGITS = 3
+"""Digits of an exponent that a program writes; with more of them it is no power of ten but a sum."""
+_SMALL_EXPONENT = 3
+"""4e-3 and every smaller exponent is more likely a power of ten than a difference; 4e-2 is a difference."""
 PREFIXED = re.compile(r"0(?:x([0-9a-f]+)|o([0-7]+)|b([01]+))(?![A-Za-z0-9])", re.IGNORECASE)
 """A number as programs write it in base 16, 8 or 2: 0x1f is 1F in base 16, and no product with x."""
 _EULER = re.compile(r"(?<![A-Za-z\\])e(?![A-Za-z])|e ?\^|(?<![A-Za-z])(?:ln|exp)(?![A-Za-z])")
+"""Euler's e by itself, as a power's base, or a function that belongs to it."""
 _VARIABLE_E = re.compile(r"(?<![A-Za-z\\])E(?![A-Za-z])")
+"""E by itself."""
 
 
 class Notation(NamedTuple):
@@ -68,7 +76,7 @@ def _by_form(match: re.Match[str]) -> bool | None:
     digits = exponent.lstrip("+-")
     if digits == exponent or (len(digits) > 1 and digits[0] == "0"):
         return True
-    if len(digits) > 3:
+    if len(digits) > _MAX_PROGRAM_DIGITS:
         return False
     usual = mantissa == "1" or "." in mantissa or letter == "E" or len(digits) > 1
-    return None if usual or (exponent[0] == "-" and int(digits) >= 3) else False
+    return None if usual or (exponent[0] == "-" and int(digits) >= _SMALL_EXPONENT) else False

@@ -1,4 +1,4 @@
-"""Values to many digits, with mpmath. What is too large to be held is refused, so nothing here runs away."""
+"""Values to many digits, with mpmath. Values that are too large are refused before they are worked out."""
 
 from __future__ import annotations
 
@@ -11,14 +11,22 @@ from rlkit.verify.math.exact import MAX_BITS, NotExact, TooLarge, Undefined, rat
 from rlkit.verify.math.nodes import Node
 
 _MAX_LOG = 1e6
+"""Largest logarithm of a value that is worked out: e^(10^6) has some 434,000 digits."""
 _MP = MPContext()
+"""mpmath's settings are global to a context, so the judge has one of its own."""
 _NAMES = {"ln": "log", "fact": "factorial", "fact2": "fac2", "binom": "binomial", "sgn": "sign", "Re": "re", "Im": "im"}
+"""Functions that mpmath knows by another name."""
 _PLAIN_NAMES = """
     log exp sqrt sin cos tan cot sec csc sinh cosh tanh coth sech csch asin acos atan acot asec acsc asinh acosh
     atanh arg"""
 _PLAIN = frozenset(_PLAIN_NAMES.split())
+"""Functions that mpmath knows by the same name."""
 _GROWING = frozenset(("exp", "sinh", "cosh", "tanh", "coth", "sech", "csch"))
+"""Functions whose value grows, or nears its limit, like an exponential."""
+_NOISE_DIGITS = 5
+"""Last digits of a value that rounding may have spoilt."""
 _MAX_TERMS = 2000
+"""Most terms of a sum or product that are added up one by one."""
 
 
 class Evaluator:
@@ -33,7 +41,7 @@ class Evaluator:
         self.mp = _MP
         self.mp.dps = digits
         self._values = {name: self.mp.mpf(value) for name, value in values.items()}
-        self._noise = self.mp.mpf(10) ** (5 - digits)
+        self._noise = self.mp.mpf(10) ** (_NOISE_DIGITS - digits)
         self.complex = False
         """Whether a part was not real: the square root of a negative number, say."""
         self.largest = self.mp.mpf(1)
@@ -63,6 +71,7 @@ class Evaluator:
         return bool(abs(value) <= self.largest * self._noise)
 
     def _value(self, node: Node) -> Any:
+        """The value by the operation, without the checks of `value`."""
         op, args = node
         mp = self.mp
         if op == "num":
@@ -94,6 +103,7 @@ class Evaluator:
         return {"pi": self.mp.pi, "e": self.mp.e, "i": self.mp.j}[name] * self.mp.mpf(1)
 
     def _power(self, node: Node) -> Any:
+        """A power, refused where it would be too large."""
         base, exponent = self.value(node.args[0]), self.value(node.args[1])
         if base == 0:
             if self.mp.re(exponent) <= 0:
@@ -104,6 +114,7 @@ class Evaluator:
         return base**exponent
 
     def _series(self, node: Node) -> Any:
+        """A finite sum or product, term by term."""
         kind, variable, low, high, body = node.args
         start, end = rational(low), rational(high)
         if start.denominator != 1 or end.denominator != 1 or end - start > _MAX_TERMS:
@@ -120,6 +131,7 @@ class Evaluator:
         return total
 
     def _function(self, name: str, args: list[Any]) -> Any:
+        """The value of a function, refused where it would be too large."""
         mp = self.mp
         x = args[0]
         if name in ("fact", "fact2", "binom") and max(abs(arg) for arg in args) > MAX_BITS:
@@ -127,7 +139,7 @@ class Evaluator:
         if name in _GROWING and abs(x) > _MAX_LOG:
             raise TooLarge
         if name in ("tanh", "coth"):
-            # How near to 1 they come.
+            # How near to 1 they come is the smallest number in play.
             self.smallest = min(self.smallest, mp.exp(-2 * abs(mp.re(x))))
         if name in ("log", "ln") and (self.is_zero(x) or (len(args) == 2 and args[1] in (0, 1))):
             raise Undefined

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+# Pieces of sentences that say which the answer is; only sentences made of these alone are taken off.
 _SO = r"(?:(?:so|thus|therefore|hence|finally|consequently|in conclusion|we (?:conclude|find|get)(?: that)?)[,:]? +)*"
 _ADJECTIVES = r"(?:(?:final|correct|right|required|desired|exact|numerical|simplified) +)*"
 _OF = r"(?: +(?:to|for) +(?:the|this) +(?:problem|question)| +of +(?:(?:the|this) +expression|\$?[A-Za-z]\$?))?"
@@ -21,19 +22,23 @@ _CHINESE = (
     r"(?:\[答案\] *:?|(?:答案|结果)(?:应该|应)?(?:[是为:=] *)+|答 *: *)"
 )
 _LEAD = re.compile(rf"[#*_ ]*(?:{_SO}(?:{_ENGLISH})|{_CHINESE})", re.IGNORECASE)
+"""Such a sentence before an answer."""
 _TRAIL = re.compile(
     rf"[,:]? +(?:which +)?is +(?:the|our|my) +{_ADJECTIVES}(?:answer|result|solution)[ .]*$"
     r"|,?(?:是|为)(?:最终)?答案$",
     re.IGNORECASE,
 )
+"""Such words behind an answer: "12 is the answer"."""
 _NAMED_VALUE = re.compile(
     rf"{_SO}(?:the|its|their|our|this) +([a-z]+(?: +[a-z]+){{0,6}}?) *(?:(?: is| are| equals)(?![a-z])|:) *"
     r"(?=[-\d$\\(])",
     re.IGNORECASE,
 )
+"""A quantity and its value: "the area of the circle is 12"."""
 _PROSE = re.compile(
     "(?<![A-Za-z])(?:is|are|equals|ans|answer|we|result|value|solution|total)(?![A-Za-z])|[答结]", re.IGNORECASE
 )
+"""One of these is in every such sentence: a text without any needs no search."""
 _TEXT = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mbox|textnormal) ?\{([^{}]*)\}")
 _CHANGING_WORDS = """
     not no never cannot but except minus plus less more fewer greater smaller larger than least most at below above over
@@ -42,6 +47,7 @@ _CHANGING_WORDS = """
     opposite negative wrong incorrect false previous next other bound estimate guess times without was were would could
     should may might"""
 _CHANGING = frozenset(_CHANGING_WORDS.split())
+"""A quantity with one of these words in its name is not the one that was asked for: "twice the area is 12"."""
 
 
 def without_prose(text: str) -> str:

@@ -13,41 +13,66 @@ from rlkit.verify.math.nodes import Node, Unreadable, mul, number, symbols
 from rlkit.verify.math.normal import normalize
 from rlkit.verify.math.notation import PREFIXED, Notation
 from rlkit.verify.math.parser import parse
-from rlkit.verify.math.units import known_unit, split_magnitude, split_unit
+from rlkit.verify.math.unit_names import known_unit
+from rlkit.verify.math.units import split_magnitude, split_unit
 from rlkit.verify.math.words import number_of, plain_words, without_commands
 
 _TREES = {"reals": Node("reals"), "no solution": Node("set", ())}
+"""Answers in words that are mathematics."""
 _MAGNITUDE = re.compile(r"illion|thousand|hundred|[万亿千]", re.IGNORECASE)
+"""A quick look: a text without a match has no word for a power of ten."""
 _HEX = re.compile(
     r"[(]? ?([0-9A-Za-z]*\d[0-9A-Za-z]*|[A-F]{2,}(?=.*16)) ?[)]? ?_ ?\{? ?\(?(?:base )?(\d{1,2}|[a-z]+)\)? ?\}?"
 )
+"""A numeral with its base as an index; letters alone are digits only in base 16."""
 _BASE_WORDS = re.compile(r"[(]?([0-9A-Za-z]*\d[0-9A-Za-z]*)[)]? ?\(?(?:in )?base[ -]?(\d{1,2}|[a-z]+)\)?")
+"""A numeral with its base in words: "1101 in base 2"."""
 _TIME = re.compile(
     r"(\d{1,2}):(\d{2})(?::(\d{2}))?(?: ?(?:\\(?:text|mathrm) ?\{ ?)?([ap])\.? ?m\.?\}?)?", re.IGNORECASE
 )
+"""A time of day: 3:30, 3:30:15 p.m."""
 _CLOCK = re.compile(r"(\d{1,2}) ?(?:\\(?:text|mathrm) ?\{ ?)?([ap])\.? ?m\.?\}?", re.IGNORECASE)
+"""A full hour: 3 p.m."""
 _MINUTES = re.compile(r"(-?\d+) ?° ?(\d+(?:\.\d+)?) ?'(?: ?(\d+(?:\.\d+)?) ?'')?")
+"""Degrees, minutes and seconds: 12° 30' 15''."""
 _APPROXIMATELY = re.compile(r"(?:\\approx|≈|about |approximately |exactly )\s*")
+"""Words and signs before an answer that do not change what it says."""
 _NAMED = re.compile(r"(?:\\(?:text|mathrm|textbf|mbox) ?\{[A-Za-z ]*\}|[A-Za-z][A-Za-z ]{3,40}) ?= ?")
+r"""The name of a quantity in words before its value: \text{Area} = 5."""
 _TURNING = re.compile(r"\b(?:not|but|minus|except|never|cannot|no)\b")
+"""A name with one of these words denies the value or changes it."""
 _COMPOUND_PART = re.compile(r"(\d+(?:\.\d+)?) ?(?:\\(?:text|mathrm) ?\{ ?)?([A-Za-z]+)? ?\}?")
+"""A number with its unit, one of those in `_COMPOUND`."""
 _COMPOUND = re.compile(
     r"\d+(?:\.\d+)? ?(?:\\(?:text|mathrm) ?\{ ?)?(?:[a-z]{2,}|[hmskgR])\.? ?\}?(?:,? (?:and )?"
     r"\d+(?:\.\d+)?(?: ?(?:\\(?:text|mathrm) ?\{ ?)?(?:[a-z]{2,}|[hmskg])\.? ?\}?)?){1,2}"
 )
+"""Two or three numbers, each with a unit, in order: 2 h 30 min, 5 ft 6 in, 3 R 2."""
 _BRACKETED = re.compile(r"(?:[(\[]|\\\{)[^()\[\]{}\\]*(?:[)\]]|\\\})")
+"""Brackets without others in them."""
+
+_MATHEMATICAL_WORDS = re.compile(r"pi|sin|cos|tan|ln|log|sqrt|inf")
+"""Words with one of these in them may be a formula."""
+_LONGEST_PRODUCT = 4
+"""Letters that may be variables side by side; a longer text of letters is words."""
+_ITEM_JOIN = re.compile(r",\s+(?:and |or )?|;\s*| and | or ")
+"""What parts the items of a list in words."""
+_MAX_ITEMS = 20
+"""Most items of a list whose items carry units or words."""
+_MOST_MINUTES, _MOST_HOURS = 59, 24
+"""Of a time of day."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What was read."""
+    """An answer as it was read."""
 
     text: str
     """The normal form."""
     words: str | None
-    """Of a text answer."""
+    """The words of a text answer; None for others."""
     tree: Node | None
-    """Of mathematics; None where it is none."""
+    """None where the text is no mathematics."""
     unit: str
     letter: str
     """The letter that the unit may be as a variable, as in 5m; "" for other units."""
@@ -56,12 +81,14 @@ class Reading:
 
 
 def _based(text: str) -> Node | None:
+    r"""A numeral with its base, 12_8 or "1F base 16"; None for other texts, and for digits that the base lacks."""
     plain = without_commands(text)
     match = _HEX.fullmatch(plain) or _BASE_WORDS.fullmatch(plain)
     if match is None:
         return None
     base = base_of(match[2])
     try:
+        # int() has bases up to 36; it refuses base 1.
         int(match[1], base if 2 <= base <= 36 else 1)
     except ValueError:
         return None
@@ -78,16 +105,17 @@ def _prefixed(text: str) -> Node | None:
 
 
 def _time(text: str) -> Node | None:
+    """A time of day; None for other texts."""
     if match := _CLOCK.fullmatch(text):
         return Node("time", (int(match[1]), 0, 0, match[2].lower()))
     match = _TIME.fullmatch(text)
-    if match is None or int(match[2]) > 59 or int(match[3] or 0) > 59 or int(match[1]) > 24:
+    if match is None or max(int(match[2]), int(match[3] or 0)) > _MOST_MINUTES or int(match[1]) > _MOST_HOURS:
         return None
     return Node("time", (int(match[1]), int(match[2]), int(match[3] or 0), (match[4] or "").lower()))
 
 
 def _special(text: str) -> Node | None:
-    """Bases, times, degrees with minutes."""
+    """What is no formula: numerals with a base, times, several units, degrees with minutes; None for other texts."""
     if "_" in text or "base" in text:
         return _based(text)
     if text[:1] == "0" and (prefixed := _prefixed(text)) is not None:
@@ -104,7 +132,7 @@ def _special(text: str) -> Node | None:
 
 
 def _scaled(text: str, notation: Notation) -> tuple[Node, str, str]:
-    """(tree, unit, the letter that the unit may be as a variable).
+    """(tree, unit, the letter that the unit may be as a variable) of a formula with or without a unit and "million".
 
     Raises:
         Unreadable: it is no mathematics.
@@ -129,8 +157,8 @@ def _scaled(text: str, notation: Notation) -> tuple[Node, str, str]:
 def _listed(text: str, notation: Notation) -> tuple[Node, str, str]:
     r"""Items that each carry a unit or words: "5 cm and 6 cm", "\$3, \$4"."""
     plain = re.sub(r"\\text ?\{ ?,? ?(and|or) ?\}", r" \1 ", text)
-    parts = re.split(r",\s+(?:and |or )?|;\s*| and | or ", plain)
-    if not 1 < len(parts) <= 20 or any(not part.strip() for part in parts):
+    parts = _ITEM_JOIN.split(plain)
+    if not 1 < len(parts) <= _MAX_ITEMS or any(not part.strip() for part in parts):
         raise Unreadable("no mathematics")
     readings = [_scaled(part.strip(), notation._replace(grouped=True)) for part in parts]
     units = {unit for _, unit, _ in readings if unit}
@@ -159,9 +187,9 @@ def read(text: str, notation: Notation) -> Reading:
         return Reading(normal, words, number(spelled), "", "", "")
     if (
         words is not None
-        and len(words) > 4
+        and len(words) > _LONGEST_PRODUCT
         and "\\" not in normal
-        and not re.search(r"pi|sin|cos|tan|ln|log|sqrt|inf", words)
+        and not _MATHEMATICAL_WORDS.search(words)
     ):
         return Reading(normal, words, None, "", "", "words")
     normal = _BRACKETED.sub(_part_items, normal)

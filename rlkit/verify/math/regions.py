@@ -26,7 +26,9 @@ from rlkit.verify.math.nodes import (
 from rlkit.verify.math.numeric import Evaluator
 
 _DIGITS = 40
+"""Decimal digits by which end points are put in order."""
 _MAX_POINTS = 60
+"""Most end points that the line is cut at."""
 
 
 class _Line:
@@ -54,6 +56,7 @@ class _Line:
 
 
 def _order(left: Node, right: Node) -> int:
+    """1 where the first end point lies right of the second, else -1; NotExact where one is complex."""
     evaluator = Evaluator(_DIGITS, {})
     difference = evaluator.value(left) - evaluator.value(right)
     if evaluator.mp.im(difference) != 0:
@@ -151,6 +154,7 @@ def _root(line: Node) -> tuple[int, Node]:
 
 
 def _names(node: Node) -> frozenset[str]:
+    """The variables whose values a set holds."""
     if node.op == "rel":
         return symbols(node)
     if node.op == "assign":
@@ -161,6 +165,7 @@ def _names(node: Node) -> frozenset[str]:
 
 
 def _ends(node: Node) -> list[Node]:
+    """The finite end points and points of a set; NotExact where it is no set of real numbers."""
     op, args = node
     if op == "seq":
         if len(args) != 4:
@@ -180,6 +185,7 @@ def _ends(node: Node) -> list[Node]:
 
 
 def _inside(node: Node, piece: int, line: _Line) -> bool:
+    """Whether a set holds one piece of the line."""
     op, args = node
     if op == "reals":
         return True

@@ -18,11 +18,15 @@ from rlkit.verify.math.exact import NotExact, Undefined, rational
 from rlkit.verify.math.nodes import DOTS, EXPRESSIONS, Node, mul, number, subtract
 
 _MAX_ORDER = 3
-"""Of differences of differences: each doubles an expression's size."""
+"""Highest order of differences that is tried: each one doubles an expression's size."""
 _MAX_TERMS = 5000
-"""Of what is written out."""
+"""Most terms that an ellipsis is written out to."""
+_SHOWS_STEP, _SHOWS_DIFFERENCES, _SHOWS_RATIO, _SHOWS_RECURRENCE = 2, 3, 3, 5
+"""How many terms must be shown before a rule can be read off them: a rule that fits fewer fits by chance."""
 _INDEXED = re.compile(r"(.*_)(\d{1,9})")
+"""A name with a number as its index, which grows from term to term."""
 Same = Callable[[Node, Node], bool]
+"""Whether two answers are the same: `compare._same`, passed in because it calls this module."""
 
 
 def same_dotted(gold: Node, answer: Node, same: Same) -> bool:
@@ -122,6 +126,7 @@ def _goes_on(head: list[Node], longer: list[Node]) -> bool:
 
 
 def _by_steps(head: list[Node], longer: list[Node]) -> bool:
+    """Every number in a term grows by a step of its own: a_1 b_2, a_2 b_4."""
     read = [_numbers(term) for term in longer]
     if len({form for form, _ in read}) > 1:
         return False
@@ -165,7 +170,7 @@ def _with_numbers(form: Node, values: Iterator[Fraction]) -> Node:
 def _by_differences(head: list[Node], longer: list[Node]) -> bool:
     """Constant differences: two terms show a first one, three one that holds, four a second one that holds."""
     for order in range(1, _MAX_ORDER + 1):
-        if len(head) < (2 if order == 1 else 3):
+        if len(head) < (_SHOWS_STEP if order == 1 else _SHOWS_DIFFERENCES):
             return False
         head, longer = _differences(head), _differences(longer)
         if all(same_expression(head[0], other) for other in head[1:]):
@@ -178,14 +183,15 @@ def _differences(terms: list[Node]) -> list[Node]:
 
 
 def _by_ratio(head: list[Node], longer: list[Node]) -> bool:
-    if len(head) < 3 or same_expression(head[0], number(0)):
+    """A constant ratio; three terms show it."""
+    if len(head) < _SHOWS_RATIO or same_expression(head[0], number(0)):
         return False
     return all(same_expression(mul(after, head[0]), mul(before, head[1])) for before, after in pairwise(longer))
 
 
 def _by_recurrence(head: list[Node], longer: list[Node]) -> bool:
     """Each term a whole multiple of the one before it and of the one before that; five terms show it."""
-    if len(head) < 5:
+    if len(head) < _SHOWS_RECURRENCE:
         return False
     first, second, third, fourth = (rational(term) for term in head[:4])
     scale = second * second - first * third
@@ -218,10 +224,11 @@ def _terms_between(head: list[Node], last: Node) -> list[Node] | None:
 
 
 def _powers_between(head: list[Node], last: Node) -> list[Node] | None:
+    """The terms up to the last one by a constant ratio; None where it is not constant or misses the last term."""
     if any(term.op != "num" for term in (*head, last)):
         return None
     values, end = [term.args[0] for term in head], last.args[0]
-    if len(values) < 3 or 0 in values or not _by_ratio(head, head):
+    if len(values) < _SHOWS_RATIO or 0 in values or not _by_ratio(head, head):
         return None
     ratio = values[1] / values[0]
     terms: list[Node] = []

@@ -1,4 +1,4 @@
-"""Trees in one form: names taken off, plus-minus and "or" written out, equations told from assignments."""
+"""Brings trees to the form that `compare` knows: plus-minus and "or" written out, assignments apart from equations."""
 
 from __future__ import annotations
 
@@ -9,10 +9,15 @@ from rlkit.verify.math.regions import whole_numbers
 
 _PM = frozenset(("pm",))
 _LINEAR = frozenset(("matrix", "seq"))
+"""Containers that are multiplied by numbers."""
 _MAX_SIGNS = 4
+"""Most plus-minus signs that are written out: each doubles the number of values."""
 _MAX_DETERMINANT = 4
+"""Rows of the largest determinant that is worked out: its terms grow as the factorial."""
+_FUNCTION_LETTERS = frozenset("fghFGHPQ")
+"""Letters that name functions and probabilities: f(x) = 2 is a value of f; a(x) = 2 is a product a times x."""
 REGIONS = frozenset(("rel", "union", "inter", "minus", "reals"))
-"""What stands for a set of real numbers."""
+"""Operations whose result is a set of real numbers."""
 
 
 def expand_signs(node: Node) -> list[Node]:
@@ -41,6 +46,7 @@ def _count(node: object) -> int:
 
 
 def _choose(node: Node, signs: list[int], first: int) -> Node:
+    """The tree with one sign for each plus-minus, taken from `signs`; a minus-plus has the opposite of `first`."""
     if node.op not in EXPRESSIONS:
         return node
     if node.op == "pm":
@@ -54,13 +60,13 @@ def _choose(node: Node, signs: list[int], first: int) -> Node:
 
 
 def _name(node: Node, value: Node) -> str | None:
-    """What the left side of `name = value` names: x, f(x), (x, y); None where it is an expression."""
+    """The name on the left of `name = value`: x, f(x), (x, y); None where an expression is there."""
     if node.op == "sym":
         return None if node.args[0] in symbols(value) else str(node.args[0])
     if node.op == "mul" and len(node.args) == 2 and _head(node.args[0]) is not None:
         head = str(_head(node.args[0]))
-        if head[0] in "fghFGHPQ" and node.args[1].op != "num" and head not in symbols(value):
-            # f(x) = 2x + 1 names a function of any letter, P(A) = 1/2 a number of its own.
+        if head[0] in _FUNCTION_LETTERS and node.args[1].op != "num" and head not in symbols(value):
+            # f(x) = 2x + 1 is a function whatever its letter; P(A) = 1/2 is a number that belongs to A.
             inside = symbols(node.args[1])
             return f"{head}()" if inside <= symbols(value) else f"{head}({','.join(sorted(inside))})"
     if node.op == "seq" and all(isinstance(arg, Node) and arg.op == "sym" for arg in node.args[2:]):
@@ -76,6 +82,7 @@ def _head(node: Node) -> str | None:
 
 
 def _equalities(sides: tuple[Node, ...]) -> Node:
+    """Sides with = between them: an assignment to a name, a system, an equation, or a chain of more than two."""
     last = shape(sides[-1])
     name = _name(sides[0], sides[-1])
     if name is not None and name.startswith("(") and last.op == "seq":
@@ -95,7 +102,7 @@ def _equalities(sides: tuple[Node, ...]) -> Node:
 
 
 def _is_condition(node: Node) -> bool:
-    r"""k \in \mathbb{Z}, which says what a letter in the items before stands for."""
+    r"""Whether an item is a condition on a letter of the items before it: k \in \mathbb{Z}."""
     return node.op == "rel" and node.args[1] == ("in",) and node.args[0][1].op == "text"
 
 

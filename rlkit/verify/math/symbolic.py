@@ -1,4 +1,4 @@
-"""What needs sympy: sums to infinity, integrals, limits, and the numerator of an equation. Runs in a worker only.
+"""The parts that need sympy: infinite sums, integrals, limits, factors of an equation. Runs in a worker only.
 
 sympy objects are built from `Node` trees, never from text.
 """
@@ -14,10 +14,13 @@ from rlkit.verify.math.exact import NotExact, Undefined, rational
 from rlkit.verify.math.nodes import Node, add, mul, negate, symbols
 
 _MAX_WIDTH = 100_000
+"""Most terms of a sum or product that sympy may be asked for: beyond, only a closed form helps."""
 _MAX_DEGREE = 24
+"""Largest degree of a polynomial that is factored."""
 
 _SAME = "sin cos tan cot sec csc asin acos atan acot asec acsc sinh cosh tanh coth asinh acosh atanh exp sqrt"
 _SAME_NAMES = frozenset(_SAME.split())
+"""Functions that sympy knows by the same name."""
 _RENAMED = {
     "ln": "log",
     "log": "log",
@@ -27,6 +30,7 @@ _RENAMED = {
     "floor": "floor",
     "ceil": "ceiling",
 }
+"""Functions that sympy knows by another name."""
 
 
 def _sympy() -> Any:
@@ -63,6 +67,7 @@ def to_sympy(node: Node) -> Any:
 
 
 def _function(name: str, args: list[Any]) -> Any:
+    """The sympy function of a name."""
     sp = _sympy()
     if name in _SAME_NAMES:
         return getattr(sp, name)(*args)
@@ -76,6 +81,7 @@ def _function(name: str, args: list[Any]) -> Any:
 
 
 def _big(node: Node) -> Any:
+    """A sum, product, integral or limit, worked out by sympy as far as it can."""
     sp = _sympy()
     kind, variable, low, high, body = node.args
     running = kind in ("sum", "prod")
@@ -90,7 +96,7 @@ def _big(node: Node) -> Any:
 
 
 def _too_wide(kind: str, variable: str, low: Node, high: Node, body: Node) -> bool:
-    """Whether a sum or product runs so far that only a closed form helps, and none is known for its like."""
+    """Whether a sum or product has too many terms to be added up, and is of a kind without a closed form."""
     try:
         width = rational(high) - rational(low)
     except (NotExact, Undefined):
@@ -108,7 +114,7 @@ def _self_power(node: Node, variable: str) -> bool:
 
 
 def from_sympy(value: Any) -> Node:
-    """A tree of what sympy found.
+    """The tree of a sympy expression.
 
     Raises:
         NotExact: sympy did not get to an end, or found something that no answer holds.
@@ -140,7 +146,7 @@ def from_sympy(value: Any) -> Node:
 
 @lru_cache(maxsize=500)
 def evaluate(node: Node) -> Node:
-    """The tree with its sums, products, integrals and limits worked out; what cannot be is left as it is."""
+    """The tree with its sums, products, integrals and limits worked out."""
     if node.op == "big":
         try:
             value = rational(node)

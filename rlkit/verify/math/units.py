@@ -1,4 +1,4 @@
-r"""What stands behind a number: units, currencies, the degree sign and counted nouns, taken off before parsing.
+r"""Takes units, currencies, the degree sign and counted nouns off a number before it is parsed.
 
 "5 \text{ cm}^2" -> ("5", "cm^2");  "\$5" -> ("5", "$");  "90°" -> ("90", "°");  "12 apples" -> ("12", "apple")
 """
@@ -8,136 +8,75 @@ from __future__ import annotations
 import re
 
 from rlkit.verify.math.names import LETTERS
+from rlkit.verify.math.unit_names import CHANGING, COMPOUND, EXACT, JOINERS, MAGNITUDES, MEASURES, NAMES
 
-_FAMILIES = """
-m: m meter metre meters metres 米
-km: km kilometer kilometre kilometers kilometres kms 千米 公里
-cm: cm centimeter centimetre centimeters centimetres cms 厘米
-mm: mm millimeter millimetre millimeters millimetres 毫米
-nm: nm nanometer nanometers
-in: in inch inches
-ft: ft foot feet
-yd: yd yard yards
-mi: mi mile miles
-g: g gram grams gramme grammes 克
-kg: kg kilogram kilograms kilo kilos kgs 千克 公斤
-mg: mg milligram milligrams
-lb: lb lbs pound pounds
-oz: oz ounce ounces
-t: ton tons tonne tonnes 吨
-s: s sec secs second seconds 秒
-min: min mins minute minutes 分钟
-h: h hr hrs hour hours 小时
-day: day days d 天
-week: week weeks
-month: month months
-year: year years yr yrs 年 岁
-ms: ms millisecond milliseconds
-L: l liter litre liters litres 升
-mL: ml milliliter millilitre milliliters millilitres 毫升
-gal: gal gallon gallons
-qt: quart quarts
-pt: pint pints
-cup: cup cups
-N: newton newtons
-J: j joule joules
-kJ: kj kilojoule kilojoules
-W: watt watts
-kW: kw kilowatt kilowatts
-V: volt volts
-A: amp amps ampere amperes
-ohm: ohm ohms Ω
-Hz: hz hertz
-kHz: khz
-MHz: mhz
-Pa: pa pascal pascals
-kPa: kpa
-K: kelvin kelvins
-C: celsius
-F: fahrenheit
-mol: mol mole moles
-rad: rad radian radians
-°: degree degrees deg ° 度
-$: dollar dollars usd bucks $ 美元
-€: euro euros eur €
-£: gbp £
-₹: rupee rupees inr rs ₹
-¥: yen yuan rmb jpy cny ¥ 元 人民币
-cent: cent cents ¢
-unit: unit units
-acre: acre acres
-hectare: hectare hectares
-m^2: 平方米
-cm^2: 平方厘米
-km^2: 平方千米 平方公里
-m^3: 立方米
-cm^3: 立方厘米
-people: person people persons 人 个 只 本 名 种
-time: time times 次
-"""
-_COMPOUND = {"mph": "mi/h", "kph": "km/h", "kmh": "km/h", "kmph": "km/h", "mps": "m/s", "bpm": "1/min"}
-_NAMES = {name: line.split(":")[0] for line in _FAMILIES.strip().splitlines() for name in line.split(":")[1].split()}
-_EXACT = {
-    name: name for name in ("N", "J", "W", "V", "A", "K", "C", "F", "L", "Hz", "Pa", "MB", "GB", "kWh", "eV", "T")
-}
-_CHANGING_TEXT = """
-    dozen dozens loss deficit debt half halves third thirds quarter quarters fourth fourths fifth fifths sixth sixths
-    seventh sevenths eighth eighths ninth ninths tenth tenths hundredth hundredths thousandth thousandths hundred
-    thousand million billion trillion factorial score than less plus minus mod modulo not wrong remainder
-    below zero negative over except but cannot never incorrect one two three four five six seven eight nine
-    ten least most at maybe perhaps possibly either neither if unless
-    sin cos tan log ln sqrt pi infinity squared cubed cis root"""
-_MEASURES = ("of", "old", "tall", "long", "wide", "high", "deep", "thick", "away", "apart", "in", "each", "total")
-_CHANGING = frozenset(_CHANGING_TEXT.split())
-"""Words behind a number that change it: 5 dozen is not 5."""
-_JOINERS = {"per": "/", "/": "/", "*": "·", "·": "·", "squared": "^2", "cubed": "^3", "of": " "}
 _SUPERSCRIPT = r"(?: ?\^ ?(?:\{ ?-?\d ?\}|-?\d)|(?<=[a-z])[23](?!\d))?"
+"""The power of a unit: m^2, m^{-1}, m2."""
 _TEXTUAL = re.compile(
     r"(?P<head>.*[^\\\s])?[ ]*\\(?:text|textbf|textit|textrm|mathrm|mbox|operatorname|mathsf|textnormal|hbox) ?"
     r"\{(?P<words>[^{}]*)\}(?P<power>" + _SUPERSCRIPT + r")[ .]*"
 )
+r"""A unit in a command for text: 5 \text{ cm}^2."""
 _BARE = re.compile(
     r"(?P<head>.*(?:[\d})\].°%!]|\\pi(?= [A-Za-z]{2}| m ?\^)))(?P<gap> *)"
     r"(?P<words>(?:[A-Za-zΩμ]+|(?<=[A-Za-z]) ?/ ?(?=[A-Za-z])|[一-鿿]+)(?: ?(?:/|\\cdot) ?[A-Za-zΩ]+| [A-Za-zΩ]+)*)"
     r"(?P<power>" + _SUPERSCRIPT + r")[ .]*"
 )
+r"""A unit in plain letters: 5 cm, 5 km/h, \pi m^2."""
 _SIGN_BEHIND = re.compile(r"(?P<head>.*\S) ?(?P<sign>°|\\\$|[$€£¥¢])[ .]*")
+"""A degree or currency sign behind a number."""
 _JOINED = re.compile(
     r"\\(?:text|mathrm|textrm|mbox) ?\{([^{}]*)\}(?:\^ ?\{? ?(-?\d) ?\}?)? ?(/|\\cdot)? ?"
     r"\\(?:text|mathrm|textrm|mbox) ?\{([^{}]*)\}"
 )
+r"""Two units in commands of their own: \text{km} / \text{h}."""
 _OHM = re.compile(r"(?<=[\d}]) ?\\Omega ?$")
+r"""The symbol of the ohm behind a number: 5 \Omega."""
 _MICRO = re.compile(r"(?<=[\d}]) ?\\mu ?(?:\\(?:text|mathrm) ?\{ ?)?([A-Za-z]{1,2}) ?\}?$")
+r"""A prefix that is a Greek letter: 5 \mu\text{m}."""
 _CELSIUS = re.compile(
     r"(?P<head>.*\S) ?° ?(?:\\(?:text|mathrm|rm|textrm|mbox) ?\{ ?(?P<letter>[CF]) ?\}|(?P<bare>[CF]))[ .]*"
 )
+"""Degrees of a temperature scale: 25°C."""
 _SIGN_BEFORE = re.compile(
     r"(?P<minus>-? ?)(?P<sign>\\\$|US\$|[$€£¥₹]|(?:USD|EUR|GBP|Rs\.?) ?)(?P<head>[ ]*[-\d.(\\].*)"
 )
-_MAGNITUDES = {
-    "hundred": 2,
-    "thousand": 3,
-    "million": 6,
-    "billion": 9,
-    "trillion": 12,
-    "万": 4,
-    "亿": 8,
-    "百万": 6,
-    "千": 3,
-}
+"""A currency before a number: $5, -US$5, Rs. 5."""
 _MAGNITUDE = re.compile(
     r"(?P<head>.*?[\d}]) ?(?:\\(?:text|mathrm|mbox|textrm) ?\{ ?)?"
     r"(?P<word>hundred|thousand|million|billion|trillion|百万|万|亿|千) ?(?:(?P<more>[A-Za-z][A-Za-z ]*)?\})?",
     re.IGNORECASE,
 )
+"""A number with a word for a power of ten behind it: 2 million."""
 _HALF_WORDS = re.compile(r"[A-Za-zΩμ°$€£¥¢]+|[一-鿿]+|/|·|\*|\^ ?\{? ?-?\d ?\}?")
+"""The pieces of a compound unit: words, signs between them, powers."""
 _TRIGONOMETRY = re.compile(r"sin|cos|tan|cot|sec|csc")
-_LONGEST_TAIL = 120
+"""Beside these a degree sign belongs to an angle, and is no unit."""
+_LONGEST_TAIL = 960
+"""Characters of a text that is searched for a unit in words; the search takes longer than its length."""
 
-
-def known_unit(word: str) -> str | None:
-    """The one spelling of a unit: "hours" -> "h"; None for other words."""
-    return _EXACT.get(word) or _NAMES.get(word.lower())
+_MAX_COUNTED_WORDS = 5
+"""Words that may name what is counted: "12 more red apples"."""
+_MAX_JOINED = 3
+r"""How many commands for text are joined to one unit: \text{kg} \text{m} / \text{s}."""
+_SQUARES, _CUBES = ("square", "sq"), ("cubic", "cu")
+_PARTS = re.compile(r"/|[^/·^ ]+(?:\^-?\d+)?")
+"""The units of a compound one, each with its power, and the signs of division between them."""
+_PLAIN_WORD = re.compile("[a-z]{2,}")
+_NOUN = re.compile("[a-z]{3,}")
+"""A word that may be a counted noun; shorter ones are letters of a product."""
+_NAMES_A_UNIT = re.compile(r"[^\^/· ]")
+"""How one part of a unit must begin: signs and powers alone are no unit."""
+_COMPOUND_SIGN = re.compile(r"[/·^ ]")
+"""A unit with one of these has several parts, which are put in order."""
+_NOT_A_UNIT = re.compile(r"(?<!\^)(?<!\^-)\d|,|;|\bor\b|\band\b|[=<>]")
+"""A text with a number or a second answer in it is no unit; the digit of a power may be one."""
+_NUMBER_END = re.compile(r"[\d})\]°!%A-Za-z]$")
+"""What a number or a formula may end with before its unit."""
+_SPACED_LETTERS = ("m", "s", "g", "h", "L", "N", "J", "W", "V")
+"""Letters that with a blank before them are units and no variables: "5 m" against "5m"."""
+_MAGNITUDE_TAIL = re.compile(r"[A-Za-z ]+|\\(?:text|mathrm) ?\{[A-Za-z ]+\}|[$€£¥元人个]+")
+"""What may stand behind "million": a unit in words, a currency."""
 
 
 def _singular(word: str) -> str:
@@ -146,17 +85,17 @@ def _singular(word: str) -> str:
 
 def _canonical(words: str, power: str, *, any_noun: bool) -> str | None:
     r"""One spelling of a unit: "square meters" -> "m^2", "km / h" -> "km/h"; None where it is none."""
-    if any(word.lower() in _CHANGING and word.lower() not in _JOINERS for word in re.findall("[A-Za-z]+", words)):
+    if any(word.lower() in CHANGING and word.lower() not in JOINERS for word in re.findall("[A-Za-z]+", words)):
         return None
     counted = _counted(words) if not power else None
     if counted is not None:
         return counted
     spelled = _spelled(words, power, any_noun=any_noun)
-    if spelled is None or not re.search(r"[/·^ ]", spelled):
+    if spelled is None or not _COMPOUND_SIGN.search(spelled):
         return spelled
     powers: dict[str, int] = {}
     sign = 1
-    for piece in re.findall(r"/|[^/·^ ]+(?:\^-?\d+)?", spelled):
+    for piece in _PARTS.findall(spelled):
         if piece == "/":
             sign = -1
             continue
@@ -168,84 +107,87 @@ def _canonical(words: str, power: str, *, any_noun: bool) -> str | None:
 def _counted(words: str) -> str | None:
     """The unit or noun in one to five plain words: "years old" -> "year", "more apples" -> "apple"; None for others."""
     plain = words.split()
-    if not 1 < len(plain) <= 5 or not all(re.fullmatch("[a-z]{2,}", word) for word in plain):
+    if not 1 < len(plain) <= _MAX_COUNTED_WORDS or not all(_PLAIN_WORD.fullmatch(word) for word in plain):
         return None
-    if plain[0] in ("square", "sq", "cubic", "cu") or {"per", "squared", "cubed"} & set(plain):
+    if plain[0] in _SQUARES + _CUBES or {"per", "squared", "cubed"} & set(plain):
         return None
-    if plain[0] in _NAMES:
-        return _NAMES[plain[0]] if plain[1] in _MEASURES else " ".join([_NAMES[plain[0]], *plain[1:]])
-    return _NAMES.get(plain[-1]) or _singular(plain[-1])
+    if plain[0] in NAMES:
+        return NAMES[plain[0]] if plain[1] in MEASURES else " ".join([NAMES[plain[0]], *plain[1:]])
+    return NAMES.get(plain[-1]) or _singular(plain[-1])
 
 
 def _spelled(words: str, power: str, *, any_noun: bool) -> str | None:
-    out, pending = [], ""
-    for compound, parts in _COMPOUND.items():
+    """The unit's parts in their one spelling, in the order in which they are written; None where one is unknown."""
+    out: list[str] = []
+    pending = ""
+    for compound, parts in COMPOUND.items():
         words = re.sub(rf"\b{compound}\b", parts, words, flags=re.IGNORECASE)
     pieces = _HALF_WORDS.findall(words.replace(r"\cdot", "·"))
     for piece in pieces:
         low = piece.lower()
-        if low in ("square", "sq"):
+        if low in _SQUARES:
             pending = "^2"
-        elif low in ("cubic", "cu"):
+        elif low in _CUBES:
             pending = "^3"
-        elif low in _JOINERS:
-            out.append(_JOINERS[low])
+        elif low in JOINERS:
+            out.append(JOINERS[low])
         elif piece.startswith("^"):
             out.append("^" + re.sub(r"[^\d-]", "", piece))
         else:
-            name = _EXACT.get(piece) or _NAMES.get(low)
+            name = EXACT.get(piece) or NAMES.get(low)
             if name is None and (any_noun and len(low) > 2):
                 name = _singular(low)
             if name is None:
                 return None
-            out.append(
-                ("·" if out and out[-1] not in "/·" and not any_noun else " " if out and out[-1] != "/" else "")
-                + name
-                + pending
-            )
+            out.append(_separator(out, any_noun) + name + pending)
             pending = ""
     if not out and pending:
         out.append("square" if pending == "^2" else "cubic")
     power = re.sub(r"[^\d-]", "", power)
-    if not any(re.match(r"[^\^/· ]", piece) for piece in out):
+    if not any(_NAMES_A_UNIT.match(piece) for piece in out):
         return None
     return "".join(out) + (f"^{power}" if power else "")
 
 
+def _separator(before: list[str], any_noun: bool) -> str:
+    """What goes before the next part of a unit: "·" in a product of units, a blank between words."""
+    if before and before[-1] not in ("/", "·") and not any_noun:
+        return "·"
+    return " " if before and before[-1] != "/" else ""
+
+
 def _take_sign(text: str) -> tuple[str, str] | None:
+    """(head, unit) of a degree or currency sign behind a number; None where there is none."""
     if "°" in text and _TRIGONOMETRY.search(text):
         return None
     if match := _SIGN_BEHIND.fullmatch(text):
         sign = match["sign"].replace("\\", "")
-        return match["head"], _NAMES.get(sign, sign)
+        return match["head"], NAMES.get(sign, sign)
     return None
 
 
 def _take_words(text: str) -> tuple[str, str, str] | None:
     """(head, unit, the letter that it may be as a variable or "")."""
-    if len(text) > _LONGEST_TAIL * 8:
+    if len(text) > _LONGEST_TAIL:
         return None
     if (match := _TEXTUAL.fullmatch(text)) and match["head"]:
         words = match["words"].strip()
         head = match["head"].rstrip()
-        if (
-            re.search(r"(?<!\^)(?<!\^-)\d|,|;|\bor\b|\band\b|[=<>]", words)
-            or not words
-            or not re.search(r"[\d})\]°!%A-Za-z]$", head)
-        ):
+        if not words or _NOT_A_UNIT.search(words) or not _NUMBER_END.search(head):
             return None
         unit = _canonical(words, match["power"], any_noun=True)
         return (head, unit, "") if unit else None
     if match := _BARE.fullmatch(text):
         words = match["words"]
-        noun = bool(match["gap"]) and re.fullmatch(r"[a-z]{3,}", words) is not None and words not in LETTERS
+        noun = bool(match["gap"]) and _NOUN.fullmatch(words) is not None and words not in LETTERS
         unit = _canonical(words, match["power"], any_noun=noun)
         if unit is None:
             return None
         is_letter = len(re.findall("[A-Za-z]", words)) == 1
         if is_letter and not match["gap"] and words.isupper():
+            # 5C is a product with C.
             return None
-        surely_a_unit = match["gap"] and words in ("m", "s", "g", "h", "L", "N", "J", "W", "V")
+        surely_a_unit = match["gap"] and words in _SPACED_LETTERS
         return match["head"], unit, words if is_letter and not surely_a_unit else ""
     return None
 
@@ -258,15 +200,16 @@ def split_unit(text: str) -> tuple[str, str, str]:
     """
     unit = letter = ""
     text = re.sub(r"\b(sq|cu)\. ?", r"\1 ", text) if "sq." in text or "cu." in text else text
+    # The measure word between a number and hours, months or weeks.
     text = re.sub("个(?=小时|月|星期)", "", text)
-    for _ in range(3):
+    for _ in range(_MAX_JOINED):
         text = _JOINED.sub(lambda m: rf"\text{{{m[1]}{'^' + m[2] if m[2] else ''} {m[3] or '·'} {m[4]}}}", text)
     text = _MICRO.sub(r"\\text{micro\1}", _OHM.sub(r"\\text{ohm}", text))
     if match := _CELSIUS.fullmatch(text):
         return match["head"].strip(), "°" + (match["letter"] or match["bare"]), ""
     if match := _SIGN_BEFORE.fullmatch(text):
         sign = match["sign"].strip().replace("\\", "").replace("US$", "$").lower().rstrip(".")
-        text, unit = match["minus"].strip() + match["head"].strip(), _NAMES.get(sign, sign)
+        text, unit = match["minus"].strip() + match["head"].strip(), NAMES.get(sign, sign)
     found = _take_sign(text)
     if found is not None:
         text, behind = found
@@ -286,7 +229,7 @@ def split_magnitude(text: str) -> tuple[str, int, str]:
     if match is None:
         return text, 0, ""
     rest = text[match.end() :].strip()
-    if rest and not re.fullmatch(r"[A-Za-z ]+|\\(?:text|mathrm) ?\{[A-Za-z ]+\}|[$€£¥元人个]+", rest):
+    if rest and not _MAGNITUDE_TAIL.fullmatch(rest):
         return text, 0, ""
     tail = (match["more"] or "") + rest
-    return match["head"], _MAGNITUDES[match["word"].lower()], tail
+    return match["head"], MAGNITUDES[match["word"].lower()], tail

@@ -1,4 +1,7 @@
-"""The judge of two texts: words, choices, units and then mathematics. Pure; `worker` runs it where it can be killed."""
+"""The verdict on two texts: choices, words, units and then mathematics. Pure; `math_worker` runs it in a process.
+
+The order of the rules is that of `judge_texts`: the first that applies decides.
+"""
 
 from __future__ import annotations
 
@@ -19,17 +22,32 @@ from rlkit.verify.math.words import choice_letter, several_letters, without_comm
 
 _BIG = frozenset(("big",))
 _UNEVALUATED = frozenset(("big", "dotted"))
+"""Operations that leave work to the judge."""
 _DIGITS = 30
+"""Decimal digits to which a gold's value and a tolerance are worked out."""
 _UNDEFINED = "undefined"
 _NOT_SHOWN = ("wrong", "not shown equal")
 _COLLECTIONS = frozenset(("list", "set", "seq", "and", "or"))
+"""Answers whose commas may have been read as those of thousands."""
 _SHORT_WORDS = frozenset(("no", "on", "up", "am", "pm", "in", "to", "so", "if", "or"))
+"""Words that are also products of two letters; as an answer they are the word."""
+_RUNNING_I = re.compile(r"_\{? ?i ?=")
+"""i as the variable of a sum. In an answer nothing else makes i a variable: the gold decides."""
 _INDEX_I = re.compile(r"(?<![A-Za-z\\])i ?(?:=|<|>|\\le|\\ge|\\in)|_\{? ?i ?=")
+"""i as a variable: it is compared, or runs through a sum."""
+_SMALL_LETTERS = "abcdefghij"
+"""A gold such as "c" may be a variable, so an answer that is no choice is compared with it as mathematics."""
+_LONG_WORD = 3
+"""From this length on a run of letters is a word where the answer may be one."""
+_READS_AS_TEXT = re.compile(r"[^\W\d_]{3}|[\u4e00-\u9fff]")
+"""A gold with a word in it was meant as text; without one it was meant as mathematics and could not be read."""
+_NO_TEXT = re.compile(r"[\s.,;:'\"!?{}$]+")
+"""Signs that do not count where two texts are compared letter by letter."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What a recipe or a task may ask for."""
+    """Settings of a recipe or a task."""
 
     tolerance: float = 0.0
     """Largest relative difference of two numbers that counts as equal; 0: exact."""
@@ -46,13 +64,13 @@ def judge_texts(gold: str, answer: str, options: Options, gold_is_read: Callable
         gold: The reference.
         answer: The bare answer.
         options: See `Options`.
-        gold_is_read: Called once the gold has been read: what goes wrong later is the answer's doing.
+        gold_is_read: Called once the gold has been read: the answer is at fault for what goes wrong later.
     """
     texts = normalize(gold), normalize(answer)
     chosen = _by_letter(*texts, options.choices)
     if chosen is not None:
         return chosen
-    imaginary = _INDEX_I.search(gold) is None and re.search(r"_\{? ?i ?=", answer) is None
+    imaginary = _INDEX_I.search(gold) is None and _RUNNING_I.search(answer) is None
     notation = Notation(imaginary=imaginary, names=names_of_e(*texts))
     wanted = read(gold, notation)
     fault = _fault(wanted.tree) if wanted.tree is not None else ""
@@ -73,12 +91,12 @@ def judge_texts(gold: str, answer: str, options: Options, gold_is_read: Callable
     if not options.unevaluated and contains(given.tree, _UNEVALUATED) and not contains(wanted.tree, _UNEVALUATED):
         return "wrong", "unevaluated"
     found = _by_mathematics(wanted, given, answer, notation, options)
-    # A huge gold is known by its form, or by its logarithm; what neither of them tells is the gold's doing.
+    # A huge gold can be compared by its form or its logarithm; where neither tells, the gold is at fault.
     return ("unscored", f"the gold cannot be worked out: {fault}") if fault and found == _NOT_SHOWN else found
 
 
 def _fault(tree: Node) -> str:
-    """Why a gold tree has no value: "undefined" or "too large"; "" where it has one, or is none that has."""
+    """Why a gold has no value that can be worked out; "" where it has one, or has variables."""
     if tree.op not in EXPRESSIONS:
         inside = (arg for arg in tree.args if isinstance(arg, Node))
         return next((fault for arg in inside if (fault := _fault(arg))), "")
@@ -113,7 +131,7 @@ def _only_words(reading: Reading) -> bool:
         return words is not None
     if reading.tree.op not in EXPRESSIONS or any(c in reading.text for c in "^_"):
         return False
-    return (len(words) > 2 and reading.tree.op == "mul") or words in _SHORT_WORDS
+    return (len(words) >= _LONG_WORD and reading.tree.op == "mul") or words in _SHORT_WORDS
 
 
 def _by_letter(gold: str, answer: str, choices: Mapping[str, str]) -> tuple[str, str] | None:
@@ -130,7 +148,7 @@ def _by_letter(gold: str, answer: str, choices: Mapping[str, str]) -> tuple[str,
             return ("correct", "same choice") if same else ("wrong", "another choice")
         if letter in choices and several_letters(answer.upper()) is None:
             return _by_choice_text(letter, answer, choices)
-        if gold.strip() not in "abcdefghij":
+        if gold.strip() not in _SMALL_LETTERS:
             return "wrong", "no choice"
         return None
     if given is not None and not given[1] and given[0] in choices:
@@ -148,7 +166,7 @@ def _says_another(letter: str, said: str, choices: Mapping[str, str]) -> bool:
 
 
 def _nothing() -> None:
-    """A choice's text is no gold that a limit could be charged to."""
+    """For choices' texts, which are read after the gold."""
 
 
 def _by_choice_text(letter: str, answer: str, choices: Mapping[str, str]) -> tuple[str, str]:
@@ -162,18 +180,20 @@ def _by_text(wanted: Reading, given: Reading) -> tuple[str, str]:
     left, right = _letters(wanted.text), _letters(given.text)
     if left and left == right:
         return "correct", "same text"
-    if re.search(r"[^\W\d_]{3}|[\u4e00-\u9fff]", left) and "\\" not in left:
+    if _READS_AS_TEXT.search(left) and "\\" not in left:
         return "wrong", "other text"
     return "unscored", f"the gold cannot be read: {wanted.problem}"
 
 
 def _letters(text: str) -> str:
-    return re.sub(r"[\s.,;:'\"!?{}$]+", "", without_commands(text).casefold())
+    """A text without case, blanks and signs that do not count."""
+    return _NO_TEXT.sub("", without_commands(text).casefold())
 
 
 def _by_mathematics(
     wanted: Reading, given: Reading, answer: str, notation: Notation, options: Options
 ) -> tuple[str, str]:
+    """The verdict on two readings that are mathematics."""
     if _is_variable(wanted, given) or _is_variable(given, wanted):
         notation = notation._replace(unit_letters=False)
         wanted, given = read(wanted.text, notation), read(given.text, notation)
@@ -209,6 +229,7 @@ def _degrees(left: str, right: str) -> bool:
 
 
 def _near(gold: Node, answer: Node, tolerance: float) -> bool:
+    """Whether two numbers differ by no more than a tolerance relative to the gold; False where there is none."""
     if not tolerance or gold.op not in EXPRESSIONS or answer.op not in EXPRESSIONS or symbols(gold) or symbols(answer):
         return False
     try:

@@ -10,18 +10,28 @@ _UNITS_TEXT = """
 _TENS_TEXT = "twenty thirty forty fifty sixty seventy eighty ninety"
 _SPELLED = {word: value for value, word in enumerate(_UNITS_TEXT.split())}
 _SPELLED |= {word: 10 * tens for tens, word in enumerate(_TENS_TEXT.split(), start=2)}
+_MAX_NESTED_TEXT = 4
+r"""How many layers of \text{\textbf{...}} are taken off."""
 _POWERS = {"thousand": 10**3, "million": 10**6, "billion": 10**9}
 _COMMAND = re.compile(
     r"\\(?:text|textbf|textit|textrm|textsf|mathrm|mathbf|mbox|operatorname|textnormal|emph|mathsf|bf|rm) ?\{([^{}]*)\}"
 )
+"""A command for text, with its inside."""
 _WORDS = re.compile(r"[^\W\d_]+(?:[ '\-][^\W\d_]+)*")
+"""Letters of any script, with single blanks, hyphens and apostrophes between them: an answer in words."""
 _ARTICLES = re.compile(r"\b(?:the|an|a)\b(?= )")
+"""Articles before a word."""
 _CHOICE = re.compile(
     r"(?:(?:option|choice|answer|选项|选)\s*)?[(\[]?\s*([A-Ja-j])\s*[)\]]?(?:\s*[.:)]\s*(.*)|\s+(.*))?",
     re.IGNORECASE | re.DOTALL,
 )
+"""A choice letter, with the text of its choice behind it or not."""
+_MARKED_LETTER = re.compile(r"\W*(?:option|choice|选)?\W*[(\[]?[A-Ja-j]\s*[)\].:]")
+"""A letter with a sign behind it that makes it a label: only then words may follow."""
 _OTHER_LABEL = re.compile(r"(?<![A-Za-z])(?:\([A-J]\)|[A-J][).:](?=\s|$)|[A-J]\])")
+"""A second label in what is said after a letter: (A) ... (B)."""
 _SEVERAL = re.compile(r"[(\[]?[A-J][)\]]?(?:(?:\s*[,;&/]\s*|\s+(?i:and|or)\s+|\s*)[(\[]?[A-J][)\]]?)+")
+"""Two and more choice letters with nothing but a sign or a word between them."""
 _SYNONYMS = {
     "undefined": ("not defined", "无意义"),
     "does not exist": ("dne", "doesn't exist", "nonexistent", "no limit", "不存在"),
@@ -33,7 +43,9 @@ _SYNONYMS = {
     "true": ("对", "正确"),
     "false": ("错", "错误"),
 }
+"""Other words for the same answer, by the one that is used in their place."""
 _MEANINGS = {other: meaning for meaning, others in _SYNONYMS.items() for other in others}
+"""The answer that each of the other words stands for."""
 
 
 def number_of(words: str) -> int | None:
@@ -44,6 +56,7 @@ def number_of(words: str) -> int | None:
         return None
     for word in pieces:
         if word in _SPELLED:
+            # After "twenty" only "one" to "nine" go on with the number.
             if current % 100 and (current % 10 or _SPELLED[word] > 9):
                 return None
             current += _SPELLED[word]
@@ -58,7 +71,7 @@ def number_of(words: str) -> int | None:
 
 def without_commands(text: str) -> str:
     r"""\text{east} as east."""
-    for _ in range(4):
+    for _ in range(_MAX_NESTED_TEXT):
         text, count = _COMMAND.subn(r" \1 ", text)
         if not count:
             break
@@ -88,7 +101,8 @@ def choice_letter(text: str) -> tuple[str, str] | None:
     rest = (match[2] or match[3] or "").strip()
     if _OTHER_LABEL.search(rest) or re.fullmatch(r"[A-Ja-j]", rest):
         return None
-    if rest and not re.match(r"\W*(?:option|choice|选)?\W*[(\[]?[A-Ja-j]\s*[)\].:]", without_commands(text)):
+    if rest and not _MARKED_LETTER.match(without_commands(text)):
+        # "A cat" is no choice.
         return None
     return match[1].upper(), rest
 

@@ -1,4 +1,4 @@
-"""What a tier does round a job: enter once, then a folder, a seal and a clean-up for each job."""
+"""What a kernel tier does around a job: it isolates the zygote once, then gives each job a folder and cleans up."""
 
 from __future__ import annotations
 
@@ -13,53 +13,56 @@ from rlkit.verify.sandbox import kernel
 MAX_FILES = 10_000
 """Files and folders that a job may have at once."""
 _GRACE_S = 5.0
+"""Seconds in which all processes of a job must be gone."""
 _SLACK_THREADS = 64
+"""Threads that the same user may start while a job runs, on top of those that it had at its start."""
 _END_OF_IDS = 2**31
+"""The first number that is no user id."""
 
 
 class Boundary(Protocol):
-    """One tier, in the zygote."""
+    """One tier, as the keeper and the zygote use it."""
 
     def enter(self) -> None:
-        """In the keeper, still with the rights that the judge has: leaves them behind. Raises OSError."""
+        """In the keeper, which still has the judge's rights: gives them up. Raises OSError."""
 
-    def settle(self) -> None:
-        """In the zygote, before its first job."""
+    def prepare(self) -> None:
+        """In the zygote, before its first job: takes the steps that each tier needs there."""
 
     def base_threads(self) -> int:
-        """Threads besides the job's own that RLIMIT_NPROC counts against it."""
+        """Threads besides the job's own that RLIMIT_NPROC counts towards the job's limit."""
 
     def open_folder(self, limits: Mapping[str, float]) -> None:
-        """In the zygote: an empty folder for the next job."""
+        """In the zygote: makes an empty folder for the next job."""
 
-    def seal(self) -> None:
-        """In the job's process: enters the folder, closes what is not its own, gives up the last rights."""
+    def confine(self) -> None:
+        """In the job's process: enters the folder, closes other descriptors, gives up the last rights."""
 
     def check_every_s(self) -> float | None:
-        """How often `exceeded` wants to be asked; None: never, the kernel holds every bound."""
+        """Seconds between calls of `exceeded`; None: it need not be called, the kernel holds every bound."""
 
     def exceeded(self, pid: int, limits: Mapping[str, float]) -> str:
-        """In the zygote, while the job runs: the bound that it broke, or ""."""
+        """In the zygote, while the job runs: the bound that the job broke, or ""."""
 
     def clean(self, limits: Mapping[str, float]) -> str:
-        """In the zygote, with the job's own process dead: ends all others, removes its files; as `exceeded` of those.
+        """In the zygote, after the job's process ended: ends its other processes and removes its files.
 
-        So a verdict on what a job leaves does not depend on when it was looked at.
+        Returns the bound that those files broke, or "", so that the verdict does not depend on when `exceeded` ran.
         """
 
     def address_space(self) -> int:
-        """In the zygote: bytes of address space that it has mapped, which RLIMIT_AS counts against each job."""
+        """In the zygote: bytes of address space that it has mapped, which RLIMIT_AS counts in each of its forks."""
 
-    def leave(self) -> None:
-        """In the keeper, after the zygote: removes what is left outside."""
+    def remove(self) -> None:
+        """In the keeper, after the zygote ended: removes what the tier made outside of the sandbox."""
 
 
 def job_uid() -> int | None:
-    """A user id that no one else has, for a sandbox that is started by root; None where this is not root.
+    """A user id that no one else has, for a sandbox that root starts; None where this process is not root.
 
-    One for each sandbox at a time, as the kernel counts processes by user: process ids, which are unique, give it.
-    Counted down from the end of the range that this user namespace maps, where no accounts are; None where it maps
-    one id only, which then is not root outside of it.
+    Each sandbox has an id of its own, because the kernel counts processes by user. The id comes from the process id,
+    counted down from the end of the range that this user namespace maps, where there are no accounts. None also where
+    the namespace maps one id only, because root inside is then an ordinary user outside.
     """
     if os.getuid() != 0:
         return None
@@ -77,12 +80,12 @@ def give_up_root(uid: int) -> None:
         os.setresuid(uid, uid, uid)
     except OSError as e:
         raise OSError(e.errno, f"root cannot be given up: {e.strerror}") from e
-    # The change of user made this process's files in /proc root's own; its id maps are among them.
+    # The change of user gave this process's files in /proc to root; its id maps, which it must write, are among them.
     kernel.prctl(kernel.PR_SET_DUMPABLE, 1)
 
 
 def end_children() -> None:
-    """Kills and reaps every descendant: this process is their subreaper, so who loses its parent becomes ours."""
+    """Kills and reaps every descendant: this process is their subreaper, so orphans become its children."""
     deadline = time.monotonic() + _GRACE_S
     while time.monotonic() < deadline:
         for orphan in _children():
@@ -94,7 +97,8 @@ def end_children() -> None:
         except ChildProcessError:
             return
         time.sleep(0.001)
-    os._exit(3)  # a fork bomb faster than we are: the judge ends our session and starts anew
+    # A fork bomb is faster than this loop: the judge ends the session and starts a new sandbox.
+    os._exit(3)
 
 
 def _children() -> list[int]:

@@ -68,6 +68,7 @@ def open_sandbox(tier: Tier | Literal["auto"]) -> Sandbox:
 
 
 def _examine(tier: Tier) -> TierReport:
+    """Starts a sandbox of the tier and attacks it."""
     sandbox = None
     try:
         sandbox = _open(tier)
@@ -83,6 +84,7 @@ def _examine(tier: Tier) -> TierReport:
 
 
 def _open(tier: Tier) -> Sandbox:
+    """A new sandbox of a tier."""
     if tier != "wasm":
         return ZygoteSandbox(tier)
     if importlib.util.find_spec("wasmtime") is None:

@@ -1,4 +1,4 @@
-"""Work folders of jobs on an ordinary file system: measured while a job runs, removed after it."""
+"""Work folders of jobs on an ordinary file system: measured while a job runs, removed afterwards."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import math
 import os
 
 _MAX_DEPTH = 64
+"""Folders inside of each other that are counted."""
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def count_files(folder: str, most: int) -> int:
     """Files and folders below `folder`, counted to a little above `most`; nested deeper than 64 counts as above it.
 
-    The owner may change the folder meanwhile; what is gone by then is left out.
+    The job may change the folder meanwhile; entries that are gone by then are left out.
     """
     total, queue = 0, [(folder, 0)]
     while queue and total <= most:
@@ -35,14 +36,14 @@ def _entries(path: str, most: int) -> tuple[list[str], int]:
     except (FileNotFoundError, NotADirectoryError):
         return [], 0
     except OSError:
-        # Without the right to be read, or deeper than a path is long: what cannot be counted is too much.
+        # It cannot be read, or its path is too long: a folder that cannot be counted counts as too many files.
         return [], most + 1
 
 
 def disk_bytes(folder: str) -> float:
-    """Bytes that the files below a folder have on disk, infinite where they may not be asked.
+    """Bytes that the files below a folder take on disk; infinite where that cannot be known.
 
-    Nobody changes it meanwhile, and `count_files` found it small.
+    Call it after the job has ended, and after `count_files` has found the folder small.
     """
     files = ((name, parent) for _, _, names, parent in os.fwalk(folder) for name in names)
     try:
@@ -67,8 +68,8 @@ def bytes_written(pid: int) -> int:
 def remove_folder(folder: str) -> None:
     """Removes a folder and all below it: also folders nested deeper than a path may be long, and ones without rights.
 
-    Nobody changes it meanwhile: its job has ended. One descriptor at a time: down into the first folder found, up when
-    all is removed.
+    Call it after the job has ended. It holds one descriptor at a time: goes down into the first folder that it finds,
+    and up again when that is empty.
     """
     os.chmod(folder, 0o700)
     current = os.open(folder, _FOLDER)

@@ -1,14 +1,14 @@
-"""What runs inside the sandbox: executes the candidate, passes it arguments, encodes what it returns.
+"""Runs inside the sandbox: executes the candidate, passes it arguments, encodes what it returns.
 
 One job, one process. `request["mode"]` says what it is for:
 
 - "function": calls `entry_point` once with `args` and `kwargs` and sends one frame: its value or its error;
 - "stdin": runs the program as a script, to its end; its exit status and its output are the result;
 - "serve": runs the program, then answers calls, one frame each, until it is ended;
-- "tester": runs test code; what it calls is answered by a job in mode "serve", over the judge (see tester.py).
+- "tester": runs test code; a job in mode "serve" answers its calls, through the judge (see tester.py).
 
-Nothing here is a secret and nothing here is trusted: a candidate shares the process and can write any frame itself. It
-can only lie about what it returned. Standard library only, so that every tier runs the same file.
+Nothing here is secret and nothing here is trusted: the candidate shares the process and can write any frame itself, but
+with that it can only lie about its own result. Standard library only, so that every tier runs the same file.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ from rlkit.verify.sandbox import surroundings, tester
 from rlkit.verify.sandbox.values import BadValue, Tree, decode, encode, read_frame, write_frame
 
 _MAX_DETAIL = 300
+"""Characters of an error that are told."""
+_FLUSH_FAILED = 120
+"""The exit status of Python where its output cannot be flushed at its end."""
 
 
 class Channel(Protocol):
@@ -49,7 +52,7 @@ def main(channel: Channel) -> None:
 
 def serve(request: dict[str, Any], channel: Channel) -> int:
     """Runs one job; returns the exit status."""
-    # Same program, same arguments, same result.
+    # The same program with the same arguments gives the same result.
     random.seed(0)
     surroundings.lift_bounds()
     if request["mode"] == "stdin":
@@ -57,14 +60,14 @@ def serve(request: dict[str, Any], channel: Channel) -> int:
     work = {"function": _function, "serve": _serve_calls, "tester": tester.run}[request["mode"]]
     try:
         work(request, channel)
-    # Whatever a candidate raises ends here, SystemExit and KeyboardInterrupt too.
+    # A candidate may raise anything, SystemExit and KeyboardInterrupt too.
     except BaseException as e:
         channel.send(write_frame(describe(e)))
     return 0
 
 
 def describe(error: BaseException) -> dict[str, Any]:
-    """An error as a message; its text is the candidate's, and so is the code that makes it."""
+    """An error as a message; the candidate's own code makes its text, and may fail at that."""
     if isinstance(error, MemoryError):
         return {"status": "memory"}
     try:
@@ -75,7 +78,7 @@ def describe(error: BaseException) -> dict[str, Any]:
 
 
 def _module(name: str) -> dict[str, Any]:
-    """A new module's namespace: dataclasses, pickle and typing look theirs up in sys.modules."""
+    """A new module's namespace; dataclasses, pickle and typing look modules up in sys.modules."""
     module = types.ModuleType(name)
     sys.modules[name] = module
     return module.__dict__
@@ -90,7 +93,7 @@ def load(program: str, name: str, with_names: bool = False) -> dict[str, Any]:
     space = _module(name)
     if with_names:
         surroundings.provide_names(_defined(program))
-    # The site module, which is not there, would have set these two.
+    # The site module, which is not loaded here, defines these two.
     builtins.exit = builtins.quit = sys.exit  # type: ignore[assignment]
     exec(compile(program, "program.py", "exec", dont_inherit=True), space)
     return space
@@ -103,7 +106,7 @@ def _defined(program: str) -> set[str]:
 
 
 def _function(request: dict[str, Any], channel: Channel) -> None:
-    # Not "__main__": what stands under the guard is the program's own try-out, with input() in it.
+    # Not "__main__": the code under `if __name__ == "__main__":` tries the function out, often with input().
     space = load(request["program"], "program", request.get("contest_names", False))
     function = find_entry(space, request["entry_point"])
     args = [decode(arg) for arg in request["args"]]
@@ -138,20 +141,23 @@ def find_entry(space: dict[str, Any], entry_point: str) -> Any:
 
 
 def _serve_calls(request: dict[str, Any], channel: Channel) -> None:
+    """Loads the program, then answers calls until there are no more."""
     space = load(request["program"], "program", request.get("contest_names", False))
-    # Objects without an encoding stay here; the tester holds their numbers.
+    # Objects without an encoding stay here; the tester knows them by their number.
     kept: list[Any] = []
     channel.send(write_frame({"status": "ready"}))
     while (frame := channel.receive()) is not None:
         try:
             reply = _reply(functools.partial(_answer, read_frame(frame), space, kept))
-        # What a call raises is an answer, and the next call may be another's.
+        # An exception is an answer, too: the test code may expect it.
         except BaseException as e:
             reply = write_frame(describe(e))
         channel.send(reply)
 
 
 def _answer(message: dict[str, Any], space: dict[str, Any], kept: list[Any]) -> Tree:
+    """The answer to one call, read or write of an attribute."""
+
     def find(tree: Tree) -> Any:
         tag, which = tree
         if tag != "@":
@@ -177,7 +183,7 @@ def _answer(message: dict[str, Any], space: dict[str, Any], kept: list[Any]) -> 
 def _script(program: str, with_names: bool, channel: Channel) -> int:
     """Runs a program as `python program.py` would, to the end of its threads and exit handlers."""
     sys.argv = ["program.py"]
-    # New ones over the same descriptors: the warm process opened its own before they were this job's.
+    # New streams: the warm process opened its own before descriptors 0 and 1 were this job's.
     sys.stdin = open(0, encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115
     sys.stdout = open(1, "w", encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115
     surroundings.name_streams()
@@ -186,7 +192,7 @@ def _script(program: str, with_names: bool, channel: Channel) -> int:
         load(program, "__main__", with_names)
     except SystemExit as e:
         status = e.code if isinstance(e.code, int) else int(e.code is not None)
-    # The candidate's own: a traceback for a script is a line in the verdict here.
+    # In place of a script's traceback the verdict has one line.
     except BaseException as e:
         channel.send(write_frame(describe(e)))
         status = 1
@@ -194,7 +200,7 @@ def _script(program: str, with_names: bool, channel: Channel) -> int:
 
 
 def _shut_down() -> int:
-    """What an interpreter does at its end: waits for threads, calls exit handlers, writes what is buffered."""
+    """Does what an interpreter does at its end: waits for threads, calls exit handlers, flushes standard output."""
     threading = sys.modules.get("threading")
     atexit = sys.modules.get("atexit")
     with contextlib.suppress(BaseException):
@@ -203,5 +209,5 @@ def _shut_down() -> int:
     try:
         sys.stdout.flush()
     except BaseException:
-        return 120
+        return _FLUSH_FAILED
     return 0

@@ -16,7 +16,7 @@ class SandboxError(Exception):
 
 @dataclass(frozen=True)
 class Limits:
-    """Of one job, that is of all its processes together; a test has a job of its own."""
+    """The limits of one job; each test has a job of its own."""
 
     wall_s: float = 4.0
     """Seconds from start to end."""

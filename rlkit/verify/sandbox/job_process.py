@@ -14,12 +14,15 @@ from rlkit.verify.sandbox import harness
 from rlkit.verify.sandbox.mailbox import JobChannel, Mailbox
 
 MAX_DESCRIPTORS = 64
+"""Descriptors that a job may have open."""
 _MAX_ZYGOTE_DESCRIPTORS = 256
-_FEW_SIGNALS = 64
+_MAX_PENDING_SIGNALS = 64
+_RESERVED_DESCRIPTORS = 8
+"""Of the zygote's highest numbers, for moving a job's own descriptors."""
 
 
 def limit_descriptors() -> None:
-    """Of the zygote; so a job closes them all with a bounded loop."""
+    """Limits the zygote's descriptors, so that a job can close them all with a bounded loop."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (_MAX_ZYGOTE_DESCRIPTORS, _MAX_ZYGOTE_DESCRIPTORS))
 
 
@@ -31,22 +34,22 @@ def run_job(
     Args:
         descriptors: Standard input, standard output and the mailbox.
         limits: The fields of `Limits`.
-        base: What the warm process already takes of a limit, which is not the program's: "memory" in bytes, "threads".
+        base: What the warm process already uses and the program is not charged for: "memory" in bytes, "threads".
         confine: Enters the folder of the job and gives up the last rights.
     """
     status = 1
-    # Whatever goes wrong here, this copy of the zygote must not go on as a zygote.
+    # Whatever goes wrong here, this fork must never return into the zygote's loop.
     with contextlib.suppress(BaseException):
         os.setsid()
-        # Before its size is counted in the limit on memory.
+        # Mapped before the limit on memory is set, which then includes its size.
         mailbox = Mailbox(descriptors.pop())
         _place(descriptors)
         os.umask(0o077)
         _limit(limits, {**base, "memory": base["memory"] + mailbox.size})
         confine()
-        # Same program, same arguments, same result: sets are ordered by a fixed hash seed, `random` by this.
+        # The same program with the same arguments gives the same result: the hash seed of sets is fixed, too.
         random.seed(0)
-        # Ours are no secret, but a program that imports what it finds should find the standard library only.
+        # Our modules are no secret, but a program should find the standard library only.
         for name in [name for name in sys.modules if name.split(".")[0] == "rlkit"]:
             del sys.modules[name]
         harness.main(JobChannel(mailbox))
@@ -55,9 +58,9 @@ def run_job(
 
 
 def _place(descriptors: list[int]) -> None:
-    """Standard input and output to 0 and 1, nothing to 2."""
+    """Makes standard input and output the descriptors 0 and 1, and /dev/null 2."""
     # High numbers first, so that no dup2 closes what a later one needs.
-    top = _MAX_ZYGOTE_DESCRIPTORS - 8
+    top = _MAX_ZYGOTE_DESCRIPTORS - _RESERVED_DESCRIPTORS
     null = os.open(os.devnull, os.O_RDWR)
     for i, descriptor in enumerate((*descriptors, null)):
         os.dup2(descriptor, top + i)
@@ -66,10 +69,10 @@ def _place(descriptors: list[int]) -> None:
 
 
 def close_the_rest(kept: Iterable[int] = ()) -> None:
-    """Closes whatever else the zygote has open: the last thing before a job's rights go.
+    """Closes every other descriptor that the zygote had open, just before the job gives up its rights.
 
     Args:
-        kept: descriptors of folders that can be neither read nor written (O_PATH), only passed.
+        kept: descriptors of folders that stay open; they are O_PATH, so they allow no reading and no writing.
     """
     first = 3
     for descriptor in (*sorted(kept), _MAX_ZYGOTE_DESCRIPTORS):
@@ -78,6 +81,7 @@ def close_the_rest(kept: Iterable[int] = ()) -> None:
 
 
 def _limit(limits: Mapping[str, float], base: Mapping[str, int]) -> None:
+    """Sets the kernel's limits on this process."""
     cpu = max(1, -(-limits["cpu_s"] // 1))
     disk = int(limits["disk_mb"] * 2**20)
     threads = int(limits["processes"]) + base["threads"]
@@ -88,13 +92,13 @@ def _limit(limits: Mapping[str, float], base: Mapping[str, int]) -> None:
         (resource.RLIMIT_CPU, cpu, cpu + 1),
         (resource.RLIMIT_FSIZE, disk, disk),
         (resource.RLIMIT_NOFILE, MAX_DESCRIPTORS, MAX_DESCRIPTORS),
-        # One byte: where cores go to a program, the kernel passes none on at exactly this limit, and at 0 it would.
+        # One byte: where core dumps are piped to a program, the kernel pipes none at this limit, but does at 0.
         (resource.RLIMIT_CORE, 1, 1),
         (resource.RLIMIT_NPROC, threads, threads),
         (resource.RLIMIT_STACK, stack, stack),
         (resource.RLIMIT_MEMLOCK, 0, 0),
         (resource.RLIMIT_MSGQUEUE, 0, 0),
-        (resource.RLIMIT_SIGPENDING, _FEW_SIGNALS, _FEW_SIGNALS),
+        (resource.RLIMIT_SIGPENDING, _MAX_PENDING_SIGNALS, _MAX_PENDING_SIGNALS),
         (resource.RLIMIT_AS, memory, memory),
     ):
         resource.setrlimit(which, (int(soft), int(hard)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import struct
 
 from rlkit.verify.sandbox import kernel
@@ -28,7 +29,7 @@ def version() -> int:
 
 
 class Ruleset:
-    """What will be left to a process; all else that this version of Landlock knows is forbidden."""
+    """What a process will still be allowed; all else that this version of Landlock can forbid is forbidden."""
 
     def __init__(self, abi: int) -> None:
         """`abi` is what `version()` said."""
@@ -53,13 +54,14 @@ class Ruleset:
         self._allow(path, _READ_FILE | _READ_DIR | _WRITE_FILE | _TRUNCATE | _CHANGE_FOLDER)
 
     def enforce(self) -> None:
-        """Takes the rest from this process and those it starts, for good; `no_new_privs` is set before."""
+        """Applies the rules to this process and those that it starts, for good; set `no_new_privs` before."""
         kernel.syscall("landlock_restrict_self", _RESTRICT_SELF, self._ruleset, 0)
         os.close(self._ruleset)
 
     def _allow(self, path: str | int, rights: int) -> None:
+        """Adds a rule; a file has fewer rights than a folder."""
         descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC) if isinstance(path, str) else path
-        if os.fstat(descriptor).st_mode & 0o170000 != 0o040000:
+        if not stat.S_ISDIR(os.fstat(descriptor).st_mode):
             rights &= _READ_FILE | _WRITE_FILE | _TRUNCATE
         rule = struct.pack("=Qi", rights & self._handled, descriptor)
         kernel.syscall("landlock_add_rule", _ADD_RULE, self._ruleset, _PATH_BENEATH, rule, 0)

@@ -1,8 +1,9 @@
-"""Tier "landlock": where no namespaces can be made, Landlock for the files and seccomp for all else.
+"""Tier "landlock", for machines that allow no namespaces: Landlock guards files, seccomp guards everything else.
 
-The network, signals, limits and priorities of others, ptrace and file metadata, none of which every version of Landlock
-covers, are refused by the seccomp filter. The work folder is on an ordinary file system, which has no bound of its own:
-the zygote counts while a job runs. Not covered: a program can learn whether a path exists and when it was changed.
+The seccomp filter refuses the network, ptrace, changes of file metadata, and signals, limits and priorities of other
+processes, because not every version of Landlock covers them. The work folder is on an ordinary file system without a
+bound of its own, so the zygote counts its files while a job runs. Not covered: a program can learn whether a path
+exists and when it was changed.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ from collections.abc import Mapping
 from rlkit.verify.sandbox import boundary, folder, job_process, kernel, landlock, python_files, seccomp
 
 _CHECK_EVERY_S = 0.01
+"""Often, as a program can write a gigabyte a second."""
 _SCRATCH = ("/tmp", "/var/tmp", "/dev/shm")
+"""Where work folders may be made if the judge's own temporary folder is not writable."""
 
 
 class FolderBoundary:
-    """Tier "unsafe_none": a user id where that can be had, a folder, and limits. It contains nothing."""
+    """Tier "unsafe_none": a folder, limits, and where root starts it a user id of its own. It isolates nothing."""
 
     def __init__(self, packages: Mapping[str, str], scratch: str) -> None:
         """`packages`: where each entry of the packages that programs may import stands, by its name; `scratch`: the
@@ -33,7 +36,7 @@ class FolderBoundary:
         self._kept: list[int] = []
 
     def enter(self) -> None:
-        """Gives up root, keeping a way to Python's files where only root may read them."""
+        """Gives up root; Python's files that only root may read stay open as descriptors."""
         uid = boundary.job_uid()
         self._proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY)
         opened = {path: os.open(path, os.O_PATH) for path in (*sys.path, *self._packages.values())}
@@ -43,7 +46,7 @@ class FolderBoundary:
         reached = {path: self._way(path, descriptor) for path, descriptor in opened.items()}
         _move_imports({path: way for path, way in reached.items() if path != way})
         self._base = _new_folder(self._scratch, *_SCRATCH)
-        # One folder that can be listed, as the one where they are installed may not be.
+        # A folder that can be listed; the one where the packages are installed perhaps cannot.
         links = self._links = os.path.join(self._base, "packages")
         os.mkdir(links)
         for name, path in self._packages.items():
@@ -52,44 +55,45 @@ class FolderBoundary:
         kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
 
     def _way(self, path: str, descriptor: int) -> str:
+        """A path by which the file can still be read without root: its own, or one through an open descriptor."""
         if os.access(path, os.R_OK):
             os.close(descriptor)
             return path
-        # Through a descriptor no folder above needs to be passed. O_PATH: no job can read, write or list it; and above
-        # the numbers that a job may use itself.
+        # A path through a descriptor passes no folder above it. The descriptor is O_PATH, so no job can read, write or
+        # list it, and its number is above those that a job may use.
         kept = fcntl.fcntl(descriptor, fcntl.F_DUPFD, job_process.MAX_DESCRIPTORS)
         os.close(descriptor)
         self._kept.append(kept)
         return f"/proc/self/fd/{kept}"
 
-    def settle(self) -> None:
-        """Orphans come to this process."""
+    def prepare(self) -> None:
+        """Makes this process the parent of orphans."""
         kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
 
     def base_threads(self) -> int:
-        """The keeper and the zygote, or all that this user runs."""
+        """The keeper and the zygote; without a user id of their own all threads of this user."""
         return 2 if self._own_user else boundary.threads_of(os.getuid(), self._proc)
 
     def open_folder(self, limits: Mapping[str, float]) -> None:
         """A new folder."""
         self._work = os.path.join(self._base, "job")
-        # Which a program of the same user can change.
+        # A program of the same user may have changed these modes.
         os.chmod(self._base, 0o700)
         os.chmod(self._links, 0o700)
         os.mkdir(self._work, 0o700)
 
-    def seal(self) -> None:
-        """Enters the folder; nothing else."""
+    def confine(self) -> None:
+        """Enters the folder; this tier isolates nothing."""
         kernel.die_with_parent()
         os.chdir(self._work)
         job_process.close_the_rest(self._kept)
 
     def check_every_s(self) -> float | None:
-        """Often, as a program writes a gigabyte a second."""
+        """A hundred times a second."""
         return _CHECK_EVERY_S
 
     def exceeded(self, pid: int, limits: Mapping[str, float]) -> str:
-        """Bytes written in total, and files at once."""
+        """Checks the bytes written in total and the number of files."""
         with contextlib.suppress(OSError):
             # Standard output has a bound of its own.
             if folder.bytes_written(pid) > limits["disk_mb"] * 2**20 + limits["output_kb"] * 1024:
@@ -111,18 +115,18 @@ class FolderBoundary:
         return "disk" if folder.count_files(self._work, boundary.MAX_FILES) > boundary.MAX_FILES else ""
 
     def address_space(self) -> int:
-        """Of the zygote."""
+        """The zygote's."""
         return boundary.address_space(self._proc)
 
-    def leave(self) -> None:
-        """Ends whoever came from the zygote to its keeper, and removes the place of the work folders."""
+    def remove(self) -> None:
+        """Ends the orphans of the zygote and removes the folder that held the work folders."""
         boundary.end_children()
         os.chmod(self._base, 0o700)
         folder.remove_folder(self._base)
 
 
 def _new_folder(*places: str) -> str:
-    """A folder of this user's own in the first of the places that lets it."""
+    """A new folder of this user's own in the first of the places where one can be made."""
     for place in places:
         folder = os.path.join(place, f"rlkit-{os.getpid()}-{os.urandom(8).hex()}")
         with contextlib.suppress(OSError):
@@ -142,10 +146,11 @@ def _move_imports(moved: Mapping[str, str]) -> None:
 
 
 class LandlockBoundary(FolderBoundary):
-    """The tier's `Boundary`: rules in two layers.
+    """The tier's `Boundary`: two layers of rules.
 
-    The first holds the zygote and says what may be read one by one, without the packages that stand among the standard
-    library; the second holds one job, in few rules, and only takes more away: /proc, and all of /tmp but its folder.
+    The first layer confines the zygote. It lists what may be read one by one, without the installed packages that lie
+    among the standard library. The second layer confines one job: few rules, which take away /proc and all of /tmp but
+    the job's folder.
     """
 
     def __init__(self, packages: Mapping[str, str], scratch: str) -> None:
@@ -154,7 +159,7 @@ class LandlockBoundary(FolderBoundary):
         self._readable: list[int] = []
 
     def enter(self) -> None:
-        """Opens what may be read while root may still see it."""
+        """Opens the files that may be read, while this process may still have root's rights."""
         self._abi = landlock.version()
         self._zygote_rules = landlock.Ruleset(self._abi)
         paths = [*python_files.readable_paths(), *self._packages.values()]
@@ -165,17 +170,17 @@ class LandlockBoundary(FolderBoundary):
         self._readable = [os.open(path, os.O_PATH) for path in paths]
         super().enter()
 
-    def settle(self) -> None:
-        """The first layer."""
-        super().settle()
+    def prepare(self) -> None:
+        """Enforces the first layer."""
+        super().prepare()
         for path in python_files.DEVICES:
             self._zygote_rules.allow_writing(path)
         self._zygote_rules.allow_reading("/proc")
         self._zygote_rules.allow_all(self._base)
         self._zygote_rules.enforce()
 
-    def seal(self) -> None:
-        """The second layer, no capability, no system call that is not listed."""
+    def confine(self) -> None:
+        """Enforces the second layer, and gives up all capabilities and all system calls that are not listed."""
         rules = landlock.Ruleset(self._abi)
         for descriptor in self._readable:
             rules.allow_reading(descriptor)
@@ -183,6 +188,6 @@ class LandlockBoundary(FolderBoundary):
             rules.allow_writing(path)
         rules.allow_all(self._work)
         rules.enforce()
-        super().seal()
+        super().confine()
         kernel.drop_capabilities()
         seccomp.install(seccomp.filter_program(os.getpid(), modes=self._own_user, mounts=False))

@@ -37,7 +37,7 @@ def lease(tier: Tier | Literal["auto"], packages: tuple[str, ...] = ()) -> Itera
 
 @atexit.register
 def _close_idle() -> None:
-    """Their keepers would do it when this process has ended; so they are gone before."""
+    """Closes idle sandboxes before this process ends; otherwise their keepers would do it a little later."""
     with _lock:
         idle = [sandbox for key, sandboxes in _idle.items() if key[0] == os.getpid() for sandbox in sandboxes]
         _idle.clear()

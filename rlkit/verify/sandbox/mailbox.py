@@ -1,13 +1,13 @@
 """Frames between a job and its judge through a piece of memory that both have mapped. Standard library only.
 
-A job must hold no descriptor but standard input, output and error: a program that tries every number would else wait
-for frames, take them or write its own. So the judge sends the memory's descriptor along with the job, and the job's
-process maps it and closes the descriptor before the program runs.
+A job must hold no descriptor but standard input, output and error, because a program that tries every number could
+otherwise read frames or write its own. So the judge sends the memory's descriptor along with the job, and the job's
+process maps the memory and closes the descriptor before the program runs.
 
 The two sides take turns and the judge begins, with the request: message 1 is the judge's, 2 the job's, 3 the judge's.
 The memory holds a header of 32-bit words (number of the last message, its length, most bytes of a job's message) and
-the message. A program can find this memory and write to it, as it can to all memory of its process; it then lies about
-its own results. The judge reads the length once, copies the message once, and counts messages by itself.
+the message. A program can find this memory and write to it, as to all memory of its process; it can then lie about its
+own results only. The judge reads the length once, copies the message once, and counts messages by itself.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ import os
 from rlkit.verify.sandbox import kernel
 
 TOO_LARGE = 0xFFFFFFFF
-"""In place of a length: the job had more to say than it may."""
+"""In place of a length: the message was longer than it may be."""
 _HEADER = 64
 _NUMBER, _LENGTH, _MOST = 0, 4, 8
 _SLACK = 1 << 16
-"""The judge's messages hold values of a job's messages, written a little longer at times."""
+"""Extra bytes: a judge's message may repeat a job's values in a slightly longer spelling."""
 _FOREVER_S = 3600.0
+"""One wait of a job for the judge; it waits again until the judge ends it."""
 
 
 class Mailbox:
@@ -48,7 +49,7 @@ class Mailbox:
 
     @property
     def number(self) -> int:
-        """Of the last message."""
+        """The number of the last message."""
         return self._word(_NUMBER).value
 
     def read(self) -> bytes | None:
@@ -57,7 +58,7 @@ class Mailbox:
         return ctypes.string_at(self._address + _HEADER, length) if length <= self.size - _HEADER else None
 
     def write(self, number: int, message: bytes, most: int | None = None) -> bool:
-        """Puts a message in place of the last one and wakes the other side; whether it fits.
+        """Replaces the last message and wakes the other side; returns whether the message fits.
 
         Args:
             most: bytes that it may have; None: as many as there is room for.
@@ -67,13 +68,13 @@ class Mailbox:
         if fits:
             ctypes.memmove(self._address + _HEADER, message, len(message))
         self._word(_LENGTH).value = len(message) if fits else TOO_LARGE
-        # After the message: each call of ctypes passes Python's lock, which keeps the order of writes.
+        # Written after the message: each ctypes call passes Python's lock, which keeps the order of writes.
         self._word(_NUMBER).value = number
         kernel.futex_wake(self._address + _NUMBER)
         return fits
 
     def wait(self, number: int, seconds: float = _FOREVER_S) -> None:
-        """Until the last message's number is another than `number`, or the time is over; may end early."""
+        """Waits until the last message's number differs from `number`, or the time is over; may return early."""
         kernel.futex_wait(self._address + _NUMBER, number, seconds)
 
     def _word(self, offset: int) -> ctypes.c_uint32:
@@ -89,7 +90,7 @@ def open_mailbox(request: bytes, most: int) -> int:
     descriptor = os.memfd_create("mailbox", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
         os.ftruncate(descriptor, _HEADER + max(len(request), most + _SLACK))
-        # Whoever still has a descriptor cannot take the memory from under the other side.
+        # Nobody who has a descriptor can shrink the memory while the other side reads it.
         fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
         head = b"".join(word.to_bytes(4, "little") for word in (1, len(request), most)).ljust(_HEADER, b"\0")
         os.pwrite(descriptor, head, 0)

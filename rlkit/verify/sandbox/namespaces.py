@@ -1,10 +1,9 @@
 """Tier "namespaces": a user namespace of its own, with mounts, network, IPC, host name and process ids of its own.
 
 The root is an empty file system that holds read-only mounts of what Python needs: no /proc, no /sys, no home, four
-devices. The zygote is process 1 in there. A job gets a new /tmp of bounded size; when it has ended, process 1 kills
-whatever else there is, all at once, which no fork outruns. A program has no rights over these namespaces: it has no
-capability and the seccomp filter keeps it from calling mount, unshare, sockets and IPC at all. That is why they can
-be made once, and not once a job.
+devices. The zygote is process 1 in there. A job gets a new /tmp of bounded size. When it has ended, process 1 kills all
+other processes at once, which no fork can outrun. A program has no rights over these namespaces: it has no capability,
+and the seccomp filter refuses mount, unshare, sockets and IPC. So the namespaces can be made once, and not once a job.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from collections.abc import Mapping
 from rlkit.verify.sandbox import boundary, job_process, kernel, python_files, seccomp
 
 _UID = 1000
+"""The user id of programs, as they see it."""
 _NAMESPACES = (
     kernel.CLONE_NEWUSER
     | kernel.CLONE_NEWNS
@@ -41,14 +41,17 @@ class NamespaceBoundary:
         self._proc = self._counted_user = -1
 
     def enter(self) -> None:
-        """The mounts are made first: root may read a Python that no one else may. Root itself goes before the rest."""
+        """Enters the namespaces.
+
+        Root makes the mounts first, since a Python may be readable for root only, and is given up before all else.
+        """
         uid = boundary.job_uid()
         self._proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY)
         readable, has_root = python_files.readable_paths(), False
         if any(path.startswith(f"{_WORK}/") for path in readable):  # a Python that a mount there would hide
             self._work = _OTHER_WORK
         if uid is not None:
-            # Without CAP_SYS_ADMIN, as in a container, an ordinary user's way is left.
+            # Root without CAP_SYS_ADMIN, as in a container, does as an ordinary user does.
             with contextlib.suppress(PermissionError):
                 kernel.unshare(kernel.CLONE_NEWNS)
                 has_root = True
@@ -69,25 +72,25 @@ class NamespaceBoundary:
             self._make_root(readable)
         kernel.set_hostname("sandbox")
 
-    def settle(self) -> None:
-        """Hides the zygote's memory from the programs, which have its user id."""
+    def prepare(self) -> None:
+        """Hides the zygote's memory from programs, which run under the same user id."""
         kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
         sys.path.append(python_files.PACKAGES)
 
     def base_threads(self) -> int:
-        """The keeper and the zygote; where a user is counted across namespaces, all that this one runs."""
+        """The keeper and the zygote; on kernels that count a user across namespaces, all threads of this user."""
         return 2 if self._counted_user < 0 else boundary.threads_of(self._counted_user, self._proc)
 
     def open_folder(self, limits: Mapping[str, float]) -> None:
         """A new file system in memory."""
-        # A size of 0 would be none at all.
+        # A size of 0 would mean no limit.
         size = max(1, int(limits["disk_mb"] * 2**20))
         bounds = f"size={size},nr_inodes={boundary.MAX_FILES},mode=700"
         kernel.mount("tmpfs", self._work, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, bounds)
         self._mounted = True
 
-    def seal(self) -> None:
-        """No capability, no system call that is not listed."""
+    def confine(self) -> None:
+        """Gives up all capabilities and all system calls that are not listed."""
         os.chdir(self._work)
         job_process.close_the_rest()
         kernel.drop_capabilities()
@@ -97,11 +100,11 @@ class NamespaceBoundary:
         """The kernel holds every bound."""
 
     def exceeded(self, pid: int, limits: Mapping[str, float]) -> str:
-        """Nothing can be."""
+        """Always "": the kernel refuses what is beyond a bound."""
         return ""
 
     def clean(self, limits: Mapping[str, float]) -> str:
-        """As process 1: everything else here is the job's."""
+        """Kills all other processes: this is process 1, so they all belong to the job."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(-1, 9)
         with contextlib.suppress(ChildProcessError):
@@ -113,13 +116,14 @@ class NamespaceBoundary:
         return ""
 
     def address_space(self) -> int:
-        """Of the zygote."""
+        """The zygote's."""
         return boundary.address_space(self._proc)
 
-    def leave(self) -> None:
-        """All of it went with the last process."""
+    def remove(self) -> None:
+        """Nothing to do: the mounts ended with the last process."""
 
     def _make_root(self, readable: list[str]) -> None:
+        """Makes the new root: an empty file system with read-only mounts, and makes the old one unreachable."""
         kernel.mount("none", "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
         kernel.mount("tmpfs", _WORK, "tmpfs", kernel.MS_NOSUID, "size=1m,mode=755")
         os.mkdir(_WORK + _OLD_ROOT)
@@ -152,6 +156,7 @@ def _counts_by_namespace() -> bool:
 
 
 def _bind(source: str, target: str, devices: bool = False) -> None:
+    """Mounts a file or folder read-only at another place."""
     if os.path.isdir(source):
         os.makedirs(target, exist_ok=True)
     else:

@@ -11,34 +11,36 @@ PACKAGES = "/packages"
 """Where allowed packages stand in a sandbox with a root of its own."""
 DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
 _OTHERS = ("/etc/ld.so.cache", "/usr/share/zoneinfo")
+"""Files outside of Python that it reads: where shared libraries are, and time zones."""
 _INSTALLED = ("site-packages", "dist-packages")
 
 
 def standard_library(search: Iterable[str]) -> list[str]:
-    """Folders (and the archive, where there is one) of the standard library, from an import path without packages."""
+    """The parts of the standard library (folders, perhaps an archive) on an import path without packages."""
     return [os.path.realpath(path) for path in search if os.path.exists(path)]
 
 
 def shared_libraries() -> list[str]:
-    """Folders of the shared libraries that this process runs with; those of its extension modules are there, too."""
+    """Folders of the shared libraries that this process and its extension modules use."""
     with open("/proc/self/maps") as f:
         paths = {line.split(maxsplit=5)[-1].strip() for line in f if " r-xp " in line}
     found = {os.path.dirname(os.path.realpath(path)) for path in paths if ".so" in os.path.basename(path)}
-    # Where / and /usr are not yet one: a library may be in either.
+    # On systems where /lib is no link to /usr/lib, a library may be in either.
     found |= {f"/usr{path}" for path in found if path.startswith("/lib")}
-    if sys.base_prefix not in ("/", "/usr"):  # a Python of its own brings libraries, for modules not loaded yet
+    # A Python outside of /usr brings libraries that modules which are not loaded yet may need.
+    if sys.base_prefix not in ("/", "/usr"):
         found.add(os.path.join(os.path.realpath(sys.base_prefix), "lib"))
     return sorted(path for path in found if os.path.isdir(path))
 
 
 def readable_paths() -> list[str]:
-    """All that a program may read besides packages, none of them below another."""
+    """The paths that a program may read besides packages, none of them below another one."""
     paths = {*sys.path, *shared_libraries(), *filter(os.path.exists, _OTHERS)}
     return sorted(path for path in paths if not any(path.startswith(f"{other}/") for other in paths))
 
 
 def installed_packages(path: str) -> list[str]:
-    """Folders of installed packages below a folder of libraries: not for programs, except those that a job allows."""
+    """Folders of installed packages below a folder of libraries; a program may read those only that its job allows."""
     return [found for name in _INSTALLED for depth in ("", "*/") for found in glob.glob(f"{path}/{depth}{name}")]
 
 

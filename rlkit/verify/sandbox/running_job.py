@@ -1,4 +1,4 @@
-"""One running job, seen from the judge: bounded reading, one deadline over everything, and its end."""
+"""One running job as the judge sees it: reads within bounds, one deadline for everything, how the job ended."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ from rlkit.verify.sandbox.job import End, Job, Outcome, SandboxError, Tier
 from rlkit.verify.sandbox.mailbox import Mailbox, open_mailbox
 
 _GRACE_S = 10.0
+"""Seconds in which the zygote must take a job or end one."""
 _PAUSE_S = 0.005
-"""How long a wait for a frame may keep an end of the job, or a full pipe, unseen."""
+"""Longest wait for a frame before the judge looks for the job's end and reads its pipe."""
 _CHUNK = 65536
 _MAX_REPORT = 4096
+"""Bytes of the zygote's report on a job."""
 
 
 class RunningJob:
@@ -37,7 +39,7 @@ class RunningJob:
         self._outcome: Outcome | None = None
         self._start = time.monotonic()
         self._number = 1
-        """Of the last message that was sent or received."""
+        """The number of the last message that was sent or received."""
         mailbox = open_mailbox(json.dumps(job.request).encode(), self._bound)
         try:
             self._mailbox = Mailbox(mailbox)
@@ -67,10 +69,10 @@ class RunningJob:
 
     def send(self, frame: bytes) -> None:
         """Sends one frame, once the job has answered the last; a job that ends before that loses it silently."""
-        while self._number % 2 and not self._over():
+        while self._number % 2 and not self._has_ended():
             self.receive()
         self._number += 1
-        if not self._over() and not self._mailbox.write(self._number, frame):
+        if not self._has_ended() and not self._mailbox.write(self._number, frame):
             self._end = "output"
 
     def receive(self) -> bytes | None:
@@ -79,14 +81,15 @@ class RunningJob:
             number = self._mailbox.number
             if number == self._number + 1:
                 return self._take_frame()
-            if self._over():
+            if self._has_ended():
                 break
             self._step(wait=False)
-            if not self._over():
+            if not self._has_ended():
                 self._mailbox.wait(number, _PAUSE_S)
         return None
 
     def _take_frame(self) -> bytes | None:
+        """Reads the job's frame; None where it, or all of them together, is too large."""
         frame = self._mailbox.read()
         self._number += 1
         self._num_received += len(frame or b"")
@@ -96,8 +99,8 @@ class RunningJob:
         return frame
 
     def wait(self) -> None:
-        """Until the job ends by itself or hits a limit."""
-        while not self._over():
+        """Waits until the job ends by itself or hits a limit."""
+        while not self._has_ended():
             self._step()
 
     def finish(self) -> Outcome:
@@ -113,17 +116,17 @@ class RunningJob:
             seconds = time.monotonic() - self._start
             self._drain()
             self._close()
-            self._outcome = self._conclude(stopped, seconds)
+            self._outcome = self._outcome_from_report(stopped, seconds)
         return self._outcome
 
-    def _over(self) -> bool:
+    def _has_ended(self) -> bool:
         return self._end is not None or self._report is not None or self.lost
 
     def _step(self, wait: bool = True) -> None:
-        """Takes what comes next, or notes the limit that the job hit.
+        """Reads new output and the job's report, or notes the limit that the job hit.
 
         Args:
-            wait: for something to come; else takes what is there.
+            wait: Wait until there is something to read.
         """
         left = self._start + self._limits.wall_s - time.monotonic()
         if left <= 0:
@@ -132,11 +135,11 @@ class RunningJob:
         events = {descriptor for descriptor, _ in self._poll.poll(left * 1000 if wait else 0)}
         if self._control.fileno() in events:
             self._read_report()
-        # After its report, what the job wrote before its end is all there.
+        # Read after the report: everything that the job wrote before its end is there by then.
         self._drain()
 
     def _drain(self) -> None:
-        """Takes what the job has printed so far, up to a little above the bound."""
+        """Reads what the job has printed so far, up to a little above the bound."""
         while self._is_out_open and len(self._stdout) <= self._bound:
             try:
                 chunk = os.read(self._out, _CHUNK)
@@ -159,6 +162,7 @@ class RunningJob:
             self.lost = True
 
     def _read_report(self) -> None:
+        """Reads the zygote's report on the job's end; without one the zygote is lost."""
         try:
             message = self._control.recv(_MAX_REPORT)
         except OSError:
@@ -173,13 +177,14 @@ class RunningJob:
         self._is_out_open = False
         self._mailbox.close()
 
-    def _conclude(self, stopped: bool, seconds: float) -> Outcome:
+    def _outcome_from_report(self, stopped: bool, seconds: float) -> Outcome:
+        """How the job went, by the zygote's report and by what the judge has seen."""
         report = self._report or {"status": signal.SIGKILL, "cpu_s": 0.0, "exceeded": ""}
         if "error" in report:
             raise SandboxError(f"the sandbox could not run the job: {report['error']}")
         code = os.waitstatus_to_exitcode(report["status"])
         number = None if code >= 0 or (stopped and code == -signal.SIGKILL) else -code
-        end, detail = self._why(number, report)
+        end, detail = self._reason(number, report)
         return Outcome(
             end=end,
             status=code if code >= 0 else None,
@@ -191,8 +196,8 @@ class RunningJob:
             detail=detail,
         )
 
-    def _why(self, number: int | None, report: dict[str, Any]) -> tuple[End, str]:
-        """What ended the job, and a few words on it."""
+    def _reason(self, number: int | None, report: dict[str, Any]) -> tuple[End, str]:
+        """What ended the job, and a short explanation."""
         limits = self._limits
         if self._end == "timeout":
             return "timeout", f"no end after {limits.wall_s:g} s"
@@ -210,7 +215,7 @@ class RunningJob:
 
 
 def _sealed(text: bytes) -> int:
-    """A descriptor to read `text` from, which no one can write to, nor grow."""
+    """A descriptor to read `text` from; nobody can write to it or change its size."""
     descriptor = os.memfd_create("stdin", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     left = memoryview(text)
     while left:

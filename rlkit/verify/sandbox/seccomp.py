@@ -1,7 +1,7 @@
-"""A filter on system calls, as a classic BPF program: what is not listed in `syscalls.py` does not exist.
+"""A filter on system calls, as a classic BPF program: calls that `syscalls.py` does not list do not exist.
 
-The one guard that both kernel tiers share. It keeps a program to a single process, so that the kernel's limits per
-process are the limits of the whole job; to itself, where signals, limits and priorities are concerned; and off sockets.
+Both kernel tiers use it. A program can start no other process, so the kernel's limits per process are the limits of the
+whole job. It can signal, limit and prioritise itself only, and can open no sockets.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ _ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
 _LOAD, _EQUAL, _AT_LEAST, _ABOVE, _AND, _RETURN = 0x20, 0x15, 0x35, 0x25, 0x54, 0x06
 _MODE_FILTER = 2
 
-# What glibc and musl pass for a new thread; anything less is a process, CLONE_NEW* a namespace.
+# The flags of clone that glibc and musl pass for a new thread. Without one of them clone makes a process; with one of
+# _NO_THREAD it makes a namespace, or a process in another way.
 _THREAD = 0x100 | 0x200 | 0x400 | 0x800 | 0x10000 | 0x40000
 _NO_THREAD = 0x7E020000 | 0x80 | 0x2000 | 0x4000
 _O_WRITES, _O_TRUNC = 0x3, 0x200
@@ -65,7 +66,7 @@ def filter_program(pid: int, modes: bool, mounts: bool, machine: str | None = No
 
 
 def install(program: bytes) -> None:
-    """Puts the filter on this thread for good; `no_new_privs` is set before."""
+    """Applies the filter to this thread for good; set `no_new_privs` before."""
     code = ctypes.create_string_buffer(program, len(program))
     # struct sock_fprog: the number of instructions, and a pointer on its own alignment.
     kernel.prctl(
@@ -79,6 +80,7 @@ def numbers(table: Numbers, column: int) -> set[int]:
 
 
 def _verdict_on(calls: Iterable[int], verdict: int) -> list[Instruction]:
+    """Instructions that return a verdict for these system calls."""
     program: list[Instruction] = []
     for first, last in _ranges(calls):
         if first == last:
@@ -119,13 +121,13 @@ def _checks(pid: int, mounts: bool) -> dict[str, list[Instruction]]:
         "tgkill": _one_of(0, (pid,), errno.EPERM),
         "clone": [*_masked(0, _THREAD | _NO_THREAD, _THREAD), (_RETURN, 0, 0, _ALLOW)],
         "socketpair": [*_masked(1, _SOCK_TYPE_MASK, _SOCK_STREAM), *_one_of(0, (_AF_UNIX,), errno.EPERM)],
-        # With an address it would reach the sockets of others.
+        # With an address it could reach the sockets of other processes.
         "sendto": [*_masked(4, 0xFFFFFFFF, 0), *_masked(4, 0xFFFFFFFF, 0, high=True), (_RETURN, 0, 0, _ALLOW)],
     }
 
 
 def _load(argument: int, high: bool = False) -> Instruction:
-    # Both processors are little-endian. The kernel, too, reads no more than the low half of an int argument.
+    """Loads one half of an argument: both processors are little-endian, and the kernel reads the low half of an int."""
     return (_LOAD, 0, 0, 16 + 8 * argument + (4 if high else 0))
 
 

@@ -1,4 +1,4 @@
-"""Hostile programs that a tier must hold on this machine before it is used. A second in all; once a process."""
+"""Hostile programs that a tier must contain on this machine before it is used. They take a second, once a process."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from pathlib import Path
 from rlkit.verify.sandbox.job import End, Job, Limits, Outcome, Sandbox
 
 _LIMITS = Limits(wall_s=2.0, cpu_s=2.0, memory_mb=128, output_kb=64, disk_mb=8, processes=16)
+_SHORT_WALL_S = 0.1
+"""For probes that must run into the time limit."""
 _HELPERS = """
 import os, sys
 escapes = []
@@ -38,19 +40,19 @@ class Probe:
     """One hostile program."""
 
     name: str
-    """What it tries, as `rlkit doctor` says it."""
+    """What must hold, as `rlkit doctor` prints it."""
     program: str
-    """Calls `attempt(name, action)`, where an action that neither raises nor returns -1 is an escape; CANARY_* stand
-    for what the self-test puts in its way."""
+    """Calls `attempt(name, action)`: an action that neither raises nor returns -1 is an escape. CANARY_* are the file,
+    the process and the port that the self-test offers for an attack."""
     ends: tuple[End, ...] = ("exit",)
-    """How it may end; a program that ends by itself must also print that it was held."""
+    """How it may end; a program that ends by itself must also print "held"."""
     native: bool = True
     """Whether it needs an operating system to attack, which WebAssembly does not have."""
 
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """What became of one."""
+    """Whether the tier contained one of them."""
 
     name: str
     held: bool
@@ -216,7 +218,7 @@ while True:
 
 
 def self_test(sandbox: Sandbox) -> list[ProbeResult]:
-    """Runs every probe; one that does not run at all has not held.
+    """Runs every probe; a probe that does not run counts as an escape.
 
     Raises:
         SandboxError: the sandbox does not start.
@@ -248,8 +250,9 @@ def _canaries() -> Iterator[dict[str, str | int]]:
 
 
 def _run(sandbox: Sandbox, probe: Probe, names: dict[str, str | int]) -> ProbeResult:
+    """Runs one probe."""
     values = "\n".join(f"{name} = {value!r}" for name, value in names.items())
-    wall = 0.1 if probe.ends == ("timeout",) else _LIMITS.wall_s
+    wall = _SHORT_WALL_S if probe.ends == ("timeout",) else _LIMITS.wall_s
     limits = Limits(**{**_LIMITS.__dict__, "wall_s": wall})
     helpers = _HELPERS + (_NATIVE_HELPERS if probe.native else "")
     program = f"{values}\n{helpers}{probe.program}{_REPORT}"

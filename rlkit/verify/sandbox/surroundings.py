@@ -1,10 +1,10 @@
-"""What programs from contests take for granted in the interpreter that runs them. Standard library only.
+"""Makes the interpreter as programs written for contest sites expect it. Standard library only.
 
 - Names used without an import, as LeetCode provides them: its modules, and what `from module import *` gives.
 - Standard input by its name in the file system, which is not in the sandbox: open("/dev/stdin").
 - Integers of any number of digits in print() and int().
-- Stacks and a recursion limit as large as they ask for. What goes beyond the memory limit becomes the largest value
-  within it, so that an endless recursion ends with a RecursionError and not with the memory.
+- Stacks and a recursion limit as large as they ask for. A request beyond the memory limit gets the largest value within
+  it, so that an endless recursion ends with a RecursionError and does not use up the memory.
 """
 
 from __future__ import annotations
@@ -25,8 +25,11 @@ _STAR_MODULES = """
     typing"""
 _MODULES = f"{_STAR_MODULES} sys array"
 _BYTES_A_CALL = 512
-"""What a small function's frame takes, with its line in the traceback and an object or two."""
+"""Memory of a small function's frame, with its line in the traceback and an object or two."""
 _MIN_DEPTH = 50_000
+"""The recursion limit that every program may set, however little memory it has."""
+_STACK_SHARE = 4
+"""A thread's stack is at most this part of the memory, because the whole stack counts from its start."""
 _STREAMS = {
     name: number
     for number, word in enumerate(("stdin", "stdout", "stderr"))
@@ -51,7 +54,7 @@ def provide_names(taken: set[str]) -> None:
     """Makes the names known as built-ins are, so that a definition of the program's own comes first.
 
     Args:
-        taken: names that the program defines: it may ask first whether they are there.
+        taken: names that the program defines; it may test first whether they exist.
     """
     for name, value in {**contest_names(), "setrecursionlimit": sys.setrecursionlimit}.items():
         if name not in taken:
@@ -59,7 +62,7 @@ def provide_names(taken: set[str]) -> None:
 
 
 def lift_bounds() -> None:
-    """Integers of any length; a largest value in place of an error where stacks or recursion ask for too much."""
+    """Allows integers of any length, and bounds stacks and recursion where a program asks for too much."""
     if hasattr(sys, "set_int_max_str_digits"):
         sys.set_int_max_str_digits(0)
     # WebAssembly has no limits to set, and no threads.
@@ -68,6 +71,7 @@ def lift_bounds() -> None:
 
 
 def _bound_stacks() -> None:
+    """Replaces the functions that set stack sizes and the recursion limit by ones that stay within the memory limit."""
     import _thread
     import resource
     import threading
@@ -84,8 +88,8 @@ def _bound_stacks() -> None:
         set_limit(which, (soft, hard))
 
     def stack_size(size: int = 0) -> int:
-        """As threading.stack_size; the whole stack counts as memory from its thread's start on."""
-        return set_size(min(size, most // 4))
+        """As threading.stack_size, at most a quarter of the memory."""
+        return set_size(min(size, most // _STACK_SHARE))
 
     def setrecursionlimit(limit: int) -> None:
         """As sys.setrecursionlimit."""
@@ -113,12 +117,14 @@ def name_streams() -> None:
 
 
 def _named(opened: Callable[..., Any]) -> Callable[..., Any]:
+    """An `open` that knows the standard streams by their names."""
+
     @functools.wraps(opened)
     def open(file: Any, *args: Any, **kwargs: Any) -> Any:
         number = _stream(file)
         if number is None:
             return opened(file, *args, **kwargs)
-        # Not the number itself: closing the file would close the stream for good.
+        # Closing the file must not close the stream itself.
         return opened(number, *args, **{**kwargs, "closefd": False})
 
     return open

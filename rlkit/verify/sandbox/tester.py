@@ -1,9 +1,9 @@
-"""Runs test code whose asserts cannot be read as data; what it calls lives in another process. Standard library only.
+"""Runs test code whose asserts cannot be read as data; the candidate is in another process. Standard library only.
 
-The candidate's functions stand here as `Remote`s: a call sends its arguments to the judge, which passes them on to the
-sandbox that holds the candidate and brings the value back. Values come as plain built-ins. An object without an
-encoding stays with the candidate; here it is a number that can be called, read, written and passed back, and that is
-equal to nothing but itself. So no code of the candidate is ever in the interpreter that holds an assert.
+A `Remote` stands for each function of the candidate: a call sends its arguments to the judge, which passes them on to
+the candidate's sandbox and brings the value back. Values come as plain built-ins. An object without an encoding stays
+with the candidate; a `Remote` with its number can be called, read, written and passed back, and equals only itself. So
+no code of the candidate ever runs in the interpreter that runs the asserts.
 
 The frames, each a JSON object: {"op": "call" | "get" | "set", "target", ...} asks; {"status": "done", "token"} says
 that the test code ran to its end, "failed" that it did not, "unfit" that it cannot run here whatever the candidate is.
@@ -22,6 +22,9 @@ from rlkit.verify.sandbox.values import BadValue, Tree, decode, encode, read_fra
 
 _FILE = "tests.py"
 _MAX_DETAIL = 300
+"""Characters of a failure that are told."""
+_MAX_ERROR = 150
+"""Characters of the error in it, so that there is room for the line of the test."""
 
 
 class _Frames(Protocol):
@@ -36,7 +39,7 @@ _VALUE_METHODS = frozenset(
 
 
 class Unfit(BaseException):
-    """The test code needs what no candidate can give; not an Exception, so that test code does not catch it."""
+    """The test code cannot run here, whatever the candidate is. No Exception, so that test code does not catch it."""
 
 
 class CandidateError(Exception):
@@ -47,7 +50,7 @@ class Remote:
     """A function or an object of the candidate."""
 
     def __init__(self, ask: Callable[..., Any], target: str | int) -> None:
-        # Past our own __setattr__, which writes to the candidate's object.
+        # Our own __setattr__ would write to the candidate's object.
         self.__dict__["_ask"] = ask
         self.__dict__["_target"] = target
 
@@ -60,7 +63,7 @@ class Remote:
         return found
 
     def __getattr__(self, name: str) -> Any:
-        # What a function returned in place of a list or a number may not answer for one.
+        # An object that a function returns in place of a list or a number must not pose as one.
         if name.startswith("_") or (name in _VALUE_METHODS and "_returned" in self.__dict__):
             raise AttributeError(name)
         return self._ask(op="get", target=self._target, name=name)
@@ -70,7 +73,7 @@ class Remote:
 
 
 def _keep(value: Any) -> Tree:
-    """What stands for an argument without an encoding: a candidate's own object, or a built-in by its name."""
+    """What is sent for an argument without an encoding: the number of a candidate's object, or a built-in's name."""
     if type(value) is Remote and isinstance(value._target, int):
         return ["@", value._target]
     if isinstance(getattr(value, "__self__", None), list | dict | set | tuple | str | bytes | int | float):
@@ -103,7 +106,7 @@ def run(request: dict[str, Any], channel: _Frames) -> None:
         end = {"status": "unfit", "detail": str(e)[:_MAX_DETAIL]}
     except MemoryError:
         end = {"status": "memory"}
-    # An assert, or whatever the test code does with a value it did not expect.
+    # An assert failed, or the test code did something with a value that it did not expect.
     except BaseException as e:
         end = {"status": "failed", "detail": _failure(e, code)}
     channel.send(write_frame(end))
@@ -145,4 +148,4 @@ def _failure(error: BaseException, code: str) -> str:
         trace = trace.tb_next
     source = code.split("\n")[line - 1].strip() if line else ""
     said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    return f"{said[:150]} at {source}"[:_MAX_DETAIL]
+    return f"{said[:_MAX_ERROR]} at {source}"[:_MAX_DETAIL]

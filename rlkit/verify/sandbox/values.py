@@ -1,13 +1,13 @@
-"""Python values as tagged JSON: what crosses the line between a candidate and its judge. Standard library only.
+"""Python values as tagged JSON, the only form in which candidate and judge exchange them. Standard library only.
 
 A number, a text, true, false and null stand for themselves; everything else is a list that begins with a tag:
 (1, {2.5}) -> ["t", 1, ["S", 2.5]]. Only exact built-in types cross: an instance of a subclass of int, str, list or
-dict does not, so an object that claims to be equal to everything never meets the expected value. numpy's numbers and
-arrays, where the recipe allows numpy, cross as plain numbers and lists.
+dict does not, so an object that claims to be equal to everything is never compared with the expected value. numpy's
+numbers and arrays, where the recipe allows numpy, cross as plain numbers and lists.
 
-Both ends count: a value has at most MAX_NODES parts in MAX_DEPTH levels, and a frame MAX_BYTES. The count in the
-candidate's process stops lists that share their parts from growing exponentially; the count in the reader holds
-whatever the candidate writes.
+Both sides count: a value has at most MAX_NODES parts in MAX_DEPTH levels, and a frame MAX_BYTES. The candidate's side
+counts because lists that share their parts could grow exponentially; the judge's side counts because the candidate can
+write any frame itself.
 """
 
 from __future__ import annotations
@@ -21,26 +21,33 @@ MAX_DEPTH = 100
 MAX_NODES = 500_000
 MAX_BYTES = 4 << 20
 _SMALL = 1 << 53
+"""Integers below it stand for themselves in JSON."""
 _MAX_NUMBER_CHARS = 40
+"""Characters of a number in JSON; a float has at most 24."""
 _ITEMS: dict[Any, str] = {list: "l", tuple: "t", set: "S", frozenset: "F", deque: "q"}
+"""The tag of each type that holds items."""
 _PAIRS: dict[Any, str] = {dict: "d", defaultdict: "d", Counter: "C", OrderedDict: "O"}
+"""The tag of each type that holds keys and values."""
 _MAKE_ITEMS: dict[str, Any] = {"l": list, "t": tuple, "S": set, "F": frozenset, "q": deque}
 _MAKE_PAIRS: dict[str, Any] = {"d": dict, "C": Counter, "O": OrderedDict}
+_NUMBERS = ("int", "uint", "float", "complex", "longlong", "ulonglong")
+"""numpy's types of numbers, without their sizes."""
 _NUMPY = ("ndarray", "bool", "bool_")
+"""numpy's types that cross as plain values, by name, since numpy is not imported here."""
 
 Tree = Any
 """A value in the form above: None, bool, small int, float, str, or a tagged list of trees."""
 
 
 class BadValue(Exception):
-    """The value, or what claims to be one, has no place in the encoding."""
+    """The value cannot be encoded, or the text is no encoded value."""
 
 
 def encode(value: Any, keep: Callable[[Any], Tree] | None = None) -> Tree:
     """A value as a tree.
 
     Args:
-        keep: what stands for an object outside the exact built-in types; None: there is no place for one.
+        keep: gives the tree that stands for an object of any other type; None: there must be no such object.
 
     Raises:
         BadValue: such an object, or a value that is nested too deep or too large.
@@ -49,6 +56,8 @@ def encode(value: Any, keep: Callable[[Any], Tree] | None = None) -> Tree:
 
 
 class _Encoder:
+    """Encodes one value and counts its parts."""
+
     def __init__(self, keep: Callable[[Any], Tree] | None) -> None:
         self._keep = keep
         self._nodes = 0
@@ -74,6 +83,7 @@ class _Encoder:
         return self._rare(kind, value, depth)
 
     def _rare(self, kind: type, value: Any, depth: int) -> Tree:
+        """A value of a type that is neither a number, a text nor a container."""
         if kind is bytes or kind is bytearray:
             return ["B", self._text(value.hex())]
         if kind is complex:
@@ -90,9 +100,6 @@ class _Encoder:
     def _text(self, text: str) -> str:
         self._chars += len(text)
         return text
-
-
-_NUMBERS = ("int", "uint", "float", "complex", "longlong", "ulonglong")
 
 
 def decode(tree: Tree, find: Callable[[Tree], Any] | None = None) -> Any:
@@ -114,6 +121,7 @@ def decode(tree: Tree, find: Callable[[Tree], Any] | None = None) -> Any:
 
 
 def _decode(tree: Tree, find: Callable[[Tree], Any] | None) -> Any:
+    """As `decode`; errors of a malformed tree are not yet BadValue."""
     if type(tree) is not list:
         if type(tree) is dict:
             raise BadValue("not a value")

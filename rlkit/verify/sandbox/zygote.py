@@ -1,10 +1,11 @@
 """A small trusted process that forks a child for each job, watches it, and cleans up after it. Standard library only.
 
-    judge (client.py) -> keeper -> zygote -> job (job_process.py -> harness.py)
+    judge (zygote_client.py) -> keeper -> zygote -> job (job_process.py -> harness.py)
 
-Started fresh by `client` with an empty environment and its socket on descriptor 0, so that a fork costs half a
-millisecond and holds nothing of the judge. The keeper enters the tier's boundary and outlives the zygote, to clean up
-what only it can reach; both end when the judge does. Jobs are served one at a time; their requests never come here.
+`zygote_client` starts it fresh, with an empty environment and its socket on descriptor 0, so that a fork costs half a
+millisecond and contains nothing of the judge. The keeper enters the tier's boundary and outlives the zygote, to clean
+up what only it can reach; both end when the judge does. Jobs run one at a time. A job's request, with the program in
+it, goes past the zygote through the mailbox.
 """
 
 from __future__ import annotations
@@ -28,9 +29,15 @@ from rlkit.verify.sandbox.namespaces import NamespaceBoundary
 _PRELOADED = """
     abc array bisect calendar cmath collections.abc copy dataclasses datetime decimal enum fractions functools heapq io
     itertools math numbers operator queue random re statistics string textwrap typing _strptime"""
+"""Modules that programs use most: imported once here, and not in each job."""
 _MAX_MESSAGE = 4096
+"""Bytes of a message about a job."""
+_MAX_CONFIG = 65536
+"""Bytes of the first message."""
 _NUM_DESCRIPTORS = 3
+"""Descriptors that come with a job: standard input, standard output, the mailbox."""
 _OOM_SCORE = "900"
+"""Close to the highest: if the machine runs out of memory, the kernel ends a job before most other processes."""
 
 
 def main(control: socket.socket) -> None:
@@ -40,13 +47,12 @@ def main(control: socket.socket) -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     kernel.save_address_space()
     job_process.limit_descriptors()
-    config = json.loads(control.recv(_MAX_MESSAGE * 16))
+    config = json.loads(control.recv(_MAX_CONFIG))
     # Without the judge's folder of sources, put there to find this module.
     sys.path[:] = python_files.standard_library(sys.path[1:])
     boundary = _boundary(config)
     try:
         judge = os.pidfd_open(os.getppid())
-        # If memory runs out on this machine, the kernel ends a job before anything else.
         with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as f:
             f.write(_OOM_SCORE)
         boundary.enter()
@@ -56,13 +62,14 @@ def main(control: socket.socket) -> None:
         return
     if pid == 0:
         os.close(judge)
-        _be_zygote(control, boundary, tuple(config["imports"]))
+        _serve_jobs(control, boundary, tuple(config["imports"]))
         os._exit(0)
     control.close()
-    _keep(pid, judge, boundary)
+    _guard_zygote(pid, judge, boundary)
 
 
 def _boundary(config: dict[str, Any]) -> Boundary:
+    """The boundary of the tier that the judge asks for."""
     if config["tier"] == "namespaces":
         return NamespaceBoundary(config["packages"])
     if config["tier"] == "landlock":
@@ -70,8 +77,8 @@ def _boundary(config: dict[str, Any]) -> Boundary:
     return FolderBoundary(config["packages"], config["scratch"])
 
 
-def _keep(zygote: int, judge: int, boundary: Boundary) -> None:
-    """Until the zygote ends, or the judge, or the judge says so with SIGTERM; then removes what is left."""
+def _guard_zygote(zygote: int, judge: int, boundary: Boundary) -> None:
+    """Waits until the zygote or the judge ends, or SIGTERM comes from the judge; then cleans up."""
     poll = select.poll()
     stop, stopped = os.pipe()
     os.set_blocking(stopped, False)
@@ -82,18 +89,19 @@ def _keep(zygote: int, judge: int, boundary: Boundary) -> None:
     poll.poll()
     os.kill(zygote, signal.SIGKILL)
     os.waitpid(zygote, 0)
-    boundary.leave()
+    boundary.remove()
 
 
-def _be_zygote(control: socket.socket, boundary: Boundary, imports: tuple[str, ...]) -> None:
+def _serve_jobs(control: socket.socket, boundary: Boundary, imports: tuple[str, ...]) -> None:
+    """Becomes the zygote: prepares for jobs, reports that it is ready, and runs them one by one."""
     try:
         kernel.die_with_parent()
         kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
-        boundary.settle()
+        boundary.prepare()
         for name in (*_PRELOADED.split(), *imports):
             importlib.import_module(name)
         surroundings.contest_names()
-        # Only what the libraries of these packages needed to hear when they were loaded.
+        # The packages' libraries read these variables when they were loaded; a program shall not see them.
         os.environ.clear()
         memory = boundary.address_space()
         gc.collect()
@@ -107,7 +115,7 @@ def _be_zygote(control: socket.socket, boundary: Boundary, imports: tuple[str, .
         message, descriptors, _, _ = socket.recv_fds(control, _MAX_MESSAGE, _NUM_DESCRIPTORS)
         if not message:
             return
-        # Without descriptors it ends a job that has ended already.
+        # A message without descriptors asks to end a job; this one has ended already.
         if descriptors:
             _serve(json.loads(message), descriptors, memory, control, boundary)
 
@@ -132,11 +140,11 @@ def _serve(
         _send(control, {"error": str(e)})
         return
     if pid == 0:
-        job_process.run_job(descriptors, limits, base, boundary.seal)
+        job_process.run_job(descriptors, limits, base, boundary.confine)
     for descriptor in descriptors:
         os.close(descriptor)
     exceeded = _watch(pid, limits, control, boundary)
-    # Not yet waited for, so the number is still this job's.
+    # Nobody has waited for the process yet, so its id still belongs to this job.
     os.kill(pid, signal.SIGKILL)
     _, status, usage = os.wait4(pid, 0)
     left = boundary.clean(limits)
@@ -145,7 +153,7 @@ def _serve(
 
 
 def _watch(pid: int, limits: dict[str, float], control: socket.socket, boundary: Boundary) -> str:
-    """Until the job ends, breaks a bound of the boundary's (returned), or the judge says so or is gone."""
+    """Waits until the job ends or the judge asks for its end; returns the bound that the job broke, or ""."""
     pidfd = os.pidfd_open(pid)
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)

@@ -1,7 +1,7 @@
 """The judge's side of the kernel tiers: starts a zygote, hands it jobs, reads what comes back within bounds.
 
-The judge holds the other ends of a job's pipes. It never waits for an end of file: a job is over when its zygote says
-that nothing of it is left.
+The judge holds the other ends of a job's pipes. It never waits for an end of file: a job has ended when its zygote
+reports that no process of it is left.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from rlkit.verify.sandbox.job import Job, Running, SandboxError, Tier
 from rlkit.verify.sandbox.running_job import RunningJob
 
 _ROOT = Path(__file__).resolve().parents[3]
-# The room below the stack is laid out when a process starts, by its limit then; a job may need all of it.
 _STACK = 4 << 30
+"""Bytes of stack that the zygote starts with: the kernel reserves the room for a stack when a process starts."""
 _START = (
     "import os, resource, socket, sys; stack = resource.RLIMIT_STACK; most = resource.getrlimit(stack)[1];"
     f"size = {_STACK} if most == resource.RLIM_INFINITY else min({_STACK}, most);"
@@ -32,14 +32,16 @@ _START = (
     "control = socket.socket(fileno=0); sys.path.insert(0, control.recv(4096).decode());"
     "from rlkit.verify.sandbox.zygote import main; main(control)"
 )
+"""The zygote's first program: starts itself again with a larger stack if need be, then imports `zygote`."""
 _START_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 10.0
 _MAX_ANSWER = 65536
-_QUIET_LIBRARIES = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+"""Settings for numpy's libraries: threads of theirs would not survive the fork."""
 
 
 class ZygoteSandbox:
-    """A `Sandbox` of one of the tiers that the kernel holds. Its zygote starts with the first job."""
+    """A `Sandbox` of one of the kernel tiers. Its zygote starts with the first job."""
 
     def __init__(self, tier: Tier) -> None:
         self.tier = tier
@@ -60,7 +62,7 @@ class ZygoteSandbox:
                 self._last.finish()
         is_warm = self._control is not None and job.packages == self._packages and not (self._last and self._last.lost)
         if is_warm:
-            # One that the kernel ended meanwhile, to save memory, is no reason to fail.
+            # The kernel may have ended the zygote meanwhile, to save memory; then a new one is started below.
             with contextlib.suppress(OSError):
                 return self._hand_over(job)
         self.close()
@@ -111,7 +113,7 @@ class ZygoteSandbox:
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                env={"PYTHONHASHSEED": "0"} | (_QUIET_LIBRARIES if self._packages else {}),
+                env={"PYTHONHASHSEED": "0"} | (_ONE_THREAD if self._packages else {}),
                 start_new_session=True,
                 cwd="/",
             )

@@ -1,9 +1,20 @@
-"""Arithmetic: expression trees over fractions, and their exact values.
+"""The arithmetic of a step: expression trees over fractions, and their exact values.
 
-    text -> tokens (arithmetic_tokens) -> tree -> value under given values of its variables
+    text -> tokens (arithmetic_tokens) -> tree -> value, where its variables have given values
+
+    sum     := product (("+" | "-") product)*
+    product := signed (("*" | "/" | nothing) signed)*
+    signed  := ["-"] power
+    power   := postfix ["^" ["-"] power]
+    postfix := atom ("!" | "%")*
+    atom    := number | name | "(" sum ")" | "\\frac" atom atom | "\\binom" atom atom | "\\sqrt" atom
+
+This is a second parser beside `rlkit.verify.math.parser` because the two read different things: that one a single
+answer in the whole notation of mathematics, in a process that can be killed; this one every formula in pages of running
+text, plain arithmetic alone, in microseconds and in the caller's own process.
 
 Everything is bounded: length and depth of an expression, digits of a number, size of a power. Nothing is ever handed to
-`eval` or to a library that might.
+`eval` or to a library that might call it.
 """
 
 from __future__ import annotations
@@ -17,10 +28,17 @@ from rlkit.verify.steps.arithmetic_tokens import ArithmeticToken
 
 _MAX_TOKENS = 120
 _MAX_DIGITS = 30
+"""Characters of a number."""
 _MAX_DEPTH = 20
+"""Brackets, powers and commands inside of each other."""
 _MAX_EXPONENT = 64
 _MAX_FACTORIAL = 40
-_MAX_BITS = 128
+_MAX_CHOICES = 400
+"""Largest n of a binomial coefficient."""
+_MAX_BASE_BITS = 128
+"""Bits of the numerator and of the denominator of a power's base."""
+_MAX_OPERAND_BITS = 8192
+"""Bits of the same in every operand: the largest power of the largest base has as many."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +88,7 @@ def names_of(tree: Tree) -> set[str]:
 
 
 def value_of(tree: Tree, values: Mapping[str, Fraction]) -> Fraction:
-    """What an expression is.
+    """The value of an expression.
 
     Raises:
         Refused: a variable has no value, a number would be too large, or the value is not rational.
@@ -83,12 +101,13 @@ def value_of(tree: Tree, values: Mapping[str, Fraction]) -> Fraction:
             raise Refused
         return values[tree.name]
     parts = [value_of(part, values) for part in tree.parts]
-    if any(max(part.numerator.bit_length(), part.denominator.bit_length()) > 64 * _MAX_BITS for part in parts):
+    if any(max(part.numerator.bit_length(), part.denominator.bit_length()) > _MAX_OPERAND_BITS for part in parts):
         raise Refused
     return _apply(tree.operation, parts)
 
 
 def _apply(operation: str, parts: list[Fraction]) -> Fraction:
+    """One operation on its values."""
     first = parts[0]
     match operation:
         case "%":
@@ -115,7 +134,8 @@ def _apply(operation: str, parts: list[Fraction]) -> Fraction:
 
 
 def _count(parts: list[Fraction]) -> Fraction:
-    if any(part.denominator != 1 or not 0 <= part <= 10 * _MAX_FACTORIAL for part in parts):
+    """n! of one number, n choose k of two."""
+    if any(part.denominator != 1 or not 0 <= part <= _MAX_CHOICES for part in parts):
         raise Refused
     if len(parts) == 2:
         return Fraction(math.comb(int(parts[0]), int(parts[1])))
@@ -126,7 +146,7 @@ def _count(parts: list[Fraction]) -> Fraction:
 
 def _power(base: Fraction, exponent: Fraction) -> Fraction:
     bits = max(base.numerator.bit_length(), base.denominator.bit_length())
-    if exponent.denominator != 1 or abs(exponent) > _MAX_EXPONENT or bits > _MAX_BITS:
+    if exponent.denominator != 1 or abs(exponent) > _MAX_EXPONENT or bits > _MAX_BASE_BITS:
         raise Refused
     return base ** int(exponent)
 
@@ -140,13 +160,14 @@ def _is_share(tree: Tree) -> bool:
 
 
 class _Parser:
-    """Recursive descent; two factors side by side, as in 2x and 3(4 + 1), are multiplied."""
+    """Recursive descent by the grammar above; two factors side by side, as in 2x and 3(4 + 1), are multiplied."""
 
     def __init__(self, tokens: Sequence[ArithmeticToken]) -> None:
         self.tokens = tokens
         self.position = 0
 
-    def _next(self, *wanted: str) -> str | None:
+    def _take(self, *wanted: str) -> str | None:
+        """Takes the next token if it is one of these, and gives its text."""
         token = self.tokens[self.position] if self.position < len(self.tokens) else None
         if token is not None and token.kind != "word" and token.text in wanted:
             self.position += 1
@@ -158,14 +179,15 @@ class _Parser:
         if depth > _MAX_DEPTH:
             raise Refused
         tree = self._product(depth)
-        while sign := self._next("+", "-"):
+        while sign := self._take("+", "-"):
             tree = Tree(sign, (tree, self._product(depth)))
         return tree
 
     def _product(self, depth: int) -> Tree:
+        """product := signed (("*" | "/" | nothing) signed)*; 1 2/3 is a mixed number, and added."""
         tree = self._signed(depth)
         while self.position < len(self.tokens):
-            sign = self._next("*", "/")
+            sign = self._take("*", "/")
             if sign is None and not self._factor_follows():
                 break
             factor = self._signed(depth)
@@ -179,31 +201,34 @@ class _Parser:
         return token.kind in ("name", "command") or token.text == "("
 
     def _signed(self, depth: int) -> Tree:
-        if self._next("-"):
-            return Tree("negate", (self._raised(depth),))
-        return self._raised(depth)
+        """signed := ["-"] power"""
+        if self._take("-"):
+            return Tree("negate", (self._power(depth),))
+        return self._power(depth)
 
-    def _raised(self, depth: int) -> Tree:
-        tree = self._marked(depth)
-        if self._next("^"):
-            # Powers associate to the right; 2^-1 is written without brackets.
+    def _power(self, depth: int) -> Tree:
+        """power := postfix ["^" ["-"] power], which associates to the right."""
+        tree = self._postfix(depth)
+        if self._take("^"):
             if depth > _MAX_DEPTH:
                 raise Refused
-            negative = self._next("-")
-            exponent = self._raised(depth + 1)
+            negative = self._take("-")
+            exponent = self._power(depth + 1)
             tree = Tree("^", (tree, Tree("negate", (exponent,)) if negative else exponent))
         return tree
 
-    def _marked(self, depth: int) -> Tree:
+    def _postfix(self, depth: int) -> Tree:
+        """postfix := atom ("!" | "%")*"""
         tree = self._atom(depth)
-        while mark := self._next("!", "%"):
+        while mark := self._take("!", "%"):
             tree = Tree(mark, (tree,))
         return tree
 
     def _atom(self, depth: int) -> Tree:
-        if self._next("("):
+        """atom := number | name | "(" sum ")" | command"""
+        if self._take("("):
             tree = self.sum(depth + 1)
-            if not self._next(")"):
+            if not self._take(")"):
                 raise Refused
             return tree
         if self.position >= len(self.tokens):
@@ -219,6 +244,7 @@ class _Parser:
         raise Refused
 
     def _command(self, command: str, depth: int) -> Tree:
+        r"""The arguments of \sqrt, \binom or \frac."""
         if command.endswith("sqrt"):
             return Tree("sqrt", (self._atom(depth),))
         operation = "binom" if command.endswith("binom") else "/"

@@ -9,12 +9,16 @@ _REWRITES = (
     # Runs of blanks and of empty lines first: each later pattern then looks at a few characters only.
     (re.compile(r"[ \t]+"), " "),
     (re.compile(r"\n[ \n]*"), "\n"),
+    # The mark or the number of a list's item.
     (re.compile(r"^[ \t]*(?:[-*•][ \t]+|\(?\d{1,2}\)[ \t]+)", re.MULTILINE), ""),
+    # An environment's begin and end part formulas; a line that ends with = goes on in the next.
     (re.compile(r"\\(?:begin|end)\{[a-z]{1,20}\*?\}"), "\n"),
     (re.compile(r"=[ \t]*\n[ \t\n]*"), "= "),
     # A line or a row of an alignment that begins with a relation goes on with the line before it.
     (re.compile(r"[ \t]*(?:\\\\|\n)[ \t\n]*&?[ \t]*(?=[=≈≤≥<>]|\\(?:approx|leq?|geq?)\b)"), " "),
+    # LaTeX's formula marks and line breaks end a formula.
     (re.compile(r"\\[()\[\]]|\\\\"), "\n"),
+    # Text and units within a formula are words; commands that change only its look, and signs of degrees, are nothing.
     (re.compile(r"\\(?:text|mathrm|mbox|textbf|mathbf|textit)[ \t]*\{([^{}\n]{0,80})\}(?:\^\{?[23]\}?)?"), r" \1 "),
     (re.compile(r"\\(?:left|right|displaystyle|big|Big)(?![a-zA-Z])|\\[,;:! ]|\\?\$|&"), " "),
     (re.compile(r"\^?[ \t]*(?:\\circ(?![a-zA-Z])|\{[ \t]*\\circ[ \t]*\})|°"), " "),
@@ -25,11 +29,16 @@ _REWRITES = (
     (re.compile(r"(?<= )[aAI](?= [a-zA-Z]{2})"), ";"),
     # Bold marks of Markdown are no powers.
     (re.compile(r"(?<![\w)}])\*\*|\*\*(?![\w(-])"), " "),
+    # \frac12
     (re.compile(r"(\\[dtc]?frac)[ \t]*(\d)[ \t]*(\d)"), r"\1{\2}{\3}"),
+    # Thousands: 1,000 and 1{,}000.
     (re.compile(r"(?<=\d)(?:,|\{,\})(?=\d{3}(?!\d))"), ""),
+    # 3 x 4
     (re.compile(r"(?<=\d)[ \t]*[xX][ \t]*(?=\d)"), "*"),
+    # 20% of 50
     (re.compile(r"(?<=[\d)}])([ \t]*\\?%)[ \t]+of[ \t]+(?=\d)"), r"\1*"),
 )
+"""(pattern, replacement) by which a text comes to plain spelling, in this order."""
 _TOKEN = re.compile(
     r"""[ \t]*(?:
     (?P<number>\d+(?:\.\d+)?|\.\d+)
@@ -45,6 +54,7 @@ _TOKEN = re.compile(
     )""",
     re.VERBOSE,
 )
+"""One token, with the blanks before it; its kind is the name of the group that matched."""
 _PLAIN = {
     **dict.fromkeys(("×", "·", "∙", "\\times", "\\cdot"), "*"),
     **dict.fromkeys(("÷", "\\div"), "/"),
@@ -61,6 +71,7 @@ _PLAIN = {
     **dict.fromkeys("[{", "("),
     **dict.fromkeys("]}", ")"),
 }
+"""The plain form of every other spelling."""
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """Relations that a text states, such as 8 + 5 = 13 or 2 x 7 < 15, found and checked exactly over fractions.
 
-Read are + - * / ^ ! % brackets, decimals, \\frac, \\sqrt and \\binom, and variables: 2x + 3 = 13 holds where the text
-also says x = 5, and (x + 1)^2 = x^2 + 2x + 1 holds whatever x is. What stands in words, or beside a word that changes
-it, is left out rather than misread; a doubtful reading may find a relation true, never false.
+It reads + - * / ^ ! % brackets, decimals, \\frac, \\sqrt and \\binom, and variables: 2x + 3 = 13 holds where the text
+also says x = 5, and (x + 1)^2 = x^2 + 2x + 1 holds whatever x is. Arithmetic in words, or beside a word that changes
+it, is left out rather than misread. Where a reading is doubtful, a relation counts only if it holds, so that no text is
+blamed for a misreading.
 """
 
 from __future__ import annotations
@@ -18,12 +19,19 @@ from rlkit.verify.steps.arithmetic_parser import Refused, Tree, names_of, number
 from rlkit.verify.steps.arithmetic_tokens import ArithmeticToken, tokens_of
 
 _MAX_CHARS = 100_000
+"""Characters of a text that are read."""
 _MAX_FOUND = 1000
+"""Most relations that are returned for one text."""
 _MAX_VALUES = 3
+"""Values of one variable that are kept: a text may use a letter anew."""
 _MAX_TRIES = 9
+"""Combinations of such values that an equation is tried with."""
 _MAX_UNIT_WORDS = 3
+"""Words of a unit within a formula: 3 big red apples * 4."""
 _POINTS = (Fraction(10_007, 3), Fraction(-7919, 5))
 """Where an identity in variables is tried: polynomials that agree there by accident do not occur in practice."""
+_POINT_STEP = 1009
+"""By how much the value of each further variable differs there."""
 _NEAR = Fraction(1, 100)
 """How far the sides of an approximation may be apart, relative to the larger."""
 _JOINING = {"and", "between", "by", "every", "from", "minus", "of", "or", "per", "plus", "than", "times", "to", "with"}
@@ -31,7 +39,10 @@ _JOINING = {"and", "between", "by", "every", "from", "minus", "of", "or", "per",
 _CHANGING = {"dozen", "hundred", "thousand", "million", "billion", "percent", "squared", "cubed", "mod", "modulo"}
 _CHANGING |= {"plus", "minus", "times", "more", "less"}
 """After a formula these words change its last number."""
+_BARE = ("number", "negate", "%")
+"""Operations of a lone number: 5 = 5 computes nothing, and is no step."""
 _ROUNDED = re.compile(r"-?\d*\.(\d{2,})")
+"""A decimal of at least two places, which may be rounded."""
 _HOLDS: Mapping[str, Callable[[Fraction, Fraction], bool]] = {
     "=": lambda a, b: a == b,
     "!=": lambda a, b: a != b,
@@ -41,11 +52,12 @@ _HOLDS: Mapping[str, Callable[[Fraction, Fraction], bool]] = {
     ">=": lambda a, b: a >= b,
     "≈": lambda a, b: abs(a - b) <= _NEAR * max(abs(a), abs(b)),
 }
+"""When two values stand in a relation."""
 
 
 @dataclass(frozen=True)
 class Relation:
-    """A stated relation of two expressions, at least one of them more than a number."""
+    """A stated relation of two expressions, at least one of which is more than a number."""
 
     text: str
     """As written, in plain signs and without blanks: "8+5=13"."""
@@ -65,6 +77,8 @@ class Relation:
 
 @dataclass(frozen=True)
 class _Side:
+    """One side of a relation."""
+
     text: str
     tree: Tree | None
     """None where it cannot be read."""
@@ -134,6 +148,7 @@ def _ends(tokens: list[ArithmeticToken], start: int, at: int) -> bool:
 
 
 def _chain(run: list[ArithmeticToken], before: ArithmeticToken | None, after: ArithmeticToken | None) -> _Chain:
+    """The chain that a run of tokens states; a side that the text round it may change has no tree."""
     plain = [token for token in run if token.kind != "word"]
     doubtful = len(plain) < len(run) or any(token.text == "%" for token in plain)
     pieces: list[list[ArithmeticToken]] = [[]]
@@ -154,6 +169,7 @@ def _chain(run: list[ArithmeticToken], before: ArithmeticToken | None, after: Ar
 
 
 def _apart(after: ArithmeticToken) -> bool:
+    """Whether a blank or a sign parts a formula from the token behind it; the letters of "5th" are not parted."""
     return after.kind != "word" or after.spaced
 
 
@@ -200,6 +216,7 @@ def _assigned(chains: Sequence[_Chain]) -> dict[str, list[Fraction]]:
 
 
 def _value(tree: Tree | None, values: Mapping[str, Fraction]) -> Fraction | None:
+    """The value of an expression; None where it has none."""
     if tree is None:
         return None
     try:
@@ -209,6 +226,7 @@ def _value(tree: Tree | None, values: Mapping[str, Fraction]) -> Fraction | None
 
 
 def _relations(chain: _Chain, values: Mapping[str, Sequence[Fraction]]) -> Iterator[Relation]:
+    """The relations of a chain that can be checked."""
     for sign, left, right in zip(chain.signs, chain.sides, chain.sides[1:], strict=False):
         if left.tree is None or right.tree is None:
             continue
@@ -236,10 +254,6 @@ def _numeric(sign: str, left: _Side, right: _Side) -> Relation | None:
     )
 
 
-_BARE = ("number", "negate", "%")
-"""Operations of a lone number: to state one is to compute nothing."""
-
-
 def _rounds(value: Fraction, stated: str) -> bool:
     """Whether a decimal of at least two places is the value, rounded or cut to them."""
     match = _ROUNDED.fullmatch(stated)
@@ -254,10 +268,11 @@ def _symbolic(left: _Side, right: _Side, names: list[str], values: Mapping[str, 
     assert left.tree is not None
     assert right.tree is not None
     if "name" in (left.tree.operation, right.tree.operation) and not names_of(right.tree) & names_of(left.tree):
-        return None  # x = 2y gives a name; it claims nothing
+        # x = 2y defines x; there is nothing to check.
+        return None
     text = f"{left.text}={right.text}"
     a, b = numbers_of(left.tree), numbers_of(right.tree)
-    points = [dict(zip(names, (start + 1009 * i for i in range(len(names))), strict=True)) for start in _POINTS]
+    points = [dict(zip(names, (start + _POINT_STEP * i for i in range(len(names))), strict=True)) for start in _POINTS]
     if all(_equal_at(left.tree, right.tree, point) for point in points):
         return Relation(text, "=", a, b, (), (), True)
     options = [values.get(name, ()) for name in names]

@@ -22,6 +22,7 @@ _SOURCES = {
     "guest.py": _HERE / "guest.py",
     **{f"rlkit/verify/sandbox/{name}.py": _HERE.parent / f"{name}.py" for name in _SHARED},
 }
+"""The files of the component, by their names in it."""
 _PACKAGES = ("rlkit", "rlkit/verify", "rlkit/verify/sandbox")
 _WORLD = """
 package rlkit:sandbox;
@@ -33,10 +34,10 @@ world judge {
 """
 _COMPONENTIZE = "import sys; from componentize_py import script; sys.exit(script())"
 _TIMEOUT_S = 600.0
-# What wasmtime allows at most beside its own 2 MiB; a deep recursion of the guest ends there.
 _STACK_BYTES = 2 << 20
+"""The largest guest stack that wasmtime allows beside its own 2 MiB; a deep recursion of the guest ends there."""
 MAX_TABLE_ELEMENTS = 100_000
-# One instance at a time, of one component; the sizes are what CPython's takes, with room.
+# There is one instance at a time, of one component. The sizes are those of CPython's component, with room.
 _POOL = {
     "linear_memory_keep_resident": 16 << 20,
     "table_keep_resident": 1 << 20,
@@ -95,7 +96,7 @@ def built_component() -> Path:
     key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
     folder = _cache_folder()
     found = folder / f"judge-{key}.cwasm"
-    # Others who start at the same time wait for the first one's.
+    # Processes that start at the same time wait for the first one's build.
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not found.exists():
@@ -118,10 +119,11 @@ def _cache_folder() -> Path:
 
 
 def _build(target: Path) -> None:
+    """Builds the component, compiles it for this machine and puts it in its place."""
     import wasmtime
     from wasmtime.component import Component
 
-    # Under the lock, so these are a killed build's.
+    # No other build runs while this one has the lock, so these folders are left from builds that were killed.
     for left in target.parent.glob("build-*"):
         shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix="build-", dir=target.parent) as scratch:
@@ -135,7 +137,7 @@ def _build(target: Path) -> None:
         partial.replace(target)
     for old in target.parent.glob("judge-*.cwasm"):
         if old != target:
-            # Someone else's version may be in use: an open file outlives its name.
+            # Another process may use the old version; its open file stays usable without a name.
             with contextlib.suppress(OSError):
                 old.unlink()
 
@@ -144,7 +146,7 @@ def _componentize(scratch: Path) -> Path:
     """The sources as a component file."""
     for package in _PACKAGES:
         (scratch / package).mkdir(parents=True)
-        # Empty ones: the real packages' own would bring in what the guest has no use for.
+        # Empty files: the real ones would import modules that the guest does not need.
         (scratch / package / "__init__.py").touch()
     for name, source in _SOURCES.items():
         shutil.copyfile(source, scratch / name)

@@ -50,8 +50,8 @@ class WitWorld(wit_world.WitWorld):  # type: ignore[misc]
         return harness.serve(json.loads(request), _HostChannel())
 
 
-class _Nowhere:
-    """Where the frames of the warm-up go."""
+class _NullChannel:
+    """Discards the frames of the warm-up."""
 
     def send(self, frame: bytes) -> None:
         """Loses the frame."""
@@ -61,17 +61,17 @@ class _Nowhere:
 
 
 def _warm_up() -> None:
-    """Runs a few jobs, so that what Python makes on first use is made once, here, and not in every instance."""
+    """Runs a few jobs, so that everything that Python makes on first use is part of the stored interpreter."""
     surroundings.contest_names()
     for value in (1, [1.5, "a"], {"b": None}):
         program = "import re\ndef f(x): return x\n"
         request = {"mode": "function", "program": program, "entry_point": "f", "args": [encode(value)], "kwargs": {}}
-        harness.serve(json.loads(json.dumps(request)), _Nowhere())
+        harness.serve(json.loads(json.dumps(request)), _NullChannel())
     del sys.modules["program"]
 
 
 _warm_up()
-# A program finds the standard library and nothing of ours.
+# A program shall find the standard library only.
 for _name in [name for name in sys.modules if name.split(".")[0] == "rlkit"]:
     del sys.modules[_name]
 gc.collect()

@@ -1,4 +1,4 @@
-"""The judge's side of the wasm tier: a worker process for each sandbox, which is killed where it does not answer."""
+"""The judge's side of the wasm tier: one worker process for each sandbox, killed if it does not answer."""
 
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ _START = (
     "import sys, runpy; sys.path.insert(0, sys.argv.pop(1)); "
     "runpy.run_module('rlkit.verify.sandbox.wasm.wasm_worker', run_name='__main__')"
 )
-# The worker's own, for the component's cache and the runtime; a guest sees none of it.
 _ENVIRONMENT = ("HOME", "XDG_CACHE_HOME", "TMPDIR", "PATH", "LD_LIBRARY_PATH", "PYTHONPATH")
-# The first start on a machine builds the component.
+"""Variables that the worker needs for the component's cache and the runtime; a guest sees none of them."""
 _START_TIMEOUT_S = 700.0
+"""Longest start: the first one on a machine builds the component."""
 _SEND_TIMEOUT_S = 10.0
 _GRACE_S = 0.5
+"""Seconds beyond a job's limit before its worker is killed."""
 
 
 class WasmSandbox:
@@ -63,7 +64,7 @@ class WasmRunning:
     def __init__(self, worker: _WorkerProcess, job: Job) -> None:
         self._worker = worker
         self._start = time.monotonic()
-        # The worker interrupts guests itself; ours is for those that sleep in the host.
+        # The worker interrupts guests at their limit; this deadline is for a guest that sleeps in the host.
         self._deadline = self._start + job.limits.wall_s + _GRACE_S
         self._outcome: Outcome | None = None
         self._frames: deque[bytes] = deque()
@@ -80,6 +81,7 @@ class WasmRunning:
         return self._frames.popleft() if self._frames else self._receive()
 
     def _receive(self) -> bytes | None:
+        """The next frame from the worker; None where the job has ended."""
         if self._outcome is not None:
             return None
         message = self._worker.receive(self._deadline)
@@ -96,7 +98,7 @@ class WasmRunning:
         return None
 
     def wait(self) -> None:
-        """Until the job ends; its frames stay to be received."""
+        """Waits until the job ends; its frames can still be received."""
         while (frame := self._receive()) is not None:
             self._frames.append(frame)
 
@@ -117,6 +119,8 @@ class WasmRunning:
 
 
 class _WorkerProcess:
+    """The worker's process and the socket to it."""
+
     def __init__(self) -> None:
         ours, theirs = socket.socketpair()
         with theirs:

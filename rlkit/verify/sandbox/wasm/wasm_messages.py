@@ -1,4 +1,4 @@
-"""What the judge and a wasm worker say to each other, over a socket between them.
+"""The messages between the judge and a wasm worker, over a socket.
 
 A message is a kind (1 byte), a length (4 bytes, big end first) and a body. To the worker: JOB (a line of JSON with
 limits and standard input, then the request for the harness), FRAME for the guest, NO_MORE frames. From it: READY, or
@@ -55,6 +55,7 @@ class Messages:
         self._sock.close()
 
     def _fill(self, size: int, deadline: float) -> None:
+        """Reads until so many bytes are there."""
         while len(self._buffer) < size:
             left = deadline - time.monotonic()
             self._sock.settimeout(None if left == float("inf") else max(0.001, left))

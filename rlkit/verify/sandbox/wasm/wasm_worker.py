@@ -1,4 +1,4 @@
-"""A process that runs WebAssembly jobs, each in a fresh instance of the component; started by `client`."""
+"""A process that runs WebAssembly jobs, each in a fresh instance of the component; started by `wasm_client`."""
 
 from __future__ import annotations
 
@@ -24,8 +24,10 @@ from rlkit.verify.sandbox.wasm.wasm_messages import END, FRAME, JOB, READY, REFU
 _NOBODY = 65534
 _PR_SET_NO_NEW_PRIVS = 38
 _TICK_S = 0.02
+"""How often a guest's limits are checked."""
 _NEVER = float("inf")
 _FAR = 1 << 40
+"""Ticks of the engine's clock that never pass: an instance without a job is not interrupted."""
 
 
 def main() -> None:
@@ -45,7 +47,7 @@ def main() -> None:
 
 
 def _give_up_root() -> None:
-    """A fault of the runtime should meet a process that may do little. After this, nothing new can be imported."""
+    """Gives up root, in case the runtime has a fault. After this, nothing new can be imported."""
     if os.getuid() == 0:
         os.setgroups([])
         os.setresgid(_NOBODY, _NOBODY, _NOBODY)
@@ -74,7 +76,7 @@ class _WasmWorker:
         threading.Thread(target=self._watch, daemon=True).start()
 
     def run(self, job: dict[str, Any], request: str) -> None:
-        """Runs one job, sends how it ended, and makes the instance for the next one while the judge looks at it."""
+        """Runs one job and sends how it ended; then makes the next instance, while the judge reads the result."""
         store, guest = self._next
         limits: dict[str, float] = job["limits"]
         output = bytearray()
@@ -153,14 +155,14 @@ class _WasmWorker:
 
 
 def _wasi(stdin: bytes, write: Any) -> Any:
-    """What the guest has of a system: two streams."""
+    """The guest's system interface: standard input and output, and nothing else."""
     wasi = wasmtime.WasiConfig()
     wasi.stdout_custom = write
     if stdin:
         with tempfile.NamedTemporaryFile() as file:
             file.write(stdin)
             file.flush()
-            # Opened at once; its name goes away with this block.
+            # wasmtime opens the file at once, so its name may be removed at the end of this block.
             wasi.stdin_file = file.name
     return wasi
 

@@ -3,11 +3,15 @@
 from collections.abc import Iterator
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
+from pydantic_core import PydanticKnownError
 
 from rlkit.recipe.schema.optimizer_section import OptimizerKeys
 from rlkit.recipe.schema.presets import GRPO_PRESETS
 from rlkit.recipe.schema.stage_kinds import StageKeys
+
+OBJECTIVES = ("clip", "cispo")
+"""The built-in losses (`rlkit.algorithm.objective.POLICY_LOSSES`; a test compares the two)."""
 
 
 class OnlineKeys(StageKeys, OptimizerKeys):
@@ -23,9 +27,10 @@ class OnlineKeys(StageKeys, OptimizerKeys):
     """Optimizer updates in one pass over a step; the step's prompts are split into that many parts."""
     passes_per_step: int = Field(1, ge=1)
     """Passes over a step's samples."""
-    objective: Literal["clip", "cispo"] = "clip"
+    objective: str = "clip"
     """clip: PPO's clipped surrogate (arXiv:1707.06347); cispo: the clipped ratio, held fixed, weighs the
-    log-probability (arXiv:2506.13585), so that no token loses its gradient."""
+    log-probability (arXiv:2506.13585), so that no token loses its gradient; a loss of your own: module:function, or
+    ./file.py:function beside the recipe."""
     ratio_level: Literal["token", "sequence"] = "token"
     """Importance ratio of each token, or one for a whole sequence, the mean over its tokens (GSPO,
     arXiv:2507.18071)."""
@@ -92,6 +97,15 @@ class OnlineKeys(StageKeys, OptimizerKeys):
     def needs_reference(self) -> bool:
         """Whether a reference model is kept."""
         return self.kl_coef > 0
+
+    @field_validator("objective")
+    @classmethod
+    def _names_a_loss(cls, name: str) -> str:
+        source, _, function = name.rpartition(":")
+        if name not in OBJECTIVES and not (source and function.isidentifier()):
+            known = (*OBJECTIVES, "module:function", "./file.py:function")
+            raise PydanticKnownError("literal_error", {"expected": ", ".join(map(repr, known))})
+        return name
 
     @model_validator(mode="after")
     def _updates_divide(self) -> Self:

@@ -1,0 +1,1 @@
+"""Losses as a stranger would write them, right and wrong ones."""
