@@ -1,4 +1,4 @@
-"""The fenced blocks of docs/, each with the mark that stands before it."""
+"""The fenced blocks of README.md and of docs/, each with the mark that stands before it."""
 
 import re
 from collections.abc import Iterator
@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted((ROOT / "docs").rglob("*.md"))
+OWN_TEST = ROOT / "docs/math-answers.md"
+"""Its blocks are examples in a form of their own: tests/verify/test_docs_math_answers.py runs them."""
+PAGES = [ROOT / "README.md", *sorted({*(ROOT / "docs").rglob("*.md")} - {OWN_TEST})]
 COMMAND_LANGUAGES = ("bash", "fish", "zsh")
 LANGUAGES = (*COMMAND_LANGUAGES, "yaml", "python", "json", "text")
 NEEDS = ("gpu", "cluster")
