@@ -137,5 +137,5 @@ def _plain(value: Any) -> str:
 
 def _cell(text: str) -> str:
     """One line of text that does not end a cell of a table and holds no HTML outside of code."""
-    parts = " ".join(text.split()).replace("|", "\\|").split("`")
-    return "`".join(part if i % 2 else part.replace("<", "&lt;") for i, part in enumerate(parts))
+    parts = " ".join(text.split()).split("`")
+    return "`".join(part if i % 2 else part.replace("|", "\\|").replace("<", "&lt;") for i, part in enumerate(parts))

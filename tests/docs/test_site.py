@@ -30,6 +30,11 @@ def test_pages_ask_nothing_of_other_hosts(site):
         assert not loaded, f"{page.relative_to(site)} loads {loaded}"
 
 
+def test_tables_show_no_escape_signs(site):
+    for page in site.rglob("*.html"):
+        assert not re.findall(r"<code>[^<]*\\\|[^<]*</code></td>", page.read_text()), page.relative_to(site)
+
+
 def test_the_index_for_tools_names_every_page(site):
     index = (site / "llms.txt").read_text()
     named = re.findall(r"\]\(([^)]+)\)", index)
