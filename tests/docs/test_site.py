@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from markdown.extensions.toc import slugify
 from pydantic import BaseModel
 
 from rlkit.recipe.schema import Recipe, RewardPartKeys
@@ -59,5 +60,8 @@ def keys_of(model: type[BaseModel]) -> Iterator[tuple[type[BaseModel], str]]:
 
 
 def test_links_of_the_readme_lead_somewhere():
-    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", prose_of(ROOT / "README.md")):
-        assert target.startswith("https://") or (ROOT / target).exists(), target
+    for target, anchor in re.findall(r"\]\(([^)#]+)#?([^)]*)\)", prose_of(ROOT / "README.md")):
+        assert (ROOT / target).exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.*)", (ROOT / target).read_text(), re.MULTILINE)
+            assert anchor in [slugify(heading, "-") for heading in headings], f"{target}#{anchor}"
