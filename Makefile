@@ -2,6 +2,7 @@
 # make test    set up what is missing, then run the default tests    ARGS="-k name -x" passes pytest options
 # make setup   only the set-up, into .venv/
 # make check   lint, format check, strict types
+# make docs    the documentation, built strictly, into site/
 # make test-all  the default tests and the slow ones
 
 SHELL := /bin/bash
@@ -16,7 +17,7 @@ SPREAD := -n 2 --dist loadfile --no-loadscope-reorder
 unexport PYTHONDONTWRITEBYTECODE
 NEWER := import sys; sys.exit(sys.version_info < (3, 11))
 
-.PHONY: setup train test test-all check
+.PHONY: setup train test test-all check docs
 .DEFAULT_GOAL := setup
 
 setup: .venv/.ready
@@ -34,6 +35,10 @@ check: .venv/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The variable silences the theme's notice about its successor.
+docs: .venv/.ready
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs --quiet build --strict
 
 # The stamp is written last: a set-up that was interrupted goes on where it stopped. Python compiles each module when it
 # is first imported: compiling all 175 packages here took as long as installing them. The longest imports are done here,

@@ -64,8 +64,9 @@ def test_the_rayjob_fits_its_own_cluster_and_this_version():
     assert (ROOT / Path(hook[1]).relative_to(IMAGE_ROOT)).is_file()
 
 
-def test_the_readme_names_keys_options_and_files_that_exist(capsys):
-    text = (EXAMPLES / "README.md").read_text() + (EXAMPLES / "slurm/train.sbatch").read_text()
+def test_the_page_names_keys_options_and_files_that_exist(capsys):
+    pages = (ROOT / "docs/cluster.md", EXAMPLES / "README.md", EXAMPLES / "slurm/train.sbatch")
+    text = "\n".join(page.read_text() for page in pages)
     assert main(["train", "--help"]) == 0
     options = set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
     assert {"--address", "--resume"} <= options
