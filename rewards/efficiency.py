@@ -74,6 +74,7 @@ class Efficiency:
         value = falling(num_tokens, free, 2 * free, self.shape)
         evidence: dict[str, float] = {"num_tokens": num_tokens, "free": free}
         if cpu is not None and least_cpu is not None:
+            # A weighted mean of the two values: (1 - cpu_time_share) of the length's, cpu_time_share of the CPU time's.
             value += self.cpu_time_share * (falling(cpu / least_cpu, 1, _SLOW) - value)
             evidence |= {"cpu_seconds": round(cpu, 4), "times_the_least": round(cpu / least_cpu, 2)}
         if self.max_tokens:

@@ -89,6 +89,7 @@ class ModelJudge:
         """One score per sample; samples with the same text are judged once."""
         deadline = time.monotonic() + self._timeout_s
         questions = [self._question(group, sample) for sample in group.samples]
+        # Equal questions share one call. Those without an answer at the end are over the budget.
         answers: dict[str, _Verdict | str] = {}
         wanted: dict[str, dict[str, Any]] = {}
         for sample, question in zip(group.samples, questions, strict=True):

@@ -66,6 +66,7 @@ def _math(thought: str, response: str, task: Task) -> Score:
     steps = find_steps(thought, prompt, answer)
     if not steps.used and len(_own_words(thought, prompt)) < _MIN_WORDS:
         return Score(0.0, "no_steps", "the thought states no step and contains no words of its own")
+    # Each further step adds less, so that padding with steps does not help; a false step counts against two true ones.
     num_used, num_false = len(steps.used), len(steps.false)
     earned = (1 - _STEP_DECAY**num_used) * num_used / max(1, num_used + _FALSE_COST * num_false)
     agrees = agreement(thought, answer)

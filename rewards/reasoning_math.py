@@ -59,6 +59,7 @@ def find_steps(thought: str, prompt: str, answer: str | None) -> Steps:
     columns = _Columns(prompt, targets)
     founded = _founded([r for r in relations if r.holds], numbers_in(prompt), targets, columns)
     needed = targets or (set(founded[-1].finds) if founded else set())
+    # Walk backwards from the answer: a step is used if it computes a number that the answer or a later used step needs.
     used: list[Relation] = []
     # An identity of variables, such as 2(x + 3) = 2x + 6, does not lead to an answer that is a number.
     named = re.search(r"[a-zA-Z]", _COMMANDS.sub("", answer or "")) is not None

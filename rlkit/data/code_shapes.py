@@ -248,6 +248,7 @@ def _call_test(given: Any, wanted: Any, wrapped: bool) -> dict[str, Any]:
     if wrapped and isinstance(wanted, list):
         accepted = [wanted[0], wanted]
     accepted += [with_ints for value in accepted if (with_ints := int_keys(value)) is not value]
+    # With several accepted values, a result passes if it equals one of them.
     test: dict[str, Any] = {}
     put(test, "args", args)
     if kwargs:

@@ -69,6 +69,7 @@ def complete(fields: FieldsKeys | None, row: Columns, need: Need, place: str) ->
         _check_no_context(row, found["prompt"], place)
     if need not in found:
         found[need] = _first(row, NAMES[need], found.values())
+    # A demonstration may be one column of messages that ends with the reply; then no response column is needed.
     if need == "response" and found[need] is None and not _has_reply(row, found["prompt"]):
         chat = None if "prompt" in named else next((name for name in CONVERSATIONS if _has_reply(row, name)), None)
         found["prompt"] = chat or found["prompt"]

@@ -211,6 +211,7 @@ def _leaves(
         raise DataError(
             f"{key}.stratify_by: {stratify_by} has more than {MAX_STRATA} different values; use a column with fewer"
         )
+    # A source's weight is divided among its leaves by their number of tasks, so all its tasks are equally likely.
     masses: dict[_Path, Fraction] = {}
     for path, its in members.items():
         weight = _exact(mixture.weights[int(path[1])]) if mixture else Fraction(1)
@@ -225,6 +226,7 @@ def _raise_shares(masses: dict[_Path, Fraction], least: Mapping[str, Fraction]) 
     Raising one domain lowers the others, which may push another one below its minimum. Repeats until none is.
     """
     raised: dict[str, Fraction] = {}
+    # Each round raises at least one more domain, so the loop ends.
     while True:
         free = sum(m for path, m in masses.items() if path[0] not in raised)
         scale = (1 - sum(raised.values())) / free if free else Fraction(0)

@@ -1,7 +1,7 @@
 """A mirror: a copy of the run's folder on another file system, from which another machine can resume the run.
 
 Every few seconds a background thread copies new files of the run's local folder to the mirror and deletes removed
-ones, in an order that keeps the mirror resumable at any moment, wherever it is interrupted:
+ones, in an order that keeps the mirror resumable wherever it is interrupted:
 
     all other files -> progress.json -> manifests of checkpoints;   deletions: manifests before other files
 
@@ -124,7 +124,7 @@ class Mirror:
         """Brings the mirror up to date with the run's folder, once.
 
         Raises:
-            MirrorError: The file system failed; files that were copied before count.
+            MirrorError: The file system failed.
         """
         if self._is_taken_over(remote):
             return
@@ -202,7 +202,7 @@ class Mirror:
         self._report.line(text)
 
     def _claim(self, remote: RemoteFolder) -> None:
-        """Takes ownership of the mirror. Reuses the index of an earlier start on this machine if it was the owner."""
+        """Takes ownership of the mirror. Reuses the local index if its start was the last owner."""
         found = remote.files()
         owner = str(remote.read_json(OWNER).get("start")) if OWNER in found else None
         index_file = self._run_dir / INDEX
@@ -225,7 +225,7 @@ class Mirror:
         if mirrored is None or not shows_work(mirrored, found, remote.read(METRICS) if METRICS in found else b""):
             if found and OWNER not in found:
                 raise UsageError(f"{remote.url} is not empty and contains no run: set another run.name or run.mirror")
-            return  # nothing to resume: this start replaces what is there
+            return  # nothing to resume: this start replaces it
         if resume == "never":
             raise UsageError(f"--resume never: {remote.url} already contains a run; set another run.name or run.mirror")
         local = progress_of(self._run_dir) if has_work(self._run_dir) else None

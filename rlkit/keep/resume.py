@@ -82,11 +82,13 @@ def _begin(
             f"the run in {run_dir} was started with {num_stages} stages and the recipe has {missing} fewer: resume it "
             "with all of them, or set another run.name"
         )
+    # A change passes if it cannot change the run's numbers (harmless) or if the user allows it.
     changes = [*find_changes(state.recipe, loaded.resolved), *_provenance_changes(state.provenance, current)]
     extended = _reopened(changes, state.models)
     fixed = _fixed(loaded.recipe, len(state.models)) - {change.key for change in extended}
     _refuse(run_dir, [c for c in changes if not ((c.harmless and c.key not in fixed) or c.allowed(allow))])
     if extended:
+        # The last stage gets more steps: it counts as unfinished again and continues from its last checkpoint.
         state.models.pop()
         state.after = None
         state.reopened += 1

@@ -59,6 +59,7 @@ class SequenceModel:
         order = sorted(
             (i for i, row in enumerate(rows) if len(row) <= self._max_tokens), key=lambda i: (len(rows[i]), rows[i])
         )
+        # Longest first, so that the rows of a batch have similar lengths and need little padding.
         while order:
             count = max(1, min(len(order), self._tokens_per_batch // len(rows[order[-1]])))
             batch, order = order[-count:], order[:-count]

@@ -98,10 +98,12 @@ def estimate_memory(recipe: Recipe, size: ModelSize) -> Memory:
     loading = 4.0 * size.parameters if keys.sharded else 0.0
     saved = [checkpoint_bytes(recipe, stage, size) or 0.0 for stage in recipe.rl_stages.values()]
     copy = max(saved, default=0.0) * share
+    # Loading and training do not overlap, so a rank's main memory is the larger of the two.
     host = max(loading, (kept if keys.cpu_offload else 0.0) + copy)
     running = (0.0 if keys.cpu_offload and keys.gpus else kept) + gathered + activations
     running += 0.0 if keys.gpus else copy
     engine = width * size.parameters
+    # vLLM on a CPU packs a copy of the output layer, which a tied model shares with its embedding.
     if size.shape and size.shape.tied:
         engine += width * size.shape.vocab_size * size.shape.hidden_size
     scratch = _engine_scratch(recipe, size.shape, width) if size.shape else 0.0

@@ -193,6 +193,7 @@ def _stage_kind(path: KeyPath, detail: ErrorDetails, positions: Positions) -> st
 
 def _rule(path: KeyPath, message: str, positions: Positions) -> str:
     """A rule over several keys. Its place is that of the first key in the message that the recipe gives."""
+    # Messages name keys in full ("model.path") or relative to their section ("steps"): try both.
     for word in re.findall(r"[a-z_][a-z_0-9]*(?:\.[a-z_0-9]+)*", message):
         keys = tuple(word.split("."))
         for candidate in (keys, (*path, *keys)):

@@ -75,6 +75,7 @@ def _validate(data: dict[str, Any], raw_texts: dict[KeyPath, str], positions: Po
     try:
         return Recipe.model_validate(data)
     except ValidationError as first:
+        # YAML reads `run.name=2026` as a number. Where text is required, retry with the override's raw text.
         if not _quote_overrides(first, data, raw_texts):
             raise RecipeError(explain(first, data, positions)) from first
     try:

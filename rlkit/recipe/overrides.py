@@ -95,6 +95,7 @@ def _drop_alternatives(data: dict[str, Any], path: KeyPath, positions: Positions
         section = parent[-1] if isinstance(parent[-1], str) else parent[0]
         for other in _alternatives(section, name):
             alternative = (*parent, other)
+            # Keep an alternative that another override gives: validation then reports that both are given.
             if not any(p[: len(alternative)] == alternative for p in given):
                 _remove(data, alternative)
                 positions.forget(alternative)

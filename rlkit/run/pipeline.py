@@ -85,6 +85,7 @@ class Pipeline:
         except OSError as e:
             raise unwritable(self.run_dir, e) from e
         finally:
+            # The summary is written before Ray is stopped, because stopping Ray may take seconds or fail.
             try:
                 self.sinks.close(self.recipe.tracking.sink_timeout_s)
                 self.state.seconds += time.monotonic() - began

@@ -109,6 +109,7 @@ def _std(values: Sequence[float]) -> float:
 def _correlation(pairs: Sequence[tuple[float, float]]) -> float:
     """Pearson correlation; NaN if a side does not vary. [(0, 1), (1, 3), (2, 5)] -> 1"""
     a, b = [x for x, _ in pairs], [y for _, y in pairs]
+    # Rounding can leave a tiny spread where all values are equal.
     spread = _std(a) * _std(b)
     if not pairs or not spread > 1e-12:
         return math.nan

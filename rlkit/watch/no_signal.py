@@ -79,6 +79,7 @@ def broken_rules(groups: Sequence[ScoredGroup]) -> list[tuple[str, str, float]]:
 def _rules(score: Score) -> list[str]:
     if score.verdict in PASSING or not score.reason:
         return []
+    # Replace numbers and quotations, so that equal rules with different values are counted together.
     plain = re.sub(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|-?\d+(?:\.\d+)?", "…", score.reason)
     return plain.split("; ")
 
