@@ -22,7 +22,9 @@ def _configure_train(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="auto: resume an unfinished run, else start one; must: only resume; never: only start",
     )
-    parser.add_argument("--address", metavar="RAY", help="address of a Ray cluster (auto, host:6379); cluster.address")
+    parser.add_argument(
+        "--address", metavar="RAY", help="Ray cluster to use instead of cluster.address (auto, host:6379)"
+    )
     parser.add_argument(
         "--allow",
         metavar="KEY",
