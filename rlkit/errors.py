@@ -99,6 +99,6 @@ def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
 
 
 def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
-    """The end of a message about an unknown word: `; did you mean 'x'?`, or "" if no known word is similar."""
+    """A hint for a message about an unknown word: ` (did you mean 'x'?)`, or "" if no known word is similar."""
     near = nearest(word, known, cutoff)
-    return f"; did you mean {near!r}?" if near else ""
+    return f" (did you mean {near!r}?)" if near else ""

@@ -7,11 +7,10 @@ import importlib.metadata
 import importlib.util
 import re
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from rlkit.errors import PluginError, nearest
+from rlkit.errors import PluginError, did_you_mean
 
 _MAX_MESSAGE = 400
 ENTRY_POINTS = "rlkit.rewards"
@@ -129,9 +128,3 @@ def _missing(source: str, base_dir: Path) -> str:
     if Path(source).is_file():
         hint = f"; there is one in the working directory: move it there, or write {Path(source).resolve()}"
     return f"there is no file {source} in the recipe's folder {folder}{hint}"
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """` (did you mean 'x'?)` with the most similar known word, or "" if none is similar."""
-    near = nearest(word, known)
-    return f" (did you mean {near!r}?)" if near else ""

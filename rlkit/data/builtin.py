@@ -9,8 +9,8 @@ from typing import Any
 
 from rlkit.data.additions import arithmetic_rows
 from rlkit.data.functions import function_rows
-from rlkit.data.rows import Row, did_you_mean
-from rlkit.errors import DataError
+from rlkit.data.rows import Row
+from rlkit.errors import DataError, did_you_mean
 
 NAMES = ("arithmetic", "functions", "quickstart", "arithmetic-demos", "functions-demos", "quickstart-demos")
 ROWS = {"train": 4000, "heldout": 256}

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rlkit.data.read_rows import type_name
-from rlkit.data.rows import RowError, did_you_mean, some
+from rlkit.data.rows import RowError, some
+from rlkit.errors import did_you_mean
 
 Columns = Mapping[str, Any]
 

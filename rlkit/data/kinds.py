@@ -8,7 +8,8 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from rlkit.data.references import YES
-from rlkit.data.rows import RowError, did_you_mean
+from rlkit.data.rows import RowError
+from rlkit.errors import did_you_mean
 
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 

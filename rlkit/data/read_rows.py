@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, cast
 
-from rlkit.data.rows import BadRow, Row, did_you_mean, some
-from rlkit.errors import DataError
+from rlkit.data.rows import BadRow, Row, some
+from rlkit.errors import DataError, did_you_mean
 
 TEXT_ENDINGS = (".jsonl", ".json", ".csv")
 ENDINGS = (*TEXT_ENDINGS, *(e + ".gz" for e in TEXT_ENDINGS), ".parquet")

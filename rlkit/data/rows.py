@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Literal, TypeVar
 
-from rlkit.errors import DataError, nearest
+from rlkit.errors import DataError
 
 OnBadRow = Literal["stop", "skip"]
 T = TypeVar("T")
@@ -95,12 +95,6 @@ class BadRows:
             return DataError(f"{bad.where}: {bad.reason}; fix the row or set {self.key}: skip")
         share = f" ({num_bad} of the {num_rows} rows read so far cannot be used)" if num_rows > 1 else ""
         return DataError(f"{bad.sentence}{share}")
-
-
-def did_you_mean(given: str, known: Iterable[str]) -> str:
-    """' (did you mean "x"?)' with the most similar known name, or '' if none is similar."""
-    near = nearest(given, known, cutoff=0.5)
-    return f' (did you mean "{near}"?)' if near else ""
 
 
 def some(names: Iterable[Any], limit: int = 8) -> str:

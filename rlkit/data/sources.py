@@ -10,8 +10,8 @@ from typing import Any, Protocol, TypeVar
 from rlkit.data.builtin import read_builtin
 from rlkit.data.hub import HUB_NAME, read_hub
 from rlkit.data.read_rows import ending_of, read_path
-from rlkit.data.rows import BadRow, Row, did_you_mean, some
-from rlkit.errors import DataError
+from rlkit.data.rows import BadRow, Row, some
+from rlkit.errors import DataError, did_you_mean
 from rlkit.recipe.schema import FilterKeys, RowsKeys, SourceKeys
 
 

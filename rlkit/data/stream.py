@@ -17,9 +17,9 @@ from fractions import Fraction
 from math import lcm
 from typing import Any, Literal
 
-from rlkit.data.rows import did_you_mean, some
+from rlkit.data.rows import some
 from rlkit.data.tasks import Mixture
-from rlkit.errors import DataError
+from rlkit.errors import DataError, did_you_mean
 from rlkit.recipe.schema import RowsKeys
 from rlkit.records import Task
 

@@ -139,7 +139,7 @@ def _read_text(path: Path) -> str:
 
 
 def nearest_sibling(path: Path) -> str:
-    """`; did you mean 'dir/file'?` for a path that does not exist; empty if no file beside it has a similar name."""
+    """` (did you mean 'dir/file'?)` for a path that does not exist; empty if no file beside it has a similar name."""
     missing = path
     while not missing.parent.exists() and missing.parent != missing:
         missing = missing.parent
@@ -148,7 +148,7 @@ def nearest_sibling(path: Path) -> str:
     except OSError:
         return ""
     near = nearest(missing.name, names)
-    return f"; did you mean '{missing.parent / near}'?" if near else ""
+    return f" (did you mean '{missing.parent / near}'?)" if near else ""
 
 
 def _walk(loader: _Loader, root: yaml.Node, positions: Positions) -> None:

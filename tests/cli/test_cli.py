@@ -129,9 +129,9 @@ def test_the_schema_documents_every_key(capsys: pytest.CaptureFixture[str]) -> N
 @pytest.mark.parametrize(
     ("argv", "sentence"),
     [
-        (["trian"], "unknown command 'trian'; did you mean 'train'?"),
-        (["--versoin"], "unknown option '--versoin'; did you mean '--version'?"),
-        (["train", "r.yaml", "--resum", "auto"], "unknown option '--resum'; did you mean '--resume'?"),
+        (["trian"], "unknown command 'trian' (did you mean 'train'?)"),
+        (["--versoin"], "unknown option '--versoin' (did you mean '--version'?)"),
+        (["train", "r.yaml", "--resum", "auto"], "unknown option '--resum' (did you mean '--resume'?)"),
         (["train", "r.yaml", "--stages.0.steps=3"], "write an override without dashes: stages.0.steps=3"),
         (["train", "r.yaml", "--resume", "maybe"], "--resume 'maybe': must be one of auto, must, never (see"),
         (
@@ -218,7 +218,7 @@ def test_a_closed_pipe_is_no_error(recipe: str) -> None:
 @pytest.mark.parametrize(
     ("override", "reason"),
     [
-        ("data.path=builtin:quikstart", 'did you mean "quickstart"'),
+        ("data.path=builtin:quikstart", "did you mean 'quickstart'"),
         ("data.path=builtin:quickstart?foo=2", "no parameter 'foo'"),
         ("data.split=test", 'no split "test"'),
         ("cluster.address=ray://head:10001", "Ray Client cannot stream samples"),
@@ -254,7 +254,7 @@ def test_an_output_without_room_is_one_sentence(recipe: str) -> None:
     [
         (["verify", "code", "--input", "i", "--output", "o", "--gold", "3"], "unknown option '--gold'"),
         (["verify", "math", "--tier", "wasm"], "unknown option '--tier'"),
-        (["verify", "maths"], "unknown command 'maths'; did you mean 'math'? (see rlkit verify --help)"),
+        (["verify", "maths"], "unknown command 'maths' (did you mean 'math'?) (see rlkit verify --help)"),
         (["verify", "--input", "i"], "unknown option '--input'; known: math, code, --help (see rlkit verify"),
         (["verify", "code"], "rlkit verify code needs --input and --output (see rlkit verify code --help)"),
         (["reward", "--version"], "unknown option '--version'; known: score, test, new, --help"),

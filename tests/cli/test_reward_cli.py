@@ -304,7 +304,7 @@ def test_a_plugin_that_returns_something_else_is_reported_with_what_it_returned(
         ({"response": 7}, "in.jsonl:2: response is missing, or no text"),
         ({"num_tokens": -1}, "in.jsonl:2: num_tokens must be a whole number from 0, got -1"),
         ({"token_ids": "12"}, "in.jsonl:2: token_ids must be a list of whole numbers"),
-        ({"kind": "maths"}, 'in.jsonl:2: no judge for tasks of kind "maths" (did you mean "math"?)'),
+        ({"kind": "maths"}, "in.jsonl:2: no judge for tasks of kind \"maths\" (did you mean 'math'?)"),
         (
             {"kind": "numeric", "reference": "x"},
             "in.jsonl:2: the reference 'x' of a task of kind numeric is not a number",

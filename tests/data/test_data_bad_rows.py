@@ -60,7 +60,7 @@ BAD_JSONL = {
     "unknown kind": (
         GOOD,
         row(kind="maths"),
-        'no judge for tasks of kind "maths" (did you mean "math"?); known kinds: ',
+        "no judge for tasks of kind \"maths\" (did you mean 'math'?); known kinds: ",
     ),
     "kind is a number": (GOOD, row(kind=3), "kind is 3, not a kind of task"),
     "no choices": (GOOD, row(kind="choice", reference="AB"), "without metadata.choices the reference of a choice is"),

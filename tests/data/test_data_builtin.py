@@ -124,9 +124,9 @@ def test_replies_are_short_for_a_small_tokenizer():
 @pytest.mark.parametrize(
     ("path", "split", "message"),
     [
-        ("arithmetik", "train", r"no built-in source 'arithmetik' \(did you mean \"arithmetic\"\?\); there are arith"),
-        ("quickstart", "held-out", r'no split "held-out" \(did you mean "heldout"\?\); it has train, heldout'),
-        ("quickstart?row=3", "train", r"no parameter 'row' \(did you mean \"rows\"\?\); it has rows, digits"),
+        ("arithmetik", "train", r"no built-in source 'arithmetik' \(did you mean 'arithmetic'\?\); there are arith"),
+        ("quickstart", "held-out", r'no split "held-out" \(did you mean \'heldout\'\?\); it has train, heldout'),
+        ("quickstart?row=3", "train", r"no parameter 'row' \(did you mean 'rows'\?\); it has rows, digits"),
         ("quickstart?wrong=0.5", "train", r"no parameter 'wrong'.*; it has rows, digits"),
         ("functions?digits=2", "train", "no parameter 'digits'.*; it has rows"),
         ("arithmetic?rows=many", "train", "rows=many is not a number"),

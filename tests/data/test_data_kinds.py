@@ -77,7 +77,7 @@ def test_demonstrations_may_be_of_any_kind_that_is_judged(write):
     data = DataKeys.model_validate({"path": str(path)})
     assert load_demonstrations(data, seed=0).demonstrations[0].kind == "exact"
     path.write_text(json.dumps({**row, "kind": "exakt"}))
-    with pytest.raises(DataError, match='did you mean "exact"'):
+    with pytest.raises(DataError, match="did you mean 'exact'"):
         load_demonstrations(data, seed=0)
 
 

@@ -231,18 +231,18 @@ TURNS = st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=3)
 @settings(max_examples=50, deadline=None)
 @given(TURNS, st.none() | TEXTS, st.booleans(), st.booleans(), st.booleans())
 def test_a_conversation_keeps_every_word_however_it_is_written(turns, system, replied, as_json, sharegpt):
-    turns = [("system", system)] if system else []
+    written = [("system", system)] if system else []
     for asked, answered in turns:
-        turns += [("user", asked), ("assistant", answered)]
-    turns = turns if replied else turns[:-1]
+        written += [("user", asked), ("assistant", answered)]
+    written = written if replied else written[:-1]
     names = {"user": "human", "assistant": "gpt", "system": "system"}
     ours = [
-        {"from": names[role], "value": text} if sharegpt else {"role": role, "content": text} for role, text in turns
+        {"from": names[role], "value": text} if sharegpt else {"role": role, "content": text} for role, text in written
     ]
     messages = messages_of(json.dumps(ours) if as_json else ours)
     talk = conversation_of(messages, "messages")
     assert (talk.prompt, talk.response) == (turns[-1][0], turns[-1][1] if replied else None)
-    earlier = turns[: -2 if replied else -1]
+    earlier = written[: -2 if replied else -1]
     assert [(message["role"], message["content"]) for message in talk.history] == earlier
 
 

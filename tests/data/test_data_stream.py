@@ -135,7 +135,7 @@ def test_state_of_other_tasks_or_another_order_is_refused():
 
 def test_wrong_shares_and_strata_are_refused_with_the_existing_values():
     tasks = tasks_of(["algebra", "geometry"] * 3)
-    with pytest.raises(DataError, match=r'did you mean "algebra"\?\); existing domains: algebra, geometry'):
+    with pytest.raises(DataError, match=r"did you mean \'algebra\'\?\); existing domains: algebra, geometry"):
         TaskStream(tasks, seed=0, domain_shares={"algebr": 0.3})
     with pytest.raises(DataError, match="the domains geometry would never be drawn"):
         TaskStream(tasks, seed=0, domain_shares={"algebra": 1.0})

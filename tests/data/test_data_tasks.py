@@ -71,7 +71,7 @@ def test_folder_gives_the_files_of_the_split(write, load):
     write("set/.cache/train.jsonl", ROWS)
     assert [t.prompt for t in load(folder).tasks] == ["a"]
     assert [t.prompt for t in load(folder, split="test").tasks] == ["b"]
-    with pytest.raises(DataError, match=r'no split "tets" \(did you mean "test"\?\); it has test, train'):
+    with pytest.raises(DataError, match=r'no split "tets" \(did you mean \'test\'\?\); it has test, train'):
         load(folder, split="tets")
 
 
@@ -89,7 +89,7 @@ def test_folder_without_data_and_missing_file_are_named(write, load, tmp_path):
     with pytest.raises(DataError, match="no data files in this folder"):
         load(tmp_path / "docs")
     write("gsm8k_train.jsonl", ROWS)
-    with pytest.raises(DataError, match=r'no such file or folder \(did you mean "gsm8k_train.jsonl"\?\)'):
+    with pytest.raises(DataError, match=r"no such file or folder \(did you mean \'gsm8k_train.jsonl\'\?\)"):
         load(tmp_path / "gsm8k_trian.jsonl")
     with pytest.raises(DataError, match="nowhere does not exist either"):
         load(tmp_path / "nowhere" / "a.jsonl")
@@ -100,7 +100,7 @@ def test_saved_dataset_without_the_split_names_the_nearest(load, tmp_path):
 
     part = datasets.Dataset.from_dict({"prompt": ["a"], "reference": ["1"]})
     datasets.DatasetDict({"train": part, "test": part}).save_to_disk(str(tmp_path / "d"))
-    with pytest.raises(DataError, match=r'no split "tests" \(did you mean "test"\?\); it has test, train'):
+    with pytest.raises(DataError, match=r'no split "tests" \(did you mean \'test\'\?\); it has test, train'):
         load(tmp_path / "d", split="tests")
 
 
@@ -145,7 +145,7 @@ def test_filters_keep_matching_rows_and_list_existing_values(write, load):
     assert [t.prompt for t in load(path, filter={"domain": ["algebra"]}).tasks] == ["a", "c"]
     assert [t.prompt for t in load(path, filter={"difficulty": [3]}).tasks] == ["b", "c"]
     assert [t.prompt for t in load(path, filter={"domain": ["algebra"], "difficulty": [3]}).tasks] == ["c"]
-    with pytest.raises(DataError, match=r'did you mean "algebra"\?\); existing values: algebra, geometry'):
+    with pytest.raises(DataError, match=r"did you mean \'algebra\'\?\); existing values: algebra, geometry"):
         load(path, filter={"domain": ["algebr"]})
     with pytest.raises(DataError, match=r"filter.kind code keeps none of 3 rows; existing values: math"):
         load(path, filter={"kind": ["code"]})

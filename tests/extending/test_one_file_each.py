@@ -52,8 +52,8 @@ def test_a_recipe_reads_the_keys_of_a_kind_from_outside(installed, capsys):
     ("override", "sentence"),
     [
         ("stages.1.share=2", "stages.1.share"),
-        ("stages.1.shar=0.5", "unknown key 'shar'; did you mean 'share'?"),
-        ("stages.1.kind=merg", "must be one of sft, grpo, ppo, merge; did you mean 'merge'?"),
+        ("stages.1.shar=0.5", "unknown key 'shar' (did you mean 'share'?)"),
+        ("stages.1.kind=merg", "must be one of sft, grpo, ppo, merge (did you mean 'merge'?)"),
         ("stages.0.share=0.5", "it belongs to merge stages"),
     ],
 )
@@ -135,7 +135,7 @@ def test_a_sink_that_hangs_or_fails_costs_the_run_nothing_and_is_named_once():
         ({"plugin": "./csv_sink.py:CsvSink"}, r"^tracking.sinks.0.arguments.path: CsvSink needs this argument"),
         (
             {"plugin": "./csv_sink.py:CsvSink", "arguments": {"pat": "x"}},
-            r"^tracking.sinks.0.arguments.pat: CsvSink has no such argument; did you mean 'path'\?",
+            r"^tracking.sinks.0.arguments.pat: CsvSink has no such argument \(did you mean 'path'\?\)",
         ),
     ],
 )

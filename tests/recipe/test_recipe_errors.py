@@ -27,21 +27,21 @@ rollout:
 
 # (what is replaced, by what, the sentence after the file's name)
 BROKEN = {
-    "unknown top key": ("rollout:", "rolout:", "10: rolout: unknown key 'rolout'; did you mean 'rollout'?"),
+    "unknown top key": ("rollout:", "rolout:", "10: rolout: unknown key 'rolout' (did you mean 'rollout'?)"),
     "unknown key": (
         "max_tokens",
         "max_token",
-        "11: rollout.max_token: unknown key 'max_token'; did you mean 'max_tokens'?",
+        "11: rollout.max_token: unknown key 'max_token' (did you mean 'max_tokens'?)",
     ),
     "unknown stage key": (
         "    steps: 4",
         "    stepz: 4",
-        "7: stages.0.stepz: unknown key 'stepz'; did you mean 'steps'?",
+        "7: stages.0.stepz: unknown key 'stepz' (did you mean 'steps'?)",
     ),
     "misspelt needed key": (
         "    steps: 3",
         "    stepz: 3",
-        "9: stages.1.stepz: unknown key 'stepz'; did you mean 'steps'?",
+        "9: stages.1.stepz: unknown key 'stepz' (did you mean 'steps'?)",
     ),
     "key of another kind": (
         "    steps: 3",
@@ -72,7 +72,7 @@ BROKEN = {
     "unknown kind": (
         "kind: grpo",
         "kind: grop",
-        "8: stages.1.kind = 'grop': must be one of sft, grpo, ppo; did you mean 'grpo'?",
+        "8: stages.1.kind = 'grop': must be one of sft, grpo, ppo (did you mean 'grpo'?)",
     ),
     "no kind": ("kind: grpo", "kl_coef: 0", "8: stages.1.kind is missing: must be one of sft, grpo"),
     "stage is text": ("  - kind: sft\n    steps: 4", "  - sft", "6: stages.0 = 'sft': must be a mapping"),
@@ -107,14 +107,14 @@ BROKEN = {
     "not one of": (
         "max_tokens: 64",
         "max_tokens: 64\nlearner: {precision: bfloat}",
-        "12: learner.precision = 'bfloat': must be one of float32, bfloat16, bfloat16_autocast; "
-        "did you mean 'bfloat16'?",
+        "12: learner.precision = 'bfloat': must be one of float32, bfloat16, bfloat16_autocast "
+        "(did you mean 'bfloat16'?)",
     ),
     "no such loss": (
         "steps: 3",
         "steps: 3\n    objective: clop",
-        "10: stages.1.objective = 'clop': must be one of clip, cispo, module:function, ./file.py:function; "
-        "did you mean 'clip'?",
+        "10: stages.1.objective = 'clop': must be one of clip, cispo, module:function, ./file.py:function "
+        "(did you mean 'clip'?)",
     ),
     "empty section": (
         "  max_tokens: 64",
@@ -204,12 +204,12 @@ BROKEN = {
     "misspelt weight of a default part": (
         "rollout:",
         "reward:\n  format: {weigth: 1}\nrollout:",
-        "11: reward.format.weigth: unknown key 'weigth'; did you mean 'weight'?",
+        "11: reward.format.weigth: unknown key 'weigth' (did you mean 'weight'?)",
     ),
     "misspelt part": (
         "rollout:",
         "reward:\n  acuracy: {weight: 1}\nrollout:",
-        "11: reward.acuracy: no plugin is named 'acuracy'; did you mean 'accuracy'?",
+        "11: reward.acuracy: no plugin is named 'acuracy' (did you mean 'accuracy'?)",
     ),
     "null part": (
         "rollout:",
@@ -256,12 +256,12 @@ def test_a_broken_recipe_is_reported_in_one_sentence(
 
 
 OVERRIDES = {
-    "unknown key": ("stages.1.stepz=5", "unknown key 'stepz'; did you mean 'steps'?"),
-    "unknown section": ("rolout.max_tokens=5", "rolout: unknown key 'rolout'; did you mean 'rollout'?"),
+    "unknown key": ("stages.1.stepz=5", "unknown key 'stepz' (did you mean 'steps'?)"),
+    "unknown section": ("rolout.max_tokens=5", "rolout: unknown key 'rolout' (did you mean 'rollout'?)"),
     "wrong value": ("stages.1.steps=many", "must be a whole number"),
     "made a section": (
         "learner.precison=float32",
-        "unknown key 'precison'; did you mean 'precision'?",
+        "unknown key 'precison' (did you mean 'precision'?)",
     ),
     "no such item": ("stages.2.steps=5", "stages is a list without an item '2': its items are 0 to 1"),
     "name of an item": ("stages.grpo.steps=5", "stages is a list without an item 'grpo': its items are 0 to 1"),
@@ -299,17 +299,21 @@ def test_an_override_that_is_no_key_value_is_refused(
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        ("init: {}", "path: {dir}/modle", "2: model.path = '{dir}/modle': does not exist; did you mean '{dir}/model'?"),
+        (
+            "init: {}",
+            "path: {dir}/modle",
+            "2: model.path = '{dir}/modle': does not exist (did you mean '{dir}/model'?)",
+        ),
         ("init: {}", "path: ./no/such", "2: model.path = './no/such': does not exist"),
         (
             "builtin:quickstart",
             "{dir}/trian.jsonl",
-            "4: data.path = '{dir}/trian.jsonl': does not exist; did you mean '{dir}/train.jsonl'?",
+            "4: data.path = '{dir}/trian.jsonl': does not exist (did you mean '{dir}/train.jsonl'?)",
         ),
         (
             "path: builtin:quickstart",
             "sources: [{{path: '{dir}/trian.jsonl'}}]",
-            "4: data.sources.0.path = '{dir}/trian.jsonl': does not exist; did you mean '{dir}/train.jsonl'?",
+            "4: data.sources.0.path = '{dir}/trian.jsonl': does not exist (did you mean '{dir}/train.jsonl'?)",
         ),
     ],
 )
@@ -357,7 +361,7 @@ def test_a_recipe_that_is_not_there_names_its_nearest_neighbour(
 ) -> None:
     (tmp_path / "quickstart.yaml").write_text(GOOD)
     (line,) = fails(["train", str(tmp_path / "quikstart.yaml")], capsys)
-    assert line == f"{tmp_path}/quikstart.yaml does not exist; did you mean '{tmp_path}/quickstart.yaml'?"
+    assert line == f"{tmp_path}/quikstart.yaml does not exist (did you mean '{tmp_path}/quickstart.yaml'?)"
     (line,) = fails(["train", str(tmp_path)], capsys)
     assert line == f"{tmp_path} is a folder; a recipe is a YAML file such as {tmp_path / 'quickstart.yaml'}"
 

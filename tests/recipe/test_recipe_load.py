@@ -179,7 +179,7 @@ def test_every_way_python_writes_a_number_is_read_as_that_number(value: float) -
 @given(key=st.sampled_from(list(Recipe.model_fields)), position=st.integers(0, 20))
 def test_a_key_with_one_letter_lost_is_recognised(key: str, position: int) -> None:
     misspelt = key[: position % len(key)] + key[position % len(key) + 1 :]
-    assert did_you_mean(misspelt, Recipe.model_fields) == f"; did you mean {key!r}?"
+    assert did_you_mean(misspelt, Recipe.model_fields) == f" (did you mean {key!r}?)"
 
 
 @given(junk=plain, where=st.sampled_from(["model", "data", "stages", "reward", "rollout", "run", "evaluation"]))

@@ -85,7 +85,7 @@ def test_skipped_rows_do_not_count_and_are_reported(folder: Path, capsys: pytest
         ({"rollout": {"engine": {"max_num_seqs": "all"}}}, "rollout.engine.max_num_seqs = 'all'"),
         ({"rollout": {"engine": {"max_model_len": 3000}}}, "is more than the model's context of 2048 tokens"),
         ({"learner": {"lora": {"target_modules": ["c_attn"]}}}, "no layer of the model is named 'c_attn'; it has"),
-        ({"learner": {"lora": {"target_modules": ["q_proj", "v_prj"]}}}, "named 'v_prj'; did you mean 'v_proj'?"),
+        ({"learner": {"lora": {"target_modules": ["q_proj", "v_prj"]}}}, "named 'v_prj' (did you mean 'v_proj'?)"),
         ({"learner": {"lora": {"target_modules": r".*mlp\.fc1"}}}, "matches no layer of the model: it has"),
         ({"learner": {"lora": {"target_modules": "("}}}, "is not a regular expression"),
         ({"learner": {"lora": {"target_modules": ["embed_tokens"]}}}, "is an embedding, which cannot have an adapter"),

@@ -11,8 +11,8 @@ from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from rlkit.errors import PluginError
-from rlkit.find import did_you_mean, find_plugin
+from rlkit.errors import PluginError, did_you_mean
+from rlkit.find import find_plugin
 from rlkit.recipe.schema.reward_section import RewardPartKeys
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from rlkit.errors import PluginError
-from rlkit.find import check_present, did_you_mean
+from rlkit.errors import PluginError, did_you_mean
+from rlkit.find import check_present
 from rlkit.recipe.schema.reward_section import RewardKeys
 from rlkit.scoring.plugins.plugin import LoadedPart, check_function_name, load_parts
 
