@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 from rlkit.plan.defaults import WHY
 from rlkit.recipe.schema import Recipe, RewardPartKeys, StageKeys
 from rlkit.recipe.schema.reward_section import DEFAULT_WEIGHTS
-from rlkit.recipe.schema.stage_kinds import kinds_of_keys
+from rlkit.recipe.schema.stage_kinds import stage_key_classes
 
 COMPARISONS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "multiple_of": "a multiple of"}
 WORDS = {int: "whole number", float: "number", str: "text", bool: "true or false"}
@@ -34,7 +34,7 @@ def recipe_keys() -> str:
     lines: list[str] = []
     for name, field in Recipe.model_fields.items():
         if name == "stages":
-            for kind, keys in kinds_of_keys().items():
+            for kind, keys in stage_key_classes().items():
                 lines += _table(keys, f"stages.N (kind: {kind})", keys.__doc__ or "", shown)
         else:
             lines += _section(field, name, shown)

@@ -1,1 +1,1 @@
-"""The built-in reward parts: plugins like anybody's, which import only what `rlkit` exports."""
+"""The built-in reward parts. Like any user's plugins, they import only what `rlkit` exports."""

@@ -1,4 +1,4 @@
-"""accuracy: is the answer right? Math by exact equivalence, code by its tests, other kinds by judges of their own."""
+"""accuracy: whether the answer is right. Judges math by equivalence, code by tests, other kinds by their own judges."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from rlkit import (
 _FAULTS = ("unparsable", "timeout", "memory", "crash")
 _MAX_EVIDENCE = 500
 _ENTRY_POINTS = "rlkit.judges"
-"""Entry-point group of judges for further kinds of task; the name is the kind."""
+"""Entry-point group of judges for further task kinds; the entry point's name is the kind."""
 
 Judge = Callable[[Task, Sample], Score]
-"""A kind's judge: its value lies in [0, 1], or is None where the reference cannot be used."""
+"""The judge of a task kind. Its score's value is in [0, 1], or None if the reference cannot be used."""
 
 Sandbox = Literal["auto", "namespaces", "landlock", "wasm"]
 Limit = Literal["wall_s", "cpu_s", "memory_mb", "output_kb", "disk_mb", "processes"]
@@ -38,32 +38,33 @@ Rule = Literal["rel_tol", "abs_tol", "any_order", "tuples_as_lists", "numbers"]
 
 
 class Accuracy:
-    """1 for a right answer, 0 for a wrong one, None where the reference cannot be used.
+    """1 for a right answer, 0 for a wrong one, None if the reference cannot be used.
 
-    By the task's kind: math by the math judge, code by its tests, exact by `judge_exact`, choice by `judge_choice`,
-    numeric by `judge_numeric`; what the last two cannot read goes to the math judge.
+    The task's kind selects the judge: math the math judge, code its tests, exact `judge_exact`, choice `judge_choice`,
+    numeric `judge_numeric`. The math judge also judges answers that the last two cannot parse.
 
     Args:
-        partial: pay code the share of its tests that pass; by default all or nothing, and then the first failing test
-            is the last one that is run.
-        math_timeout_s: longest time to judge one math answer, in seconds.
-        tolerance: largest relative difference of two numbers that counts as equal; 0: exact. A task's own, in
-            metadata.tolerance, comes first, as metadata.choices says what a choice letter stands for.
-        abs_tolerance: of numeric tasks, largest difference that counts as equal; metadata.abs_tolerance comes first.
-        judges: further kinds of task, each with the function that judges it, as module:function or ./file.py:function:
-            judge(task, sample) -> Score. Installed packages add kinds by the entry-point group rlkit.judges.
-        unevaluated: whether an answer may leave a sum, product, integral or limit for the judge to work out.
-        last_number: whether the last number of a reply counts where it marks nothing as its answer.
-        sandbox: how programs are isolated: "auto" takes the strongest way that holds on the machine; "wasm" runs pure
-            Python only, anywhere.
+        partial: give code the share of its tests that pass as its value; by default 1 or 0, and then testing stops at
+            the first failure.
+        math_timeout_s: deadline for judging one math answer, in seconds.
+        tolerance: maximum relative difference of two numbers that count as equal; 0: exact. A task's own
+            metadata.tolerance overrides it. (metadata.choices gives the texts of choice letters.)
+        abs_tolerance: for numeric tasks, maximum difference that counts as equal; metadata.abs_tolerance overrides it.
+        judges: judges of further task kinds, as module:function or ./file.py:function with judge(task, sample) ->
+            Score. Installed packages can add kinds by the entry-point group rlkit.judges.
+        unevaluated: whether an answer may contain an unevaluated sum, product, integral or limit.
+        last_number: whether the last number of a reply counts as its answer if it marks none.
+        sandbox: how programs are isolated: "auto" uses the strongest tier that works on the machine; "wasm" runs only
+            pure Python, on any machine.
         unsafe_no_isolation: run programs with the rights of this process. They can read, write and send anything.
         packages: installed packages that programs may import besides the standard library, such as numpy.
-        limits: of one test, where the data set names none: wall_s (4), cpu_s (4), memory_mb (512), output_kb (1024),
+        limits: limits of one test if the data set gives none: wall_s (4), cpu_s (4), memory_mb (512), output_kb (1024),
             disk_mb (256), processes (64).
-        compare: how results are compared, where the data set does not say: rel_tol (0), abs_tol (0), any_order (false),
-            tuples_as_lists (false), numbers (false): printed decimal numbers by value, 2.50 as 2.5.
-        contest_names: whether programs find the names that contest sites provide (of typing, collections, math and the
-            like) without an import, where the data set does not say; left out: functions do, scripts do not.
+        compare: how to compare results if the data set does not specify it: rel_tol (0), abs_tol (0), any_order
+            (false), tuples_as_lists (false), numbers (false): compare printed decimal numbers by value, 2.50 as 2.5.
+        contest_names: whether programs can use the names that contest sites provide (from typing, collections, math
+            and others) without an import, if the data set does not specify it; by default functions can, scripts
+            cannot.
     """
 
     def __init__(
@@ -91,7 +92,7 @@ class Accuracy:
         if unsafe_no_isolation and sandbox != "auto":
             raise ValueError(f"unsafe_no_isolation and sandbox={sandbox} contradict each other: drop one of them")
         if sandbox == "wasm" and packages:
-            raise ValueError(f"packages={list(packages)}: sandbox wasm runs pure Python only; drop one of them")
+            raise ValueError(f"packages={list(packages)}: sandbox wasm runs only pure Python; drop one of them")
         for name, value in (limits or {}).items():
             if not 0 < value < 1e6:
                 raise ValueError(f"limits.{name}={value} must be above 0 and below a million")
@@ -123,11 +124,11 @@ class Accuracy:
         self._programs: dict[tuple[str, str], Verdict] = {}
 
     def score(self, group: Group) -> list[Score]:
-        """One score a sample; verdicts are the judges' own."""
+        """One score per sample, with the verdicts of the judges."""
         judge = self._judge_of(group.task.kind)
         if judge is None:
             known = ", ".join(sorted(self._by_kind))
-            reason = f"nothing judges tasks of kind {group.task.kind!r}; there are {known}"
+            reason = f"no judge for tasks of kind {group.task.kind!r}; known kinds: {known}"
             return [Score(None, "unscored", reason) for _ in group.samples]
         return [judge(group.task, sample) for sample in group.samples]
 
@@ -166,7 +167,7 @@ class Accuracy:
         return self._judge.judge(gold, answer, choices=_choices(task), tolerance=_number(task, "tolerance"))
 
     def _answered(self, task: Task, answer: str | None, judge: Callable[[str, str], Verdict]) -> Score:
-        """The score of a bare answer: right if it is one of the golds, and unscored if none of them can be used."""
+        """Scores a bare answer: right if it equals one of the references, unscored if none of them can be used."""
         golds = list(map(str, task.reference)) if isinstance(task.reference, list | tuple) else [str(task.reference)]
         if answer is None:
             return Score(0.0, "unparsable", "there is no finished answer after the thought")
@@ -177,8 +178,8 @@ class Accuracy:
         if verdict.verdict == "unscored":
             return Score(None, "unscored", verdict.detail, evidence)
         name = verdict.detail if verdict.detail in _FAULTS else "wrong"
-        said = f"the gold answer is {gold!r}" if len(golds) == 1 else f"the gold answers are {golds}"
-        return Score(0.0, name, f"answered {answer[:100]!r}, {said}", evidence)
+        expected = f"the gold answer is {gold!r}" if len(golds) == 1 else f"the gold answers are {golds}"
+        return Score(0.0, name, f"answered {answer[:100]!r}, {expected}", evidence)
 
     def _code(self, task: Task, sample: Sample) -> Score:
         program = extract_code(sample.response, task.reference)
@@ -188,7 +189,7 @@ class Accuracy:
         verdict = self._programs.get((key, program))
         if verdict is None:
             verdict = judge_code(task.reference, program, **self._code_settings)
-            # A timeout may be the machine's fault; it is judged anew each time.
+            # Do not cache a timeout: it may have happened because the machine was busy.
             if verdict.verdict not in ("timeout", "unscored"):
                 self._programs[key, program] = verdict
         if verdict.verdict == "unscored":
@@ -202,7 +203,7 @@ class Accuracy:
 
 
 def _best(golds: list[str], answer: str, judge: Callable[[str, str], Verdict]) -> tuple[str, Verdict]:
-    """The first gold that the answer equals, else the first that it differs from, with the judge's verdict."""
+    """(reference, verdict): the first reference that the answer equals, else the first that it differs from."""
     wrong: tuple[str, Verdict] | None = None
     for gold in golds:
         verdict = judge(gold, answer)
@@ -214,7 +215,7 @@ def _best(golds: list[str], answer: str, judge: Callable[[str, str], Verdict]) -
 
 
 def _in_range(kind: str, judge: Judge) -> Judge:
-    """A stranger's judge, held to what the other kinds' are."""
+    """Wraps a user's judge and checks that it returns a Score with a value in [0, 1] or None."""
 
     def judged(task: Task, sample: Sample) -> Score:
         score = judge(task, sample)
@@ -228,10 +229,10 @@ def _in_range(kind: str, judge: Judge) -> Judge:
 
 
 def _plain_answer(response: str) -> str | None:
-    """The marked answer of a reply, or all of it where that is one line."""
+    """The marked answer of a reply, or the whole text after the thought if it is one line."""
     answer = extract_answer(response, last_number=False)
-    said = (split_reply(response).answer or "").strip()
-    return answer if answer is not None or not said or "\n" in said else said
+    text = (split_reply(response).answer or "").strip()
+    return answer if answer is not None or not text or "\n" in text else text
 
 
 def _choices(task: Task) -> Mapping[str, str] | None:
@@ -245,7 +246,7 @@ def _number(task: Task, name: str) -> float | None:
 
 
 def _evidence(verdict: Verdict) -> dict[str, Any]:
-    """What the verdict rests on. Times stay out: a score is a function of the reply alone."""
+    """Details of the verdict, without times: a score must be a function of the reply alone."""
     tests = [{"verdict": test["verdict"], "detail": test["detail"]} for test in verdict.tests[:20]]
     evidence: dict[str, Any] = {"tests": tests, "tier": verdict.tier}
     if verdict.hidden_total:

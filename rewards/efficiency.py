@@ -1,4 +1,4 @@
-"""efficiency: what a right reply costs beside the other right replies of its group, in tokens and in CPU time."""
+"""efficiency: compares the length and CPU time of a right reply with the other right replies of its group."""
 
 from __future__ import annotations
 
@@ -9,31 +9,30 @@ from rewards.lengths import Shape, falling, soft_overlong
 from rlkit import Group, Sample, Score, extract_code, judge_code
 
 _SLOW = 4.0
-"""Times the CPU of the group's cheapest program at which one earns nothing for its CPU."""
+"""A program that takes this many times the CPU time of the group's cheapest program gets 0 for its CPU time."""
 _NOISE_S = 0.01
-"""CPU seconds of a test that are never told apart: the start of a process takes about half of that."""
+"""CPU seconds per test below which programs count as equal; starting a process takes about half of that."""
 
 
 @dataclass(frozen=True)
 class Efficiency:
     """1 up to `free` tokens, falling to 0 at twice as many; 0 for wrong replies.
 
-    `free` is the length of the group's shortest right reply, or `budget` where that is more. Relative lengths of right
-    replies follow Kimi k1.5, 2.3.3 (arXiv:2501.12599); wrong replies earn nothing, so that groups without a right reply
-    do not learn to be short. Lengths are counted in tokens. A reply is right where its accuracy is 1.
+    `free` is the length of the group's shortest right reply, or `budget` if that is larger. Comparing the lengths of
+    right replies follows Kimi k1.5, 2.3.3 (arXiv:2501.12599). Wrong replies get 0, so that groups without a right reply
+    do not learn to be short. Lengths are in tokens. A reply is right if its accuracy is 1.
 
     right replies of 100, 150 and 250 tokens -> linear: 1, 0.5, 0; cosine: 1, 0.5, 0 (125 tokens: 0.75 and 0.85)
 
     Args:
-        budget: tokens up to which every right reply is short enough.
-        shape: how pay falls: "linear", or "cosine", which is flat at both ends (arXiv:2502.03373).
-        max_tokens: longest reply that is wanted; 0: none. Before it pay falls by DAPO's soft overlong penalty
-            (arXiv:2503.14476, eq. 13), whatever the group does.
-        overlong_tokens: tokens before `max_tokens` over which that penalty grows to take everything.
-        cpu_time_share: share of the pay of programs that their CPU time decides: full at what the group's cheapest
-            right one takes, nothing at four times that. CPU seconds of one more run of each right program, so leave it
-            at 0 in deterministic runs.
-        packages: installed packages that programs may import in that run; as the accuracy part has them.
+        budget: length up to which every right reply gets 1, in tokens.
+        shape: how the value falls: "linear", or "cosine", which is flat at both ends (arXiv:2502.03373).
+        max_tokens: maximum length, enforced by DAPO's soft overlong penalty (arXiv:2503.14476, eq. 13); 0: none.
+        overlong_tokens: number of tokens before `max_tokens` over which that penalty grows to 1.
+        cpu_time_share: for programs, share of the value that depends on CPU time: full for the group's cheapest right
+            program, 0 at four times its CPU time. It is measured in one more run of each right program, so leave it at
+            0 in deterministic runs.
+        packages: installed packages that programs may import in that run; use those of the accuracy part.
     """
 
     budget: int = 0
@@ -56,7 +55,7 @@ class Efficiency:
             raise ValueError(f"cpu_time_share={self.cpu_time_share} must be between 0 and 1")
 
     def score(self, group: Group) -> list[Score]:
-        """One score a sample; none where its accuracy has no value."""
+        """One score per sample; unscored or not applicable if its accuracy is."""
         accuracies = group.scores["accuracy"]
         right = [score.value is not None and score.value >= 1 for score in accuracies]
         lengths = [sample.num_tokens for sample, is_right in zip(group.samples, right, strict=True) if is_right]
@@ -71,7 +70,7 @@ class Efficiency:
         if accuracy.value is None:
             return without_accuracy(accuracy)
         if accuracy.value < 1:
-            return Score(0.0, "wrong", "only right replies are paid for being short")
+            return Score(0.0, "wrong", "only right replies get a score for their length")
         value = falling(num_tokens, free, 2 * free, self.shape)
         evidence: dict[str, float] = {"num_tokens": num_tokens, "free": free}
         if cpu is not None and least_cpu is not None:
@@ -82,7 +81,7 @@ class Efficiency:
         return Score(value, "", f"{num_tokens} tokens, {free} are free", evidence)
 
     def _cpu_time(self, group: Group, sample: Sample) -> float | None:
-        """CPU seconds of a right program on all its tests, 0.01 each at least; None where it did not pass again."""
+        """CPU seconds of a right program on all its tests, at least 0.01 per test; None if it did not pass again."""
         program = extract_code(sample.response, group.task.reference)
         if program is None:
             return None

@@ -1,4 +1,4 @@
-"""format: a thought in its tags, then one answer in the place where it is looked for, then nothing."""
+"""format: a reply must be one thought in tags, then exactly one marked answer, then nothing."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ from rewards.language import one_language
 from rlkit import Group, Score, find_boxes, find_code_blocks, split_reply
 
 WEIGHTS = {"tags": 0.4, "answer": 0.2, "one": 0.2, "last": 0.2}
-"""What each rule pays; they add to 1."""
+"""Value of each rule; they sum to 1."""
 _REASONS = {
-    "tags": "think tags must stand once, in order, at the start, and hold something",
+    "tags": "there must be one <think> and one </think>, in order, at the start, with text between them",
     "answer": "an answer must follow the thought",
     "one": "there must be exactly one box or code block, and it must not be empty",
     "last": "nothing may follow the answer",
 }
 _UNREADABLE = 0.5
-"""What is left of the rules' pay where the text cannot be read: other pay would make noise in the right form pay."""
+"""Factor for unreadable text, so that the model does not learn to put noise into the right format."""
 _MIN_LANGUAGE = 0.5
 _JOINERS = "\u200c\u200d"
-"""Invisible, and part of how some scripts and emoji are written."""
+"""Invisible characters that some scripts and emoji need."""
 _LOOSE_END = re.compile(r"[\s.$)\]\\]*")
 
 
 class Format:
-    """The sum of the rules that hold, in [0, 1]; half of it where the text is not readable.
+    """The sum of the rules that the reply follows, in [0, 1]; half of it if the text is not readable.
 
-    tags: <think> and </think> once each, in order, nothing before, something between; answer: a box (math) or a python
-    block (code) after them; one: exactly one, not empty; last: nothing but closing marks after it. Empty tags pay
-    nothing (the tag counts of open-r1 pay them in full). Readable: valid text without control and invisible
-    characters, in the problem's script (about a hundred letters of another one are let pass).
+    tags: <think> and </think> once each, in order, nothing before them, some text between them. answer: a box (math) or
+    a python block (code) after the tags. one: exactly one, and not empty. last: nothing after it except closing
+    punctuation. Empty tags get 0, unlike in open-r1's tag count. Readable: valid text without control characters and
+    invisible ones, in the problem's script (about a hundred letters of another script are allowed).
     """
 
     def score(self, group: Group) -> list[Score]:
-        """One score a sample; the evidence lists the rules."""
+        """One score per sample; the evidence lists the rules."""
         return [self._one(sample.response, group.task.kind, group.task.prompt) for sample in group.samples]
 
     def _one(self, response: str, kind: str, prompt: str) -> Score:
@@ -50,13 +50,13 @@ class Format:
 
 
 def _unreadable(response: str, prompt: str) -> str:
-    """Why a text cannot be read; empty where it can."""
-    # In the text's own order: a set's differs between processes, and with it the reason.
+    """Why a text is unreadable; empty if it is readable."""
+    # Keep the order of the text: the order of a set differs between processes, and so would the reason.
     for char in dict.fromkeys(response):
         if char in "\n\t\r" or char in _JOINERS:
             continue
         if char == "\ufffd" or unicodedata.category(char) in ("Cc", "Cf", "Cs", "Co", "Cn"):
-            return f"the text holds the character U+{ord(char):04X}, which nobody can read"
+            return f"the text contains the unreadable character U+{ord(char):04X}"
     if one_language(response, prompt) < _MIN_LANGUAGE:
         return "the text is not in the problem's language"
     return ""

@@ -1,4 +1,4 @@
-"""Rewards for visible form: tags and step labels. Empty, repeated and stacked marks pay nothing."""
+"""Rewards for tags and step labels. Empty, repeated and adjacent marks do not count."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ _WORD = re.compile(r"\w+")
 
 @dataclass(frozen=True)
 class TagCount:
-    """Share of the tags that stand exactly once, in order, and hold something between them (open-r1's tag count).
+    """Share of the tags that occur exactly once, in order, with text between them (open-r1's tag count).
 
-    The original pays "<think></think><answer></answer>" in full; here a tag counts only if at least one word stands
-    between it and the tag that it opens or closes with.
+    The original gives "<think></think><answer></answer>" the full reward. Here a pair of tags counts only with at least
+    one word between them.
 
     Args:
-        tags: opening and closing tags in turn.
+        tags: alternately opening and closing tags.
     """
 
     tags: tuple[str, ...] = ("<think>", "</think>", "<answer>", "</answer>")
 
     def __post_init__(self) -> None:
         if not self.tags or len(self.tags) % 2:
-            raise ValueError(f"tags={list(self.tags)}: opening and closing tags in turn are needed")
+            raise ValueError(f"tags={list(self.tags)}: give alternately opening and closing tags")
 
     def score(self, group: Group) -> list[Score]:
-        """One score a sample."""
+        """One score per sample."""
         return [self._one(sample.response) for sample in group.samples]
 
     def _one(self, response: str) -> Score:
@@ -46,19 +46,19 @@ class TagCount:
             if once and _WORD.search(response[start + len(opening) : end]):
                 good += 2
                 position = end + len(closing)
-        return Score(good / len(self.tags), "", f"{good} of {len(self.tags)} tags stand once, in order and not empty")
+        return Score(good / len(self.tags), "", f"{good} of {len(self.tags)} tags occur once, in order and not empty")
 
 
 @dataclass(frozen=True)
 class StepLabels:
     """min(1, n / 3) for n labelled steps in the thought of a right reply (open-r1's reasoning steps).
 
-    The original pays "First,First,First," in full; here a label counts at the start of a line, once, and with at least
-    `min_words` words of its own before the next one.
+    The original gives "First,First,First," the full reward. Here a label counts only once, at the start of a line, and
+    if at least `min_words` new words follow it before the next label.
 
     Args:
-        wanted: labelled steps that pay in full.
-        min_words: words that make a step, none of them in a step before it counted twice.
+        wanted: number of labelled steps for the full reward.
+        min_words: minimum number of words in a step that no earlier step contains.
     """
 
     wanted: int = 3
@@ -70,7 +70,7 @@ class StepLabels:
             raise ValueError(f"wanted={self.wanted} and min_words={self.min_words} must be above 0")
 
     def score(self, group: Group) -> list[Score]:
-        """One score a sample."""
+        """One score per sample."""
         accuracy = group.scores["accuracy"]
         return [self._one(s.response, given) for s, given in zip(group.samples, accuracy, strict=True)]
 
@@ -78,7 +78,7 @@ class StepLabels:
         if accuracy.value is None:
             return without_accuracy(accuracy)
         if accuracy.value < 1:
-            return Score(0.0, "wrong", "only right replies are paid for labels")
+            return Score(0.0, "wrong", "only right replies get a score for labels")
         steps = self._steps(split_reply(response).thought or "")
         return Score(min(1.0, steps / self.wanted), "", f"{steps} labelled steps")
 
@@ -88,10 +88,10 @@ class StepLabels:
             (m, len(thought)) for m in marks[-1:]
         ]
         labels: set[str] = set()
-        said: set[str] = set()
+        earlier: set[str] = set()
         for mark, end in ends:
-            own = {word.lower() for word in _WORD.findall(thought[mark.end() : end])} - said
-            if len(own) >= self.min_words and mark[1] not in labels:
+            new = {word.lower() for word in _WORD.findall(thought[mark.end() : end])} - earlier
+            if len(new) >= self.min_words and mark[1] not in labels:
                 labels.add(mark[1])
-            said |= own
+            earlier |= new
         return len(labels)

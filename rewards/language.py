@@ -1,4 +1,4 @@
-"""language: whether a text keeps to the script of the problem. Mathematics and code are of no language."""
+"""language: whether a text uses the script of the problem. Formulas and code do not count."""
 
 from __future__ import annotations
 
@@ -18,13 +18,15 @@ _SCRIPTS = {
     # Japanese writes three scripts in one sentence, and shares one with Chinese.
     **dict.fromkeys(("CJK", "HIRAGANA", "KATAKANA"), "CJK"),
 }
-"""Scripts by the first word of a letter's Unicode name; Greek is missing, since mathematics uses it everywhere."""
+"""Scripts by the first word of a letter's Unicode name; without Greek, which mathematics uses in every language."""
 _NO_LANGUAGE = re.compile(
     r"```.*?(?:```|\Z)|`[^`\n]*`|\$\$.*?\$\$|\$[^$\n]*\$|\\\[(?:(?!\\\[).)*?\\\]|\\\((?:(?!\\\().)*?\\\)", re.DOTALL
 )
 _MAX_CHARS = 100_000
 _FREE = 20
+"""Foreign letters that are allowed without a loss."""
 _HALF = 100
+"""Further foreign letters that halve the score."""
 
 
 @lru_cache(maxsize=65_536)
@@ -33,7 +35,7 @@ def _script(letter: str) -> str | None:
 
 
 def letters_by_script(text: str) -> Counter[str]:
-    """How many letters of each script stand in a text, formulas and code left out."""
+    """Number of letters of each script in a text, without formulas and code."""
     counts: Counter[str] = Counter()
     for letter, number in Counter(_NO_LANGUAGE.sub(" ", text[:_MAX_CHARS])).items():
         script = _script(letter) if letter.isalpha() else None
@@ -43,18 +45,18 @@ def letters_by_script(text: str) -> Counter[str]:
 
 
 def scripts_of(text: str) -> Set[str]:
-    """The scripts that a text is written in; Latin where it has no letters."""
+    """The scripts that a text is written in; Latin if it has no letters."""
     return set(letters_by_script(text)) or {"LATIN"}
 
 
 def foreign_letters(text: str, prompt: str) -> int:
-    """Letters of a text in scripts that its problem is not written in."""
+    """Number of letters in scripts that the problem is not written in."""
     allowed = scripts_of(prompt)
     return sum(number for script, number in letters_by_script(text).items() if script not in allowed)
 
 
 def one_language(text: str, prompt: str) -> float:
-    """1 up to 20 foreign letters, a half at 120, towards 0 beyond; more text of the right script does not help."""
+    """1 up to 20 foreign letters, 0.5 at 120, falling towards 0. More text in the right script does not raise it."""
     return 1 / (1 + max(0, foreign_letters(text, prompt) - _FREE) / _HALF)
 
 
@@ -62,11 +64,11 @@ def one_language(text: str, prompt: str) -> float:
 class LanguageConsistency:
     """Share of the thought's letters in the problem's script (DeepSeek-R1, 2.3.2, arXiv:2501.12948), for right replies.
 
-    Letters are counted, not words; formulas and code do not count. Padding with words of the right language cannot
-    raise the share: of the thought's letters at most `limit` count as such.
+    Counts letters, not words, and ignores formulas and code. Padding with text in the right language cannot raise the
+    share without limit, because at most `limit` letters of the thought count.
 
     Args:
-        limit: letters that the foreign ones are compared with, at most.
+        limit: maximum number of letters that the foreign ones are compared with.
     """
 
     limit: int = 1000
@@ -77,7 +79,7 @@ class LanguageConsistency:
             raise ValueError(f"limit={self.limit} must be above 0")
 
     def score(self, group: Group) -> list[Score]:
-        """One score a sample; 0 for wrong replies and without a thought."""
+        """One score per sample; 0 for wrong replies and for replies without a thought."""
         accuracy = group.scores["accuracy"]
         pairs = zip(group.samples, accuracy, strict=True)
         return [self._one(sample.response, group.task.prompt, given) for sample, given in pairs]
@@ -88,7 +90,7 @@ class LanguageConsistency:
         thought = split_reply(response).thought or ""
         total = letters_by_script(thought).total()
         if accuracy.value < 1 or not total:
-            return Score(0.0, "unpaid", "only right replies with a thought in words are paid for their language")
+            return Score(0.0, "unpaid", "only right replies with a thought in words get a score for their language")
         foreign = foreign_letters(thought, prompt)
         value = max(0.0, 1 - foreign / min(total, self.limit))
         return Score(value, "", f"{foreign} of {total} letters are of another script than the problem's")

@@ -1,4 +1,4 @@
-"""model_judge: a language model behind an OpenAI-compatible endpoint grades the reply, with the reference at hand."""
+"""model_judge: a language model behind an OpenAI-compatible API grades the reply against the reference."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _SYSTEM = (
 
 
 class _Unusable(Exception):
-    """The endpoint gave no verdict that can be used."""
+    """The judge's response contains no valid verdict."""
 
 
 @dataclass(frozen=True)
@@ -42,21 +42,22 @@ class _Verdict:
 
 
 class ModelJudge:
-    """A judge model's score, 0 to 10, over 10; None where the judge is down, too slow or over its budget.
+    """A judge model's score from 0 to 10, divided by 10; None if the judge is down, too slow or over its budget.
 
-    A judge pays for openings like ":" or "Thought process:" (arXiv:2507.08794). So it must copy the answer that it
-    judged, and a score counts only if that copy, with a letter or digit in it, stands in the reply.
+    Judge models give high scores to empty openings such as ":" or "Thought process:" (arXiv:2507.08794). So the judge
+    must copy the answer that it judged, and its score counts only if this copy contains a letter or digit and occurs in
+    the reply.
 
     Args:
-        base_url: of the API, up to and with "/v1".
-        model: name of the model there.
-        criterion: what is judged, in words.
-        api_key_env: environment variable that holds the key; "" sends none. The key itself never stands in a recipe.
-        timeout_s: longest wait for a whole group, retries included, in seconds.
-        retries: further tries after an error or an answer that is no verdict.
-        budget: calls for the samples of one policy version, each scoring actor by itself; 0: no limit.
-        concurrency: calls at a time.
-        max_chars: characters of the reply's end that the judge is shown.
+        base_url: URL of the API, including "/v1".
+        model: name of the model at that API.
+        criterion: what to judge, in words.
+        api_key_env: environment variable that contains the API key, so that no key is in a recipe; "": send none.
+        timeout_s: deadline for a whole group, including retries, in seconds.
+        retries: number of retries after an error or an invalid verdict.
+        budget: maximum number of calls for the samples of one policy version, per scoring worker; 0: no limit.
+        concurrency: number of parallel calls.
+        max_chars: the judge gets at most this many characters from the end of the reply.
     """
 
     def __init__(
@@ -85,7 +86,7 @@ class ModelJudge:
         self._spent: dict[int, int] = {}
 
     def score(self, group: Group) -> list[Score]:
-        """One score a sample; samples with the same text are asked about once."""
+        """One score per sample; samples with the same text are judged once."""
         deadline = time.monotonic() + self._timeout_s
         questions = [self._question(group, sample) for sample in group.samples]
         answers: dict[str, _Verdict | str] = {}
@@ -97,8 +98,8 @@ class ModelJudge:
             elif key not in wanted and self._may_spend(sample):
                 wanted[key] = question
         with ThreadPoolExecutor(self._concurrency) as threads:
-            asked = threads.map(lambda question: self._ask(question, deadline), wanted.values())
-            answers |= dict(zip(wanted, asked, strict=True))
+            verdicts = threads.map(lambda question: self._ask(question, deadline), wanted.values())
+            answers |= dict(zip(wanted, verdicts, strict=True))
         for key, answer in answers.items():
             if isinstance(answer, _Verdict):
                 self._remember(key, answer)
@@ -106,7 +107,7 @@ class ModelJudge:
 
     def _may_spend(self, sample: Sample) -> bool:
         version = sample.policy_version
-        # Budgets of steps long past are never asked for again.
+        # Forget the budgets of old steps, which are not needed again.
         self._spent = {v: n for v, n in self._spent.items() if v > version - 16}
         self._spent[version] = self._spent.get(version, 0) + 1
         return not self._budget or self._spent[version] <= self._budget
@@ -118,7 +119,7 @@ class ModelJudge:
 
     def _question(self, group: Group, sample: Sample) -> dict[str, Any]:
         text = sample.response[-self._max_chars :]
-        # A mark that a reply cannot know: it depends on the whole of it.
+        # A reply cannot contain this mark to break out of its quotation, because the mark is a hash of the whole reply.
         mark = "=" * 4 + hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16]
         reference = group.task.reference
         shown = reference if isinstance(reference, str) else json.dumps(reference, default=repr)
@@ -136,14 +137,14 @@ class ModelJudge:
         }
 
     def _ask(self, question: dict[str, Any], deadline: float) -> _Verdict | str:
-        """A verdict, or why there is none."""
+        """A verdict, or the reason why there is none."""
         failure = "no time was left"
         for attempt in range(self._retries + 1):
             if time.monotonic() >= deadline:
                 break
             try:
                 return _read_verdict(self._post(question, deadline))
-            # Whatever a server or the way to it does: refused, reset, slow, 5xx, or text that is no verdict.
+            # Any failure of the server or the network (refused, reset, slow, 5xx), or an invalid verdict.
             except (_Unusable, OSError, ValueError, http.client.HTTPException) as e:
                 failure = f"{type(e).__name__.lstrip('_')}: {e}"[:300]
             if attempt < self._retries:
@@ -154,7 +155,7 @@ class ModelJudge:
         headers = {"Content-Type": "application/json"}
         if self._api_key_env:
             headers["Authorization"] = f"Bearer {os.environ[self._api_key_env]}"
-        # Lone surrogates, which a reply may hold, are no JSON text.
+        # json.dumps escapes lone surrogates, which a reply may contain and UTF-8 cannot encode.
         body = json.dumps(question).encode("utf-8")
         request = urllib.request.Request(self._url, body, headers)
         chunks, size = [], 0
@@ -174,10 +175,10 @@ def _key(question: Mapping[str, Any]) -> str:
 
 
 def _read_verdict(body: bytes) -> _Verdict:
-    """The verdict in a chat completion.
+    """Parses the verdict in a chat completion.
 
     Raises:
-        _Unusable: it is none.
+        _Unusable: there is no valid verdict.
     """
     try:
         content = json.loads(body)["choices"][0]["message"]["content"]
@@ -202,11 +203,11 @@ def _score(sample: Sample, answer: _Verdict | str | None) -> Score:
         return Score(None, "judge_down", answer)
     evidence = {"answer": answer.answer[:200], "score": answer.score}
     if not _quotes(answer.answer, sample.response):
-        return Score(0.0, "no_answer", "the answer that the judge read does not stand in the reply", evidence)
+        return Score(0.0, "no_answer", "the answer that the judge quotes does not occur in the reply", evidence)
     return Score(answer.score / 10, "", answer.reason, evidence)
 
 
 def _quotes(answer: str, response: str) -> bool:
-    """Whether the judge's copy of the answer, blanks and dollar signs aside, stands in the reply and says something."""
+    """Whether the judge's copy of the answer is not empty and occurs in the reply, ignoring spaces and dollar signs."""
     copy, text = (re.sub(r"[\s$]+", "", part) for part in (answer, response))
     return re.search(r"\w", copy) is not None and copy in text

@@ -1,4 +1,4 @@
-"""How much of what a program does its plan speaks of: the program's syntax tree beside the words of the plan."""
+"""Compares a plan in words with the program's syntax tree: how much of the program the plan mentions."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from dataclasses import dataclass
 _MAX_PROGRAM = 20_000
 _MAX_PLAN = 50_000
 _FREE_CLAIMS = 2
-"""Operations that a plan may name although the program has none: words are not as exact as programs."""
+"""Number of operations that a plan may mention although the program lacks them, because words are ambiguous."""
 _WORD = re.compile(r"[A-Za-z_]\w*|\d+(?:\.\d+)?")
 _BLOCK = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
 _OPERATIONS: dict[str, tuple[tuple[type[ast.AST], ...], frozenset[str], str]] = {
-    # name: (nodes of the syntax tree, names that are called), how a plan speaks of it
+    # name: (nodes of the syntax tree, names of called functions, words in a plan that mention it)
     "multiply": (
         (ast.Mult,),
         frozenset({"prod"}),
@@ -59,42 +59,42 @@ _OPERATIONS: dict[str, tuple[tuple[type[ast.AST], ...], frozenset[str], str]] = 
 
 @dataclass(frozen=True)
 class ProgramPlan:
-    """A plan beside its program."""
+    """The comparison of a plan with its program."""
 
-    spoken: tuple[str, ...]
-    """Names, numbers and operations of the program that the plan speaks of."""
+    mentioned: tuple[str, ...]
+    """Names, numbers and operations of the program that the plan mentions."""
     total: int
-    """Names, numbers and operations of the program."""
+    """Number of names, numbers and operations of the program."""
     claims: int
-    """Operations that the plan speaks of, in the program or not."""
+    """Number of operations that the plan mentions."""
     kept: int
-    """Those of them that are in the program."""
+    """Number of those that are in the program."""
 
     @property
     def value(self) -> float:
-        """Coverage, full at a half, times the share of claims that the program keeps, with two of them free."""
-        coverage = min(1.0, 2 * len(self.spoken) / max(1, self.total))
+        """Coverage (half of the program gives 1), times the share of true claims, with two false claims allowed."""
+        coverage = min(1.0, 2 * len(self.mentioned) / max(1, self.total))
         return coverage * min(1.0, (self.kept + _FREE_CLAIMS) / max(1, self.claims))
 
 
 def compare_plan(plan: str, program: str) -> ProgramPlan | None:
-    """What a plan says of a program; None where the program is no Python. The program is read, never run.
+    """Compares a plan with a program; None if the program is not valid Python. Parses the program and never runs it.
 
-    Blocks of code and lines of the program in the plan count for nothing: a program is not its own plan.
+    Ignores code blocks and lines of the program in the plan, because a program is not its own plan.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             tree = ast.parse(program[:_MAX_PROGRAM])
-    # Whatever a model writes may be nested too deep, or hold what no source file may.
+    # A model's program may be nested too deeply or contain invalid characters.
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
-    names, used = _things(tree)
+    names, used = _names_and_operations(tree)
     words_of_plan = _in_words(plan, program)
     words = set(_WORD.findall(words_of_plan))
-    told = {name for name, (_, _, telling) in _OPERATIONS.items() if re.search(telling, words_of_plan, re.IGNORECASE)}
-    spoken = sorted(names & words) + sorted(told & used)
-    return ProgramPlan(tuple(spoken), len(names) + len(used), len(told), len(told & used))
+    claimed = {name for name, (_, _, terms) in _OPERATIONS.items() if re.search(terms, words_of_plan, re.IGNORECASE)}
+    mentioned = sorted(names & words) + sorted(claimed & used)
+    return ProgramPlan(tuple(mentioned), len(names) + len(used), len(claimed), len(claimed & used))
 
 
 def _in_words(plan: str, program: str) -> str:
@@ -103,8 +103,8 @@ def _in_words(plan: str, program: str) -> str:
     return "\n".join(line for line in plan.splitlines() if line.strip() not in lines)
 
 
-def _things(tree: ast.AST) -> tuple[set[str], set[str]]:
-    """(names and numbers, operations) that a program uses. What it calls its own functions a plan need not say."""
+def _names_and_operations(tree: ast.AST) -> tuple[set[str], set[str]]:
+    """(names and numbers, operations) that a program uses, without the names of the functions that it defines."""
     names: set[str] = set()
     kinds: set[type[ast.AST]] = set()
     for node in ast.walk(tree):

@@ -1,4 +1,4 @@
-"""The steps of a thought: which of the relations it states are true, rest on the problem, and lead to the answer."""
+"""Finds the steps of a thought: relations that are true, start from numbers of the problem, and lead to the answer."""
 
 from __future__ import annotations
 
@@ -28,25 +28,29 @@ _NUMBER_WORDS = {word: Fraction(i) for i, word in enumerate(_COUNTS)} | {w: Frac
 _NUMBER_WORDS |= _SHARES | {"thousand": Fraction(1000), "million": Fraction(10**6)}
 _CONSTANTS = frozenset(map(Fraction, (*range(13), 24, 26, 30, 52, 60, 90, 100, 180, 360, 365, 1000, 1440, 3600)))
 _CONSTANTS |= {Fraction(1, 2), Fraction("3.14"), Fraction("3.1416"), Fraction("3.14159")}
-"""What a step may bring along besides the problem's numbers: small counts, hours, degrees, percents, letters."""
+"""Numbers that a step may use although the problem does not contain them: small counts, units, angles, percents."""
 
 
 @dataclass(frozen=True)
 class Steps:
-    """The relations of a thought by what they are worth; each kind counts a relation once."""
+    """The distinct relations of a thought, in three classes."""
 
     used: tuple[Relation, ...]
-    """True, from numbers of the problem or of an earlier step, with a new result, and on the way to the answer."""
+    """True, computed from numbers of the problem or of an earlier step, with a new result that leads to the answer."""
     idle: tuple[Relation, ...]
-    """True, and nothing more: unfounded, trivial, or leading nowhere."""
+    """True, but trivial, not based on known numbers, or not leading to the answer."""
     false: tuple[Relation, ...]
+    """Not true."""
 
 
 def find_steps(thought: str, prompt: str, answer: str | None) -> Steps:
-    """The steps of a thought.
+    """Finds the steps of a thought.
 
     Args:
-        answer: the reply's final answer, whose numbers the steps must lead to; without numbers the last step does.
+        thought: the text.
+        prompt: the problem; relations that it contains do not count.
+        answer: the reply's final answer, whose numbers the steps must lead to. If it contains no numbers, they must
+            lead to the result of the last step.
     """
     copied = {_key(relation) for relation in find_relations(prompt, thought)}
     distinct = {_key(r): r for r in reversed(find_relations(thought)) if _key(r) not in copied}
@@ -56,20 +60,20 @@ def find_steps(thought: str, prompt: str, answer: str | None) -> Steps:
     founded = _founded([r for r in relations if r.holds], numbers_in(prompt), targets, columns)
     needed = targets or (set(founded[-1].finds) if founded else set())
     used: list[Relation] = []
-    # An identity of variables, such as 2(x + 3) = 2x + 6, makes no answer that is a number.
+    # An identity of variables, such as 2(x + 3) = 2x + 6, does not lead to an answer that is a number.
     named = re.search(r"[a-zA-Z]", _COMMANDS.sub("", answer or "")) is not None
     for step in reversed(founded):
         led_to = needed if named or step.relation.values or step.relation.solution else needed - targets
         if led_to & step.finds or columns.add_up(step.relation):
             used.append(step.relation)
             needed = needed | step.rests_on
-    paid = {_key(relation) for relation in used}
-    idle = [r for r in relations if r.holds and _key(r) not in paid]
+    used_keys = {_key(relation) for relation in used}
+    idle = [r for r in relations if r.holds and _key(r) not in used_keys]
     return Steps(tuple(reversed(used)), tuple(idle), tuple(r for r in relations if not r.holds))
 
 
 def _key(relation: Relation) -> tuple[object, ...]:
-    """The same for a step said again with its numbers in another order or its sides exchanged."""
+    """A key that is equal for relations that differ only in the order of numbers or in exchanged sides."""
     sides = sorted([sorted(relation.left), sorted(relation.right)])
     return relation.sign, *map(tuple, sides), relation.solution
 
@@ -80,18 +84,21 @@ class _Step:
 
     relation: Relation
     rests_on: Set[Fraction]
+    """Numbers that it computes with."""
     finds: Set[Fraction]
+    """Numbers that it computes."""
 
 
 def _founded(
     relations: Sequence[Relation], given: Set[Fraction], targets: Set[Fraction], columns: _Columns
 ) -> list[_Step]:
-    """Steps that compute with known numbers, one of them from the problem or an earlier step, and find a new one.
+    """The steps that compute a new number from known ones, of which one is from the problem or an earlier step.
 
-    A number that the problem gives is new only as the answer, and no number is found twice: going from 348 to 349 and
-    back leads nowhere. An equation that a number solves may find it once more, as it is stated before it is solved.
+    A number of the problem is new only if it is the answer, and no number is new twice: computing 349 from 348 and 348
+    from 349 is no progress. The solution of an equation may be found once more, because an equation is stated before it
+    is solved.
     """
-    bring_along = _CONSTANTS | _parts_of(given)
+    allowed = _CONSTANTS | _parts_of(given)
     found: dict[bool, Set[Fraction]] = {False: frozenset(), True: frozenset()}
     kept: list[_Step] = []
     for relation in relations:
@@ -99,8 +106,8 @@ def _founded(
         for rests_on, finds in _directions(relation):
             new = (finds - rests_on - found[solves]) - (given - targets)
             known = given | found[False] | found[True]
-            unknown = rests_on - known - bring_along
-            # A trial quotient, as in 7 x 14 = 98, comes from nowhere, and so does 0.75 for a quarter less.
+            unknown = rests_on - known - allowed
+            # A product may contain one unknown number: a trial quotient (7 x 14 = 98), or 0.75 for "a quarter less".
             if new and rests_on & known and len(unknown) <= (_MULTIPLIES.search(relation.text) is not None):
                 kept.append(_Step(relation, rests_on, new))
                 found[solves] = found[solves] | finds
@@ -113,7 +120,7 @@ def _founded(
 
 
 def _parts_of(numbers: Iterable[Fraction]) -> Set[Fraction]:
-    """What whole numbers are taken apart into by their places: 275 -> 200, 270, 75, 70 and 5."""
+    """The parts of whole numbers by decimal places: 275 -> 200, 270, 75, 70 and 5."""
     parts: set[Fraction] = set()
     for text in (str(number.numerator) for number in numbers if number.denominator == 1):
         for i in range(1, min(len(text), 12)):
@@ -123,16 +130,16 @@ def _parts_of(numbers: Iterable[Fraction]) -> Set[Fraction]:
 
 
 def _directions(relation: Relation) -> list[tuple[Set[Fraction], Set[Fraction]]]:
-    """(numbers that it rests on, numbers that it finds): left to right, right to left, or a solved equation's only one.
+    """(numbers that it rests on, numbers that it finds) in both directions; an equation with a solution has only one.
 
-    An inequality compares what is known and finds nothing.
+    An inequality finds nothing, so it has no direction.
     """
     if relation.sign not in ("=", "≈"):
         return []
     left, right = set(relation.left), set(relation.right)
     if relation.solution:
         return [(left | right, {abs(value) for value in relation.solution})]
-    # The value of a lone fraction is a result by itself, besides the two numbers that it is written with.
+    # The value of a single fraction is a result too, besides the two numbers that it is written with.
     lone = [_LONE_FRACTION.fullmatch(side) is not None for side in relation.text.split(relation.sign, 1)]
     results = [{abs(value)} if is_lone else set() for value, is_lone in zip(relation.values, lone, strict=False)]
     a, b = results or [set(), set()]
@@ -140,13 +147,13 @@ def _directions(relation: Relation) -> list[tuple[Set[Fraction], Set[Fraction]]]
 
 
 class _Columns:
-    """Addition as written on paper: each column's digits, with the carry, make a step.
+    """Written addition: adding the digits of a column and the carry is a step.
 
     348 + 275: 8 + 5 = 13, then 7 + 4 + 1 = 12, then 3 + 2 + 1 = 6.
 
     Args:
-        prompt: its whole numbers are the summands.
-        sums: the numbers that are answered; a column's last digit must be the digit of one of them.
+        prompt: the problem; its whole numbers are the summands.
+        sums: the numbers of the answer, which must contain the last digit of each column's sum.
     """
 
     def __init__(self, prompt: str, sums: Iterable[Fraction]) -> None:
@@ -156,21 +163,21 @@ class _Columns:
         self._sums = [str(number.numerator) for number in sums if number.denominator == 1 and number >= 0]
 
     def places(self, relation: Relation) -> list[int]:
-        """The columns, counted from the right, that a step may add up; none for other steps."""
+        """Indices, from the right, of the columns that a step may add up; empty for other steps."""
         if not re.fullmatch(r"\d(?:\+\d)+=\d{1,2}", relation.text):
             return []
         digits = sorted(map(int, relation.left))
         return [i for i, column in enumerate(self._columns) if digits in (column, sorted([*column, 1]))]
 
     def add_up(self, relation: Relation) -> bool:
-        """Whether a step is a column whose last digit stands in that place of the answer."""
+        """Whether a step adds up a column and its last digit is in the same place of the answer."""
         places = self.places(relation)
         digit = str(relation.right[0])[-1] if places else ""
         return any(place < len(number) and number[-1 - place] == digit for number in self._sums for place in places)
 
 
 def numbers_in(text: str) -> Set[Fraction]:
-    """Every number that a text gives: as digits, as a fraction or a percentage (and its share), as an English word."""
+    """All numbers in a text: digits, fractions, percentages (also as shares of 1), and English number words."""
     text = _COMMA.sub("", text[:20_000])
     found = {Fraction(match[0]) for match in _NUMBER.finditer(text)}
     for match in _FRACTION.finditer(text):
@@ -185,19 +192,19 @@ def numbers_in(text: str) -> Set[Fraction]:
 
 
 def agreement(thought: str, answer: str | None) -> bool | None:
-    """Whether the result that the thought announces last is the answer; None where it announces none.
+    """Whether the last result that the thought announces is the answer; None if it announces none.
 
-    Announced is what stands in a box, else the number of "the answer is ...".
+    A result is announced in a box, or else by "the answer is ...".
     """
     if answer is None:
         return False
     boxes = find_boxes(thought)
     announced = [match[1] for match in _CONCLUSION.finditer(thought)]
-    said = boxes[-1][2] if boxes else announced[-1] if announced else None
-    if said is None:
+    result = boxes[-1][2] if boxes else announced[-1] if announced else None
+    if result is None:
         return None
-    plain, wanted = (re.sub(r"[\s,$]|\\[,!; ]", "", text).rstrip(".") for text in (said, answer))
-    if plain == wanted:
+    plain, expected = (re.sub(r"[\s,$]|\\[,!; ]", "", text).rstrip(".") for text in (result, answer))
+    if plain == expected:
         return True
-    numbers = numbers_in(said), numbers_in(answer)
+    numbers = numbers_in(result), numbers_in(answer)
     return bool(numbers[0] & numbers[1]) or not (numbers[0] and numbers[1])

@@ -1,4 +1,4 @@
-"""repetition: what a text says again and again, told by long n-grams and by compression."""
+"""repetition: measures repetition in a text by long n-grams and by compression."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from rlkit import Group, Score
 
 NGRAM = 20
-"""Words. At 20 and more honest mathematics repeats nothing; at 3 it would lose a third of its pay."""
+"""Words of an n-gram. Honest mathematics repeats no 20-grams; with 3-grams it would lose a third of its score."""
 _MAX_CHARS = 200_000
 _WINDOW = 2000
-"""Bytes that are compressed at a time, so that padding with other text cannot hide a repetitive stretch."""
+"""Bytes that are compressed at a time, so that padding with other text cannot hide a repetitive passage."""
 _DENSE, _EMPTY = 0.2, 0.05
-"""Compressed size over size: from the first on nothing is lost, at the second everything."""
+"""Compressed size over size: from the first value on the score is full, at the second it is 0."""
 
 
 def repeated_ngrams(text: str, n: int = NGRAM) -> int:
-    """How many n-grams of words stood in the text before: 0 for a text that never repeats n words in a row."""
+    """Number of n-grams of words that occurred earlier in the text; 0 if no n consecutive words are repeated."""
     words = text[:_MAX_CHARS].split()
     grams = [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
     return len(grams) - len(set(grams))
@@ -34,24 +34,24 @@ def density(text: str) -> float:
 
 
 def originality(text: str, n: int = NGRAM) -> float:
-    """1 for a text that repeats nothing, towards 0 with every repeated n-gram, 0 where it is all but one phrase.
+    """1 for a text without repetition, falling towards 0 with every repeated n-gram; 0 if it repeats one phrase.
 
-    What counts is how much is repeated, not its share: padding cannot buy it back. n repeated n-grams halve it.
+    Depends on the amount of repetition, not its share, so padding does not help. n repeated n-grams halve the score.
     """
-    said_again = 1 / (1 + repeated_ngrams(text, n) / n)
-    return said_again * min(1.0, max(0.0, (density(text) - _EMPTY) / (_DENSE - _EMPTY)))
+    repetition = 1 / (1 + repeated_ngrams(text, n) / n)
+    return repetition * min(1.0, max(0.0, (density(text) - _EMPTY) / (_DENSE - _EMPTY)))
 
 
 @dataclass(frozen=True)
 class Repetition:
-    """1 for a reply without repetition, else less: originality of n-grams and of compression (arXiv:2502.03373).
+    """1 for a reply without repetition, less with repetition: by n-grams (arXiv:2502.03373) and compression.
 
-    The n-gram penalty of the source counts 3-grams, which punishes honest mathematics; here n is at least 10, the sizes
-    that lose nothing on real replies are 20 and 40. As a penalty, name it in `reward.combine.penalties`.
+    The paper's penalty counts 3-grams, which punishes honest mathematics. Here n is at least 10; 20 and 40 give real
+    replies the full score. As a penalty, list the part in `reward.combine.penalties`.
 
     Args:
-        ngram: words of an n-gram.
-        penalty: give the loss, originality - 1 in [-1, 0], instead of the originality.
+        ngram: number of words of an n-gram.
+        penalty: return originality - 1, in [-1, 0], instead of the originality.
     """
 
     ngram: int = NGRAM
@@ -62,7 +62,7 @@ class Repetition:
             raise ValueError(f"ngram={self.ngram}: shorter than 10 words punishes honest mathematics")
 
     def score(self, group: Group) -> list[Score]:
-        """One score a sample."""
+        """One score per sample."""
         return [self._one(sample.response) for sample in group.samples]
 
     def _one(self, response: str) -> Score:

@@ -3,8 +3,9 @@
     recipe.yaml -> Recipe -> Task -> Sample -> Group -> ScoredGroup -> TrainBatch -> weights vN -> checkpoint N
        recipe/      data/    rollout/   scoring/ + rewards/    algorithm/    learner/   stages/online/   keep/
 
-`rlkit.stages.online.train` is the loop; docs/architecture.md says what each folder does. What a reward plugin needs is
-exported here: the records, and the judges and models (loaded when first used); and what a loss of your own needs.
+`rlkit.stages.online.train` is the training loop; docs/architecture.md describes each folder. This module exports what
+reward plugins need (the records, the judges and `SequenceModel`) and what a loss of your own needs; all but the records
+are imported on first use.
 """
 
 from typing import TYPE_CHECKING, Any

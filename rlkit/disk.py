@@ -1,4 +1,4 @@
-"""Files that survive a kill and a power failure."""
+"""Atomic writes: files and folders that stay complete after a kill or a power failure."""
 
 from __future__ import annotations
 
@@ -9,50 +9,50 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Writes a file that is at any moment either the old one or the new one, also where the power fails."""
-    beside = path.with_name(path.name + ".tmp")
-    with beside.open("w", encoding="utf-8") as file:
+def write_atomically(path: Path, text: str) -> None:
+    """Replaces a file atomically: a reader sees either the old or the new content, also after a power failure."""
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(beside, path)
+    os.replace(temporary, path)
     sync(path.parent)
 
 
 def sync_tree(folder: Path) -> None:
-    """Puts a folder, all that is in it and its name on the disk."""
+    """Flushes a folder, everything in it and its directory entry to disk (fsync)."""
     for path in (*folder.rglob("*"), folder, folder.parent):
         sync(path)
 
 
 @contextmanager
-def written_beside(place: Path) -> Iterator[Path]:
-    """Where to write a folder inside the block; after it, if anything is there, it gets its name (see `place_tree`)."""
-    beside = place.with_name(f".{place.name}.tmp")
-    shutil.rmtree(beside, ignore_errors=True)
-    yield beside
-    if beside.exists():
-        place_tree(beside, place)
+def replaced_atomically(target: Path) -> Iterator[Path]:
+    """Yields a temporary folder to write to. After the block it replaces `target` atomically, if it exists."""
+    temporary = target.with_name(f".{target.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    yield temporary
+    if temporary.exists():
+        replace_folder(temporary, target)
 
 
-def place_tree(written: Path, place: Path) -> None:
-    """Gives a folder that was written beside its place its name, once all of it is on the disk; an older one goes.
+def replace_folder(temporary: Path, target: Path) -> None:
+    """Flushes a temporary folder to disk, renames it to `target` and deletes the folder that had this name.
 
-    Whatever has the name is whole at any moment; a kill may leave the older one under another that ends in `.tmp`.
+    The folder named `target` is complete at any moment. A kill may leave the old one under a name that ends in `.tmp`.
     """
-    sync_tree(written)
-    older = written.with_name(f"{written.name}.older.tmp")
+    sync_tree(temporary)
+    older = temporary.with_name(f"{temporary.name}.older.tmp")
     shutil.rmtree(older, ignore_errors=True)
-    if place.exists():
-        os.replace(place, older)
-    os.replace(written, place)
-    sync(place.parent)
+    if target.exists():
+        os.replace(target, older)
+    os.replace(temporary, target)
+    sync(target.parent)
     shutil.rmtree(older, ignore_errors=True)
 
 
 def sync(path: Path) -> None:
-    """Puts a file, or the names in a folder, on the disk."""
+    """Flushes a file, or a folder's directory entries, to disk (fsync)."""
     fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)

@@ -1,4 +1,4 @@
-"""Finds what a recipe names: `module:name`, `./file.py:name` beside the recipe, or an entry point."""
+"""Finds the classes and functions that a recipe names: `module:name`, `./file.py:name`, or an entry point."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from rlkit.errors import PluginError, nearest
 
 _MAX_MESSAGE = 400
 ENTRY_POINTS = "rlkit.rewards"
-"""Entry-point group under which plugins are found by name; the built-in parts are found the same way."""
+"""Entry-point group of reward plugins; the built-in parts are in it too."""
 
 
 def check_present(spec: str, base_dir: Path, where: str, group: str = ENTRY_POINTS) -> None:
-    """Whether what a plugin spec names can be there, without importing it.
+    """Checks that the file, module or entry point of a plugin exists, without importing it.
 
     Args:
         spec: `module:name`, `./file.py:name` or the name of an entry point.
-        base_dir: Folder that files and modules are looked for in.
-        where: The recipe key that named it.
-        group: Of the entry points.
+        base_dir: Folder that file paths are relative to; modules in it can be imported too.
+        where: The recipe key that names the plugin, for the error message.
+        group: Entry-point group.
 
     Raises:
-        PluginError: with `where`, the recipe key that named it.
+        PluginError: It does not exist.
     """
     if ":" not in spec:
         _entry_point(spec, where, group)
@@ -38,20 +38,20 @@ def check_present(spec: str, base_dir: Path, where: str, group: str = ENTRY_POIN
         if not (base_dir / source).is_file():
             raise PluginError(f"{where}: {_missing(source, base_dir)}")
         return
-    # Modules beside the recipe are found as well as installed ones.
+    # The module may lie beside the recipe or be installed.
     top = source.partition(".")[0]
     beside = (base_dir / top).is_dir() or (base_dir / f"{top}.py").is_file()
     if not beside and not (top.isidentifier() and importlib.util.find_spec(top)):
         known = [*sys.stdlib_module_names, *sys.modules, *importlib.metadata.packages_distributions()]
         hint = did_you_mean(top, [name for name in known if "." not in name])
-        raise PluginError(f"{where}: cannot import {source}: there is no module {top!r}{hint}")
+        raise PluginError(f"{where}: cannot import {source}: there is no module named {top!r}{hint}")
 
 
 def find_plugin(spec: str, base_dir: Path, where: str, group: str = ENTRY_POINTS) -> Any:
-    """The class or function that a plugin spec names.
+    """Imports the class or function that a plugin spec names. See `check_present` for the arguments.
 
     Raises:
-        PluginError: with `where`, the recipe key that named it.
+        PluginError: It does not exist, cannot be imported or is not callable.
     """
     check_present(spec, base_dir, where, group)
     if ":" not in spec:
@@ -61,17 +61,17 @@ def find_plugin(spec: str, base_dir: Path, where: str, group: str = ENTRY_POINTS
         if source.endswith(".py"):
             module = _import_file(base_dir / source)
         else:
-            # Modules beside the recipe are found as well as installed ones.
+            # At the end of the path, so that a module beside the recipe cannot shadow an installed one.
             if str(base_dir) not in sys.path:
                 sys.path.append(str(base_dir))
             module = importlib.import_module(source)
-    # Importing a stranger's module may raise anything.
+    # A user's module may raise anything at import.
     except (Exception, SystemExit) as e:
         raise PluginError(f"{where}: cannot import {source}: {type(e).__name__}: {_line(e)}") from e
     found = getattr(module, attribute, None)
     if found is not None and not callable(found):
         what = f"{attribute} in {source} is of type {type(found).__name__}"
-        raise PluginError(f"{where}: {what}: name a class or function")
+        raise PluginError(f"{where}: {what}, and must be a class or a function")
     if found is None:
         raise PluginError(
             f"{where}: {source} has no class or function {attribute!r}{did_you_mean(attribute, dir(module))}"
@@ -83,7 +83,7 @@ def _entry_point(name: str, where: str, group: str) -> importlib.metadata.EntryP
     points = {point.name: point for point in importlib.metadata.entry_points(group=group)}
     if name not in points:
         raise PluginError(
-            f"{where}: no installed plugin is called {name!r}{did_you_mean(name, points)}; write "
+            f"{where}: no installed plugin is named {name!r}{did_you_mean(name, points)}; write "
             f"module:Class, ./file.py:Class, or one of {', '.join(sorted(points))}"
         )
     return points[name]
@@ -93,14 +93,15 @@ def _from_entry_point(name: str, where: str, group: str) -> Any:
     point = _entry_point(name, where, group)
     try:
         return point.load()
-    # As above: a stranger's module.
+    # A user's module may raise anything at import.
     except (Exception, SystemExit) as e:
         raise PluginError(f"{where}: cannot import {point.value}: {type(e).__name__}: {_line(e)}") from e
 
 
 def _import_file(path: Path) -> Any:
     path = path.resolve()
-    # The name is unique to the path: two files of one name stay two modules, and their classes can be pickled.
+    # The module's name contains the whole path, so that files of the same name in two folders stay two modules, and
+    # their classes can be pickled.
     name = "rlkit_plugin_" + re.sub(r"\W", "_", str(path))
     if name in sys.modules:
         return sys.modules[name]
@@ -122,15 +123,15 @@ def _line(error: BaseException) -> str:
 
 
 def _missing(source: str, base_dir: Path) -> str:
-    """Where a plugin's file was looked for, and where it may have been meant to be."""
+    """The message for a missing plugin file, with a hint at the file that the user probably meant."""
     folder = base_dir.resolve()
     hint = did_you_mean(Path(source).name, [path.name for path in folder.glob("*.py")])
     if Path(source).is_file():
-        hint = f"; the one in the working directory is not looked at: move it there, or write {Path(source).resolve()}"
-    return f"there is no file {source} beside the recipe, in {folder}{hint}"
+        hint = f"; there is one in the working directory: move it there, or write {Path(source).resolve()}"
+    return f"there is no file {source} in the recipe's folder {folder}{hint}"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A hint at the known word that is nearest, or nothing."""
+    """` (did you mean 'x'?)` with the most similar known word, or "" if none is similar."""
     near = nearest(word, known)
     return f" (did you mean {near!r}?)" if near else ""

@@ -1,21 +1,21 @@
-"""The records that flow between the stages: rlkit's architecture in one file.
+"""The records that are passed from one part of rlkit to the next.
 
     Task -> Sample -> Group -> ScoredGroup -> StepSamples -> TrainBatch -> weights vN
 
-Every record is frozen: a stage makes new records, it never fills in another stage's blanks.
+Every record is immutable: each part creates new records and never changes those it receives.
 
-The path of a sample; an arrow crosses from one process to another and says what is sent:
+The path of a sample. An arrow crosses from one process to another, and names what is sent:
 
-    engine   draws a task's samples: Group                                  rollout/engine.py
+    engine   samples replies to a task: Group                               rollout/engine.py
       -> Group                                                              rollout/rollout_pool.py
-    driver   hands the group on as it comes                                 stages/online/collector.py
+    driver   passes each group on when it arrives                           stages/online/collector.py
       -> Group without log-probs                                            scoring/processes/schedule.py
-    scorer   lets every reward part score it                                scoring/combine.py
+    scorer   runs every reward part on it                                   scoring/combine.py
       -> scores alone                                                       scoring/processes/scoring_worker.py
     driver   joins group and scores: ScoredGroup, also written to disk      scoring/combine.py, watch/runlog.py
-      -> StepSamples: the step's arrays without text, for all ranks once    learner/learner_group.py
-    learner  leaves out what has no reward, adds advantages: TrainBatch     algorithm/batch.py, algorithm/shape.py
-             packs it, works out loss and gradient                          algorithm/objective.py, learner/update.py
+      -> StepSamples: the step's arrays without text, once for all ranks    learner/learner_group.py
+    learner  drops samples without reward, adds advantages: TrainBatch      algorithm/batch.py, algorithm/shape.py
+             packs it, computes loss and gradient                           algorithm/objective.py, learner/update.py
 """
 
 from __future__ import annotations
@@ -35,31 +35,32 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Task:
-    """One problem with what is needed to check an answer to it."""
+    """One problem and the reference that its answers are judged by."""
 
     id: str
-    """Unique within a run; names the source and the row."""
+    """Unique within a run; contains the source and the row."""
     kind: str
-    """What judges it: "math", "code", "exact", "choice", "numeric" or a kind that a plugin adds."""
+    """Selects the judge: "math", "code", "exact", "choice", "numeric" or a kind that a plugin adds."""
     prompt: str
-    """The user's words, before the prompt template and the chat template."""
+    """The problem's text, before the prompt template and the chat template."""
     reference: Any
-    """math, exact, choice, numeric: the gold answer as text, or a list of texts of which each is right; code: {"mode",
-    "entry_point", "tests" | "test_code"} (see rlkit.verify.code.code_judge); a plugin's kind: what its judge takes."""
+    """math, exact, choice, numeric: the correct answer as text, or a list of accepted answers; code: {"mode",
+    "entry_point", "tests" | "test_code"} (see rlkit.verify.code.code_judge); a plugin's kind: the input of its
+    judge."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    """Free columns; "domain" and "difficulty" are understood by filters and mixtures, "choices", "tolerance" and
-    "abs_tolerance" by the accuracy part."""
+    """Other columns of the row. Filters and mixtures use "domain" and "difficulty"; the accuracy part uses "choices",
+    "tolerance" and "abs_tolerance"."""
     history: tuple[Mapping[str, Any], ...] = ()
     """Messages before `prompt`, each with "role" and "content": the task's own system message and earlier turns."""
 
     @property
     def messages(self) -> list[dict[str, Any]]:
-        """The whole prompt as chat messages, `prompt` as the user's last one."""
-        return [*map(dict, self.history), _asked(self.prompt)]
+        """The whole prompt as chat messages; the last one is `prompt`, with the role "user"."""
+        return [*map(dict, self.history), _user_message(self.prompt)]
 
     @property
     def wording(self) -> str:
-        """The whole prompt as one text: two tasks with equal wordings ask the same."""
+        """The whole prompt as one text; two tasks with equal texts are duplicates."""
         return wording_of(self.history, self.prompt)
 
 
@@ -67,40 +68,40 @@ def wording_of(history: Sequence[Mapping[str, Any]], prompt: str) -> str:
     """`prompt` alone, or after the messages before it: "system: Be brief.\n\nuser: What is 1 + 1?"."""
     if not history:
         return prompt
-    return "\n\n".join(f"{message['role']}: {message['content']}" for message in (*history, _asked(prompt)))
+    return "\n\n".join(f"{message['role']}: {message['content']}" for message in (*history, _user_message(prompt)))
 
 
-def _asked(prompt: str) -> dict[str, Any]:
+def _user_message(prompt: str) -> dict[str, Any]:
     return {"role": "user", "content": prompt}
 
 
 _NONE: Any = ()
-"""No tokens; `Sample` makes an array of it."""
+"""No tokens; `Sample` converts it to an empty array."""
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One completion of a task, as the sampler drew it. Token ids and log-probs may be given as any sequence."""
+    """One completion of a task, as the engine sampled it. Token ids and log-probs may be given as any sequence."""
 
     id: str
     """"<task id>#<sample number>"."""
     response: str
-    """The reply's text; begins with the forced "<think>" where the recipe forces it."""
+    """The reply's text; begins with "<think>" if data.prompt.force_think is set."""
     num_tokens: int
-    """Tokens drawn (the forced start is not counted)."""
+    """Sampled tokens (the forced "<think>" is not counted)."""
     finish_reason: str = "stop"
     """"stop" (end of text or a stop string) or "length" (cut at max_tokens)."""
     token_ids: NDArray[np.int32] = _NONE
-    """[T] drawn tokens, the end-of-text token included."""
+    """[T] sampled tokens, including the end-of-text token."""
     logprobs: NDArray[np.float32] = _NONE
-    """[T] log-probability of each drawn token under the sampler, at the sampling temperature, in nats. Empty in what a
-    reward plugin is given."""
+    """[T] log-probability of each sampled token under the sampler, at the sampling temperature, in nats. Empty in the
+    samples that reward plugins get."""
     seed: int = 0
-    """Seed of this request alone; its text is a function of (weights, prompt ids, seed, sampling keys)."""
+    """Seed of this request alone; the reply is a function of (weights, prompt ids, seed, sampling keys)."""
     policy_version: int = 0
-    """Step whose last update made the weights it was drawn from (the oldest, if they changed under it)."""
+    """Step whose last update produced the weights that sampled it (the oldest, if they changed during sampling)."""
     prompt_ids: NDArray[np.int32] = _NONE
-    """[P] tokens the model was shown, the forced start of the reply included."""
+    """[P] tokens of the prompt, including the forced start of the reply."""
 
     def __post_init__(self) -> None:
         import numpy as np  # not at the top: `import rlkit` has to be fast
@@ -128,130 +129,131 @@ NOT_APPLICABLE = "not_applicable"
 
 @dataclass(frozen=True)
 class Score:
-    """One reward part's opinion of one sample."""
+    """The score that one reward part gives one sample."""
 
     value: float | None
-    """Finite number, or None: could not be graded, so the sample leaves the baseline and the loss; with the verdict
-    "not_applicable", the part says nothing of this sample, and the other parts' sum counts."""
+    """A finite number. None: the sample could not be graded and is left out of the baseline and the loss; with the
+    verdict "not_applicable": only this part is left out of the sample's reward."""
     verdict: str = ""
     """A short name: "correct", "wrong", "timeout", ..."""
     reason: str = ""
-    """One sentence for a person."""
+    """Explanation for the user, one sentence."""
     evidence: Any = None
-    """What the value rests on, JSON-serialisable."""
+    """Details that support the value; JSON-serialisable."""
 
     @classmethod
     def not_applicable(cls, reason: str, evidence: Any = None) -> Score:
-        """This part does not apply to this sample: its weight leaves the sample's sum (see `scoring.combine`)."""
+        """A score that leaves this part out of the sample's reward (see `scoring.combine`)."""
         return cls(None, NOT_APPLICABLE, reason, evidence)
 
     @property
     def applies(self) -> bool:
-        """False where the part does not apply to the sample; True where it graded it, or could not."""
+        """False if the part does not apply to the sample; True if it graded it or failed to."""
         return self.value is not None or self.verdict != NOT_APPLICABLE
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A judge's finding about one answer. Judges know nothing of rewards."""
+    """A judge's result for one answer. Judges do not depend on rewards."""
 
     verdict: str
     """math: "correct" | "wrong" | "unscored";
     code: "pass" | "fail" | "timeout" | "memory" | "output" | "killed" | "unscored"."""
     detail: str = ""
-    """Why, in a few words: "unparsable", "timeout", "memory", "crash", or what differed."""
+    """The reason, in a few words: "unparsable", "timeout", "memory", "crash", or what differed."""
     seconds: float = 0.0
     """Wall-clock seconds spent judging."""
     passed: int = 0
-    """Code: tests passed."""
+    """Code: number of visible tests passed."""
     total: int = 0
-    """Code: tests run."""
+    """Code: number of visible tests."""
     tests: tuple[Mapping[str, Any], ...] = ()
     """Code: {"verdict", "seconds", "cpu_seconds", "detail"} of each test, in order."""
     hidden_passed: int = 0
-    """Code: tests passed of those that are held back: no part of the verdict, of passed, total or tests."""
+    """Code: number of hidden tests passed; hidden tests do not count in verdict, passed, total or tests."""
     hidden_total: int = 0
-    """Code: tests held back."""
+    """Code: number of hidden tests."""
     tier: str = ""
-    """Code: what isolated the program; empty where none ran."""
+    """Code: the sandbox tier that isolated the program; empty if no program ran."""
     cpu_seconds: float = 0.0
-    """Code: CPU that the program took on all its tests, the start of each process included."""
+    """Code: CPU seconds of the program on all its tests, including the start of each process."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """A task and the samples of it drawn in one step: what a reward plugin is given."""
+    """A task and its samples of one step: the input of a reward plugin."""
 
     task: Task
     samples: tuple[Sample, ...]
     scores: Mapping[str, tuple[Score, ...]] = field(default_factory=dict)
-    """By part name, the scores of the parts that the plugin names in `needs`."""
+    """By part name: the scores of the parts that the plugin lists in `needs`."""
 
     def without_logprobs(self) -> Group:
-        """The group as it goes to the scoring processes: what judges a reply reads no log-probs."""
+        """The group as it is sent to the scoring processes, which do not read log-probs."""
         return replace(self, samples=tuple(replace(sample, logprobs=_NONE) for sample in self.samples))
 
 
 @dataclass(frozen=True)
 class ScoredGroup:
-    """A group with every part's scores and the combined reward."""
+    """A group with every part's scores and the combined rewards."""
 
     task: Task
     samples: tuple[Sample, ...]
     parts: Mapping[str, tuple[Score, ...]]
-    """By part name, one score a sample, in the samples' order."""
+    """By part name: one score per sample, in the order of the samples."""
     weights: Mapping[str, float]
-    """By part name; they add to 1."""
+    """By part name; they sum to 1."""
     rewards: tuple[float | None, ...]
-    """Total of each sample; None where a part could not be graded."""
+    """Combined reward of each sample; None if a part could not grade it."""
     seconds: Mapping[str, float] = field(default_factory=dict, compare=False)
-    """By part name, wall-clock seconds that its plugin took for the group; no part of what two runs have in common."""
+    """By part name: wall-clock seconds that its plugin took for the group. Not compared: they differ between equal
+    runs."""
 
 
 @dataclass(frozen=True, eq=False)
 class Sequences:
-    """Prompts and their completions, flat: what a network is shown.
+    """Prompts and their completions, concatenated: the input of a network.
 
-    Axes: S sequences, N all their tokens (prompt and completion) end to end, C all completion tokens end to end.
+    Axes: S sequences, N all tokens (prompt and completion) of all sequences, C all completion tokens of all sequences.
     """
 
     token_ids_N: NDArray[np.int32]
     """[N] token ids."""
     lengths_S: tuple[int, ...]
-    """Tokens of each sequence, prompt included; they add to N."""
+    """Number of tokens of each sequence, including its prompt; they sum to N."""
     prompt_lengths_S: tuple[int, ...]
-    """Prompt tokens of each sequence."""
+    """Number of prompt tokens of each sequence."""
 
     @classmethod
     def of(cls, samples: Sequence[Sample]) -> Sequences:
-        """The samples end to end."""
+        """Concatenates samples."""
         return Sequences(
-            token_ids_N=_end_to_end([ids for s in samples for ids in (s.prompt_ids, s.token_ids)], "int32"),
+            token_ids_N=_concatenated([ids for s in samples for ids in (s.prompt_ids, s.token_ids)], "int32"),
             lengths_S=tuple(len(s.prompt_ids) + len(s.token_ids) for s in samples),
             prompt_lengths_S=tuple(len(s.prompt_ids) for s in samples),
         )
 
     @cached_property
     def completion_lengths_S(self) -> tuple[int, ...]:
-        """Completion tokens of each sequence; they add to C."""
+        """Number of completion tokens of each sequence; they sum to C."""
         return tuple(n - p for n, p in zip(self.lengths_S, self.prompt_lengths_S, strict=True))
 
     @cached_property
     def starts_N(self) -> tuple[int, ...]:
-        """Where each sequence begins among the N tokens, and the end of the last."""
+        """Index along N at which each sequence begins, and N as the last entry."""
         return (0, *accumulate(self.lengths_S))
 
     @cached_property
     def starts_C(self) -> tuple[int, ...]:
-        """Where each sequence's completion tokens begin among the C, and the end of the last."""
+        """Index along C at which each sequence's completion begins, and C as the last entry."""
         return (0, *accumulate(self.completion_lengths_S))
 
     def tokens_of(self, sequence: int) -> slice:
-        """Where a sequence's completion tokens lie among the C."""
+        """The slice of a sequence's completion tokens along C."""
         return slice(self.starts_C[sequence], self.starts_C[sequence + 1])
 
 
-def _end_to_end(parts: Sequence[Any], dtype: str) -> NDArray[Any]:
+def _concatenated(parts: Sequence[Any], dtype: str) -> NDArray[Any]:
     import numpy as np
 
     return np.concatenate([np.zeros(0, dtype), *parts])
@@ -259,48 +261,48 @@ def _end_to_end(parts: Sequence[Any], dtype: str) -> NDArray[Any]:
 
 @dataclass(frozen=True, eq=False)
 class StepSamples:
-    """What the learner is sent of a step: every sample, graded or not, in the step's order, without any text.
+    """All samples of a step, graded or not, in the step's order: what the learner receives. Contains no text.
 
-    Axes: S samples, Q different prompts, P all tokens of those end to end, C all completion tokens end to end.
+    Axes: S samples, Q distinct prompts, P all tokens of these prompts, C all completion tokens of all samples.
     """
 
     prompt_ids_P: NDArray[np.int32]
-    """[P] each prompt once, however many samples answer it."""
+    """[P] tokens of all prompts; each prompt occurs once."""
     prompt_lengths_Q: tuple[int, ...]
-    """Tokens of each prompt; they add to P."""
+    """Number of tokens of each prompt; they sum to P."""
     prompts_S: tuple[int, ...]
-    """Number of each sample's prompt."""
+    """Index of each sample's prompt."""
     completion_ids_C: NDArray[np.int32]
-    """[C] drawn tokens."""
+    """[C] sampled tokens."""
     completion_lengths_S: tuple[int, ...]
-    """Drawn tokens of each sample; they add to C."""
+    """Number of sampled tokens of each sample; they sum to C."""
     sampler_logprobs_C: NDArray[np.float32]
-    """[C] the sampler's log-probability of each drawn token."""
+    """[C] the sampler's log-probability of each sampled token."""
     groups_S: tuple[int, ...]
-    """Number of each sample's group in the step, rising from 0."""
+    """Index of each sample's group in the step, ascending from 0."""
     rewards_S: NDArray[np.float64]
-    """[S] total reward; not a number where a part could not grade the sample."""
+    """[S] combined reward; NaN if a part could not grade the sample."""
     truncated_S: tuple[bool, ...]
     """Whether each reply was cut at the token limit."""
     policy_versions_S: tuple[int, ...]
-    """Version each sample was drawn from."""
+    """Version of the weights that sampled each sample."""
 
     @classmethod
     def of(cls, groups: Sequence[ScoredGroup]) -> StepSamples:
-        """The samples of a step's groups."""
+        """Concatenates the samples of a step's groups."""
         samples = [sample for group in groups for sample in group.samples]
         prompts = {sample.prompt_ids.tobytes(): sample.prompt_ids for sample in samples}
         number = {prompt: i for i, prompt in enumerate(prompts)}
         rewards = [math.nan if reward is None else reward for group in groups for reward in group.rewards]
         return StepSamples(
-            prompt_ids_P=_end_to_end(list(prompts.values()), "int32"),
+            prompt_ids_P=_concatenated(list(prompts.values()), "int32"),
             prompt_lengths_Q=tuple(map(len, prompts.values())),
             prompts_S=tuple(number[sample.prompt_ids.tobytes()] for sample in samples),
-            completion_ids_C=_end_to_end([sample.token_ids for sample in samples], "int32"),
+            completion_ids_C=_concatenated([sample.token_ids for sample in samples], "int32"),
             completion_lengths_S=tuple(len(sample.token_ids) for sample in samples),
-            sampler_logprobs_C=_end_to_end([sample.logprobs for sample in samples], "float32"),
+            sampler_logprobs_C=_concatenated([sample.logprobs for sample in samples], "float32"),
             groups_S=tuple(number for number, group in enumerate(groups) for _ in group.samples),
-            rewards_S=_end_to_end([rewards], "float64"),
+            rewards_S=_concatenated([rewards], "float64"),
             truncated_S=tuple(sample.finish_reason == "length" for sample in samples),
             policy_versions_S=tuple(sample.policy_version for sample in samples),
         )
@@ -308,21 +310,21 @@ class StepSamples:
 
 @dataclass(frozen=True, eq=False)
 class TrainBatch(Sequences):
-    """The sequences that a step learns from: everything the losses need and nothing else."""
+    """The sequences that a step trains on: all inputs of the losses."""
 
     groups_S: tuple[int, ...]
-    """Number of each sequence's group in the step, rising."""
+    """Index of each sequence's group in the step, ascending."""
     masked_S: tuple[bool, ...]
-    """A masked sequence counts for baselines and in no loss."""
+    """A masked sequence counts for baselines but not in the loss."""
     sampler_logprobs_C: Tensor
     """[C] float32, the sampler's log-probability of each completion token."""
     advantages_C: Tensor
-    """[C] float32."""
+    """[C] float32, advantage of each completion token."""
     old_logprobs_C: Tensor | None
-    """[C] float32, of the policy that the ratio is against; None: of the weights as they are in the update itself."""
+    """[C] float32, log-probabilities in the ratio's denominator; None: those of the current weights in the update."""
     reference_logprobs_C: Tensor | None
-    """[C] float32, of the KL's reference; None without one."""
+    """[C] float32, log-probabilities of the KL's reference; None without one."""
     values_C: Tensor | None
-    """[C] float32, the critic's before the step's updates; None without one."""
+    """[C] float32, the critic's values before the step's updates; None without a critic."""
     returns_C: Tensor | None
-    """[C] float32, what the critic should have said; None without one."""
+    """[C] float32, the critic's targets; None without a critic."""

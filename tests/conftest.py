@@ -53,7 +53,7 @@ def synced(monkeypatch):
 @pytest.fixture(scope="session")
 def ray_cluster():
     """One small local Ray for the tests that need actors."""
-    from rlkit.cluster.ray_cluster import start_ray, stop_ray
+    from rlkit.cluster.ray_start import start_ray, stop_ray
     from rlkit.recipe.schema import ClusterKeys
 
     start_ray(ClusterKeys(object_store_mb=100), None)

@@ -65,13 +65,7 @@ MAX_LOOSE = 4
 """Files of rlkit/ itself, beside __init__.py and __main__.py."""
 RECORDS = {"Group", "Sample", "Score", "ScoredGroup", "Task", "TrainBatch", "Verdict"}
 WHERE = {
-    "ray": (
-        "rlkit/cluster/*",
-        "rlkit/learner/learner_group.py",
-        "rlkit/rollout/rollout_pool.py",
-        "rlkit/scoring/processes/scoring_pool.py",
-        "rlkit/stages/offline/*",
-    ),
+    "ray": ("rlkit/cluster/*", "rlkit/scoring/processes/scoring_pool.py"),
     "vllm": ("rlkit/rollout/engine.py", "rlkit/rollout/weights.py"),
     "trl": ("rlkit/stages/offline/*",),
 }
@@ -286,11 +280,12 @@ RULES: dict[str, tuple[Detector, list[Case], list[Case]]] = {
         misplaced_imports,
         [
             ("rlkit/rollout/engine.py", "import ray.util"),
+            ("rlkit/rollout/rollout_pool.py", "import ray"),
             ("rlkit/stages/online/train.py", "def f():\n    from vllm import LLM"),
             ("rlkit/learner/a.py", "import trl"),
         ],
         [
-            ("rlkit/rollout/rollout_pool.py", "import ray"),
+            ("rlkit/cluster/supervisor.py", "import ray"),
             ("rlkit/rollout/engine.py", "from vllm import LLM"),
             ("rlkit/stages/offline/sft.py", "import trl"),
         ],

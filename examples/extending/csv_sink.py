@@ -1,4 +1,4 @@
-"""A metrics sink: step, reward and accuracy of each step as a line of CSV."""
+"""A metrics sink that appends the reward and accuracy of each step to a CSV file."""
 
 import csv
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from typing import Any
 
 class CsvSink:
     def __init__(self, path: str) -> None:
-        self._file = open(path, "a", newline="", encoding="utf-8")  # noqa: SIM115 (closed at the run's end)
+        self._file = open(path, "a", newline="", encoding="utf-8")  # noqa: SIM115 (close() closes it)
         self._writer = csv.writer(self._file)
 
     def log(self, row: Mapping[str, Any]) -> None:

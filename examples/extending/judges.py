@@ -1,4 +1,4 @@
-"""A kind of task, `reversed`: the answer is the reference's letters, the last one first."""
+"""The judge of a new task kind, `reversed`: the right answer is the reference spelled backwards."""
 
 from rlkit import Sample, Score, Task, extract_answer
 

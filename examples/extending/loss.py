@@ -1,4 +1,4 @@
-"""A loss: the plain policy gradient (REINFORCE), without a ratio and without a clip."""
+"""A loss: the plain policy gradient (REINFORCE), without importance ratio and clipping."""
 
 import torch
 from torch import Tensor

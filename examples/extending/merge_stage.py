@@ -1,6 +1,7 @@
-"""A kind of stage, `merge`: the weights half way between the policy and the model that it started from.
+"""A stage kind, `merge`: averages the weights of the policy and of the model that the run started from.
 
-Such averages often keep what fine-tuning has taught and lose less of what it has not (WiSE-FT, arXiv:2109.01903).
+Such averages often keep what fine-tuning taught the model and forget less of its other abilities (WiSE-FT,
+arXiv:2109.01903).
 """
 
 from pathlib import Path
@@ -14,15 +15,15 @@ from rlkit.stages.stage import Stage, StageStart
 
 
 class MergeKeys(StageKeys):
-    """The keys of a stage of the kind `merge`."""
+    """The keys of a `merge` stage."""
 
     kind: Literal["merge"]
     """Averages two models."""
     learns: ClassVar[bool] = False
     share: float = Field(0.5, ge=0, le=1)
-    """Weight of the policy; the rest is the other model's."""
+    """Weight of the policy; the other model gets 1 - share."""
     path: str | None = None
-    """Folder of the other model; by default the run's start model."""
+    """Folder of the other model; by default the run's initial model."""
 
 
 class MergeStage(Stage[MergeKeys]):
@@ -31,14 +32,14 @@ class MergeStage(Stage[MergeKeys]):
     Keys = MergeKeys
 
     def plan(self, rows: RowCounts | None) -> StagePlan:
-        """One step, and no update."""
+        """One step without an optimizer update."""
         return StagePlan(name=self.name, kind="merge", steps=1, updates=0)
 
     def run(self, start: StageStart, out: Path) -> None:
         """See Stage."""
         import torch
 
-        from rlkit.disk import written_beside
+        from rlkit.disk import replaced_atomically
         from rlkit.models.pretrained import load_model
         from rlkit.models.save import save_model
         from rlkit.models.tokenizer import load_tokenizer
@@ -46,9 +47,9 @@ class MergeStage(Stage[MergeKeys]):
         other = self.keys.path or self.recipe.model.path or str(start.run_dir / "start")
         model, base = load_model(start.model), dict(load_model(other).named_parameters())
         with torch.no_grad():
-            for name, weight in model.named_parameters():  # a tied one once
+            for name, weight in model.named_parameters():  # yields tied weights once
                 weight.lerp_(base[name], 1 - self.keys.share)
-        with written_beside(out) as folder:
+        with replaced_atomically(out) as folder:
             save_model(model, load_tokenizer(start.model), folder)
         self.done_step = 1
         start.report.line(f"{self.name}: averaged {start.model} and {other}")

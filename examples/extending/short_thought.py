@@ -1,4 +1,4 @@
-"""A reward part: thoughts up to a number of characters are paid in full, longer ones less and less."""
+"""A reward part: 1 for thoughts of up to `limit` characters, falling for longer ones."""
 
 from dataclasses import dataclass
 

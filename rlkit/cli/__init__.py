@@ -1,1 +1,1 @@
-"""The `rlkit` command, a file a word: arguments in, a call of the room that does it, an exit code out."""
+"""The `rlkit` command. Each subcommand has its own file: it parses arguments, calls a room and returns an exit code."""

@@ -1,4 +1,4 @@
-"""What follows the word `rlkit`: a command, or a family of them whose next word says which."""
+"""Types of subcommands: a command, or a family of commands such as `rlkit reward score|test|new`."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Command:
-    """Something that is done."""
+    """One command."""
 
     summary: str
-    """One line for the help above it."""
+    """One line for the help."""
     configure: Callable[[argparse.ArgumentParser], None]
-    """Adds the command's arguments."""
+    """Adds the command's arguments to a parser."""
     run: Callable[[argparse.Namespace], int]
-    """Does it; returns the exit code."""
+    """Runs the command and returns the exit code."""
 
 
 @dataclass(frozen=True)
 class CommandFamily:
-    """Commands under one word, each with options of its own."""
+    """A group of commands, each with its own options."""
 
     summary: str
-    """As Command's."""
+    """One line for the help."""
     members: Mapping[str, Command | CommandFamily]
-    """By the next word."""
+    """The commands by name."""

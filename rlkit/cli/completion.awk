@@ -1,5 +1,5 @@
-# What can follow the words of a command line; called with those words, the last of which is being typed.
-# Prints a line each: "=WORD<tab>HELP", "+WORD<tab>HELP" (more follows it at once), "F ENDINGS" (files), "D" (folders).
+# Prints the completions of a command line. Its arguments are the words of the line; the last one is incomplete.
+# Output lines: "=WORD<tab>HELP", "+WORD<tab>HELP" (no space after it), "F ENDINGS" (files), "D" (folders).
 
 function command(path, word, help) { family[path] = 1; member[path, word] = 1; add(path, word, help) }
 function option(path, word, follows, help) { after[path, word] = follows; options[path] = options[path] word "\n"; helps[path, word] = help }
@@ -11,11 +11,11 @@ function stage_key(kind, name, values, help) {
 }
 function add(path, word, help) { members[path] = members[path] word "\n"; helps[path, word] = help }
 
-function say(word, more, help) { if (index(word, typed) == 1) print (more ? "+" : "=") word "\t" help }
+function suggest(word, more, help) { if (index(word, typed) == 1) print (more ? "+" : "=") word "\t" help }
 
 function say_all(path, list,    i, n, words) {
     n = split(list, words, "\n")
-    for (i = 1; i < n; i++) say(words[i], 0, helps[path, words[i]])
+    for (i = 1; i < n; i++) suggest(words[i], 0, helps[path, words[i]])
 }
 
 function offer(follows,    i, n, words) {
@@ -24,10 +24,10 @@ function offer(follows,    i, n, words) {
     else if (words[1] == "folders") print "D"
     else if (words[1] == "keys") offer_keys(0)
     else if (words[1] == "overrides") offer_keys(1)
-    else for (i = 2; i <= n; i++) say(words[i], 0, "")
+    else for (i = 2; i <= n; i++) suggest(words[i], 0, "")
 }
 
-# The kinds of the stages in a recipe, in order: each `kind:` in its section `stages`.
+# Reads the stage kinds of a recipe, in order: each `kind:` in its section `stages`.
 function read_stages(file,    line, inside, count, found) {
     sub(/^~\//, ENVIRON["HOME"] "/", file)
     while ((getline line < file) > 0) {
@@ -52,19 +52,19 @@ function add_stage(number, kind,    i, name) {
 }
 
 function offer_keys(with_value,    i, n, name, value, words, dot) {
-    # Of a recipe that cannot be read, or has no stages yet: the first stage, of any kind.
+    # If the recipe cannot be read or has no stages yet, complete one stage of any kind.
     if (!read_stages(recipe)) for (n = split(kinds, words, "|"); n > 0; n--) add_stage(0, words[n])
     if ((dot = index(typed, "=")) && with_value) {
         name = substr(typed, 1, dot - 1)
         if (values_of[name] == "files") { print "F"; return }
         n = split(values_of[name], words, " ")
-        for (i = 1; i <= n; i++) say(name "=" words[i], 0, "")
+        for (i = 1; i <= n; i++) suggest(name "=" words[i], 0, "")
         return
     }
     offer_sections(typed, with_value)
 }
 
-# One section of a dotted key at a time, passing through those that leave no choice.
+# Completes one section of a dotted key at a time, and skips sections that have only one key.
 function offer_sections(from, with_value,    i, name, rest, dot, count, last, seen, help) {
     for (i = 1; i <= num_keys; i++) {
         name = keys[i]
@@ -79,9 +79,9 @@ function offer_sections(from, with_value,    i, name, rest, dot, count, last, se
     if (count == 1 && last ~ /\.$/ && last != from) { offer_sections(last, with_value); return }
     for (i = 1; i <= count; i++) {
         name = order[i]
-        if (name ~ /\.$/) say(name, 1, "")
-        else if (with_value) say(name "=", 1, seen[name])
-        else say(name, 0, seen[name])
+        if (name ~ /\.$/) suggest(name, 1, "")
+        else if (with_value) suggest(name "=", 1, seen[name])
+        else suggest(name, 0, seen[name])
     }
 }
 

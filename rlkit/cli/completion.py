@@ -1,9 +1,8 @@
 """`rlkit completion`: a script that completes rlkit's command line in a shell.
 
-The script answers from a table of the commands, their options and the recipe's keys, which is made here from the
-parsers and the recipe's schema. It starts no Python: that, with the schema, takes longer than a completion may. So
-libraries that ask the program at each key (argcomplete) are too slow, and those that write a script (shtab) know no
-dotted keys and do not look into the recipe for its stages.
+The script contains a table of all commands, options and recipe keys, generated from the parsers and the schema.
+It does not start Python, which takes too long for a completion. That rules out argcomplete, which runs the program at
+each key press. shtab generates a script too, but supports neither dotted keys nor reading the recipe's stages.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ FOLLOWS = {
     "PLUGIN": "files py",
     "RAY": "words auto",
 }
-"""What completes an argument, by its name in the help."""
+"""How the script completes an argument, by the argument's name in the help."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def write_script(shell: str, family: CommandFamily) -> str:
-    """The script for a shell."""
+    """The completion script for a shell."""
     here = Path(__file__).parent
     program = (here / "completion.awk").read_text(encoding="utf-8")
     table = "\n    ".join(f"{call[0]}({', '.join(map(_quoted, call[1:]))})" for call in _table(family))
@@ -44,7 +43,7 @@ def write_script(shell: str, family: CommandFamily) -> str:
 
 
 def _quoted(text: str) -> str:
-    """As awk writes a text, inside of a shell's single quotes."""
+    """A text as an awk string that can stand inside a shell's single quotes."""
     return '"' + " ".join(text.split()).translate(str.maketrans("'", "’", '"\\`')) + '"'
 
 
@@ -104,7 +103,7 @@ def _stages(schema: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 
 
 def _shapes(schema: Mapping[str, Any], node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """What a value may be: the alternatives of a node, its references resolved."""
+    """The alternatives of a schema node, with references resolved."""
     if "$ref" in node:
         yield from _shapes(schema, schema["$defs"][node["$ref"].rpartition("/")[2]])
         return
@@ -116,7 +115,7 @@ def _shapes(schema: Mapping[str, Any], node: Mapping[str, Any]) -> Iterator[Mapp
 
 
 def _keys(schema: Mapping[str, Any], section: Mapping[str, Any], path: str) -> Iterator[tuple[str, str, str]]:
-    """(dotted key, its values or "files", its help) of a section and those in it, but for the stages."""
+    """(dotted key, its values or "files", its help) of a section and its subsections, except the stages."""
     properties = dict(section.get("properties", {}))
     if path == "reward.":
         part = {"$ref": "#/$defs/RewardPartKeys"}
@@ -132,7 +131,7 @@ def _keys(schema: Mapping[str, Any], section: Mapping[str, Any], path: str) -> I
 
 
 def _parts() -> list[str]:
-    """Names of reward parts: the four, and those that packages bring."""
+    """Names of reward parts: the four default parts and those of installed packages."""
     from importlib.metadata import entry_points
 
     from rlkit.recipe.schema.reward_section import DEFAULT_WEIGHTS

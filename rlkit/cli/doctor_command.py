@@ -1,4 +1,4 @@
-"""`rlkit doctor`: says what this machine can do."""
+"""`rlkit doctor`: checks this machine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _doctor(args: argparse.Namespace) -> int:
-    """Prints the findings; 1 where programs cannot be run safely here."""
+    """Prints the findings. Returns 1 if no sandbox tier works here."""
     from rlkit.plan.doctor import as_text, examine_machine
 
     found = examine_machine()
@@ -21,4 +21,4 @@ def _doctor(args: argparse.Namespace) -> int:
     return 0 if found["sandbox"]["tier"] else 1
 
 
-DOCTOR = Command("Say what this machine can do, and what to enable where it cannot.", _configure, _doctor)
+DOCTOR = Command("Check packages, resources and sandbox of this machine, with advice.", _configure, _doctor)

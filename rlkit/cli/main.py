@@ -1,4 +1,4 @@
-"""The `rlkit` command: which word does what, and how what goes wrong is told."""
+"""The `rlkit` command: selects the subcommand and prints errors."""
 
 from __future__ import annotations
 
@@ -34,24 +34,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, Stopped) as e:
         print(f"rlkit: {str(e) or 'stopped as you asked'}", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # `rlkit plan ... | head`: nobody reads on
+    except BrokenPipeError:  # `rlkit plan ... | head`: the reader has exited
+        # Without this, Python would raise again when it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except RlkitError as e:
         return _report(words, str(e), e.exit_code)
     except OSError as e:
         if e.errno != errno.ENOSPC or e.filename is not None:
-            return _defect(words, e)
+            return _report_bug(words, e)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _report(words, f"the output cannot be written: {e.strerror}", 1)
-    except Exception as e:  # a defect of ours: still one sentence, the rest on demand
-        return _defect(words, e)
+    except Exception as e:  # a bug in rlkit: print one sentence, and the traceback only with --debug
+        return _report_bug(words, e)
 
 
-def _defect(words: Sequence[str], error: Exception) -> int:
+def _report_bug(words: Sequence[str], error: Exception) -> int:
     what = " ".join(str(error).split())
     sentence = f"{type(error).__name__}: {what}" if what else type(error).__name__
-    return _report(words, f"{sentence} (a defect of rlkit; run again with --debug for the traceback)", 1)
+    return _report(words, f"{sentence} (a bug in rlkit; run again with --debug for the traceback)", 1)
 
 
 def _report(words: Sequence[str], message: str, code: int) -> int:
@@ -96,23 +97,23 @@ def _unknown_word(parser: argparse.ArgumentParser, word: str) -> str:
     options = sorted(o for action in parser._actions for o in action.option_strings if o.startswith("--"))
     flag = word.split("=")[0]
     if "." in flag and "=" in word:
-        return f"unknown option {flag!r}; an override takes no dashes: {word.lstrip('-')}"
+        return f"unknown option {flag!r}; write an override without dashes: {word.lstrip('-')}"
     return f"unknown option {flag!r}{_hint(flag, options)}"
 
 
 def _hint(word: str, known: Collection[str]) -> str:
-    return did_you_mean(word, known, cutoff=0.5) or f"; there is {', '.join(known)}"
+    return did_you_mean(word, known, cutoff=0.5) or f"; known: {', '.join(known)}"
 
 
 def _overview(prog: str, family: CommandFamily) -> str:
     width = max(len(name) for name in family.members)
     lines = [f"  {name:<{width}}  {member.summary}" for name, member in family.members.items()]
-    version = "\n  -V, --version  the version" if family is RLKIT else ""
+    version = "\n  -V, --version  show the version" if family is RLKIT else ""
     return (
         f"usage: {prog} COMMAND ...\n\n{family.summary}\n\n"
         "commands:\n" + "\n".join(lines) + "\n\n"
-        f"options:\n  -h, --help     this text; after a command, its arguments{version}\n\n"
-        "exit codes: 0 done, 1 the run failed, 2 wrong use, 130 stopped by you with its state saved"
+        f"options:\n  -h, --help     show this help; after a command, show its arguments{version}\n\n"
+        "exit codes: 0 done, 1 the run failed, 2 wrong use, 130 stopped by you with the state saved"
     )
 
 

@@ -1,4 +1,4 @@
-"""`rlkit plan`: says what a recipe will do here, and starts nothing."""
+"""`rlkit plan`: prints the plan of a recipe without starting anything."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ def _configure_plan(parser: argparse.ArgumentParser) -> None:
     add_recipe(parser, required=False)
     parser.add_argument("--json", action="store_true", help="print the plan as JSON")
     parser.add_argument(
-        "--deep", action="store_true", help="also open the tokenizer and ask vLLM, as train does (about 20 seconds)"
+        "--deep",
+        action="store_true",
+        help="also read all data and check it with the tokenizer and vLLM, as train does (about 20 seconds)",
     )
     parser.add_argument("--schema", action="store_true", help="print the recipe's JSON Schema, for editors")
 
@@ -54,5 +56,5 @@ def _plan(args: argparse.Namespace) -> int:
 
 
 PLAN = Command(
-    "Say what a recipe will do here, its arithmetic, memory and placement, and start nothing.", _configure_plan, _plan
+    "Show a recipe's steps, memory, placement and files on this machine; starts nothing.", _configure_plan, _plan
 )

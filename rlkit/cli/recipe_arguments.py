@@ -1,4 +1,4 @@
-"""The arguments of commands that take a recipe: RECIPE, KEY=VALUE, and what follows from them."""
+"""The arguments of commands that take a recipe: RECIPE and KEY=VALUE."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def add_recipe(parser: argparse.ArgumentParser, required: bool = True) -> None:
 
 
 def load(args: argparse.Namespace) -> LoadedRecipe:
-    """The recipe of these arguments.
+    """Loads the recipe of these arguments.
 
     Raises:
-        RlkitError: it cannot be used.
+        RlkitError: The recipe is invalid.
     """
     from rlkit.recipe.load import load_recipe
 
@@ -40,21 +40,21 @@ def load(args: argparse.Namespace) -> LoadedRecipe:
 
 
 def run_dir_of(args: argparse.Namespace, loaded: LoadedRecipe) -> Path:
-    """The run's folder: the command's, else the recipe's."""
+    """The run's folder: --run-dir if given, else the recipe's."""
     run = loaded.recipe.run
     return Path(args.run_dir) if getattr(args, "run_dir", None) else Path(run.dir) / run.name
 
 
 def address_of(args: argparse.Namespace, loaded: LoadedRecipe) -> str | None:
-    """The Ray cluster: the command's, else the recipe's, else the one whose job this is."""
+    """Address of the Ray cluster: --address, else the recipe's, else that of the Ray job that runs this; or None."""
     return getattr(args, "address", None) or loaded.recipe.cluster.address or job_address()
 
 
 def check_recipe_words(prog: str, recipe: str, overrides: list[str]) -> None:
-    """Refuses words that are not one recipe and KEY=VALUE after it, with what was probably meant.
+    """Checks that the arguments are one recipe followed by KEY=VALUE.
 
     Raises:
-        UsageError: with the command as it should be.
+        UsageError: They are not; the message shows the correct command.
     """
     words = [recipe, *overrides]
     files = [word for word in words if "=" not in word and _is_file_name(word)]
@@ -62,13 +62,13 @@ def check_recipe_words(prog: str, recipe: str, overrides: list[str]) -> None:
     if "=" in recipe and not Path(recipe).exists():
         if files:
             raise UsageError(f"the recipe comes first: {prog} {' '.join([files[0], *keys])}")
-        raise UsageError(f"{recipe!r} is an override and no recipe: {prog} {RECIPE_WORDS}")
+        raise UsageError(f"{recipe!r} is an override, not a recipe: {prog} {RECIPE_WORDS}")
     if len(files) > 1 and files[0] == recipe:
-        raise UsageError(f"{prog} takes one recipe, and {files[1]!r} is a second file: {prog} {RECIPE_WORDS}")
+        raise UsageError(f"{prog} takes one recipe, but {files[1]!r} is a second file: {prog} {RECIPE_WORDS}")
     if "=" in overrides:
-        at = overrides.index("=")
-        joined = "".join(overrides[max(0, at - 1) : at + 2])
-        raise UsageError(f"an override has no blanks round its equals sign: {joined}")
+        index = overrides.index("=")
+        joined = "".join(overrides[max(0, index - 1) : index + 2])
+        raise UsageError(f"write an override without spaces around the equals sign: {joined}")
 
 
 def _is_file_name(word: str) -> bool:

@@ -1,4 +1,4 @@
-"""`rlkit reward`: scores a file, tests a plugin, starts a new one. No GPU, no cluster."""
+"""`rlkit reward`: scores a file, tests a plugin, or creates a new one. Needs no GPU and no cluster."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 
 def _configure_score(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--recipe", metavar="RECIPE", required=True, help="whose reward scores")
+    parser.add_argument("--recipe", metavar="RECIPE", required=True, help="the recipe whose reward is used")
     parser.add_argument(
         "--input",
         metavar="IN.jsonl",
         required=True,
-        help="a sample a line; samples of one `group` are scored together",
+        help="one sample per line; samples of the same `group` are scored together",
     )
+    parser.add_argument("--output", metavar="OUT.jsonl", required=True, help="the scores, one line per input line")
     parser.add_argument(
-        "--output", metavar="OUT.jsonl", required=True, help="the scores, a line for each line of the input"
+        "--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="groups scored in parallel"
     )
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="groups scored at once")
 
 
 def _score(args: argparse.Namespace) -> int:
@@ -40,7 +40,7 @@ def _score(args: argparse.Namespace) -> int:
 
 def _configure_test(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", metavar="PLUGIN", help="MODULE:CLASS, ./file.py:CLASS or an entry point")
-    parser.add_argument("--recipe", metavar="RECIPE", help="its reward holds the plugin's arguments")
+    parser.add_argument("--recipe", metavar="RECIPE", help="a recipe whose reward gives the plugin's arguments")
     parser.add_argument("--style", metavar="STYLE", help="PLUGIN is a function for trl, trl_text, verl or openrlhf")
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
 
@@ -53,14 +53,14 @@ def _test(args: argparse.Namespace) -> int:
 
 
 def _configure_new(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", metavar="NAME", help="of the file, in small letters with underscores")
+    parser.add_argument("name", metavar="NAME", help="the file's name, in lower case with underscores")
 
 
 def _new(args: argparse.Namespace) -> int:
     from rlkit.scoring.kit.new_plugin import class_name, write_plugin
 
     plugin, test = write_plugin(args.name, Path.cwd())
-    print(f"wrote {plugin.name}, the plugin, and {test.name}, its test; try them with")
+    print(f"wrote the plugin {plugin.name} and its test {test.name}; try them with")
     print(f"  {Path(sys.executable).name} -m pytest {test.name}")
     print(f"  rlkit reward test ./{plugin.name}:{class_name(plugin.stem)}")
     return 0
@@ -73,10 +73,10 @@ def _load(recipe: str) -> LoadedRecipe:
 
 
 REWARD = CommandFamily(
-    "Score a file with a recipe's reward, test a reward plugin, or start one.",
+    "Score a file with a recipe's reward, test a reward plugin, or create one.",
     {
         "score": Command("Score the samples of a file with a recipe's reward.", _configure_score, _score),
-        "test": Command("Try a reward plugin on replies of every kind.", _configure_test, _test),
-        "new": Command("Write a reward plugin to start from, and its test, here.", _configure_new, _new),
+        "test": Command("Test a reward plugin on many kinds of replies.", _configure_test, _test),
+        "new": Command("Create an example reward plugin and its test in this folder.", _configure_new, _new),
     },
 )

@@ -1,4 +1,4 @@
-"""`rlkit train`: runs a recipe. It is checked before anything heavy (torch, ray, vllm) is imported."""
+"""`rlkit train`: runs a recipe. Checks it before importing anything heavy (torch, ray, vllm)."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ def _configure_train(parser: argparse.ArgumentParser) -> None:
         "--resume",
         choices=("auto", "must", "never"),
         default="auto",
-        help="auto: continue an unfinished run, else start; must: only continue; never: only start anew",
+        help="auto: resume an unfinished run, else start one; must: only resume; never: only start",
     )
-    parser.add_argument("--address", metavar="RAY", help="a Ray cluster (auto, host:6379), as cluster.address")
+    parser.add_argument("--address", metavar="RAY", help="address of a Ray cluster (auto, host:6379); cluster.address")
     parser.add_argument(
         "--allow",
         metavar="KEY",
         action="append",
         default=[],
-        help="continue although this key (or section, or code.PART) differs from the run's start; may be repeated",
+        help="resume although this key (or section, or code.PART) differs from the run's start; may be repeated",
     )
 
 
@@ -55,9 +55,9 @@ def _train(args: argparse.Namespace) -> int:
 
 
 def _import_run() -> Callable[..., int]:
-    """`rlkit.run.start.run_recipe`. What it imports takes seconds; Ctrl-C in them leaves at once, as nothing has begun.
+    """Imports `rlkit.run.start.run_recipe`, which takes seconds. Ctrl-C during the import exits the process at once.
 
-    An exception would be raised inside of a library, some of which take it for a failed import.
+    It does not raise KeyboardInterrupt: some libraries would take the exception for a failed import and continue.
     """
     from rlkit.cluster.stop import StopSignal
     from rlkit.watch.report import Report
@@ -75,4 +75,4 @@ def _import_run() -> Callable[..., int]:
     return run_recipe
 
 
-TRAIN = Command("Run a recipe: fine-tune the model and leave everything of the run on disk.", _configure_train, _train)
+TRAIN = Command("Run a recipe: fine-tune the model and save the run to disk.", _configure_train, _train)

@@ -1,4 +1,4 @@
-"""Arguments of a command: argparse, whose complaints become one sentence that says what to type."""
+"""An argparse parser whose errors become one sentence with the correct usage."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ RECIPE_WORDS = "RECIPE [KEY=VALUE ...]"
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse whose complaints are `UsageError`s."""
+    """An argparse parser that raises `UsageError`."""
 
     def error(self, message: str) -> NoReturn:
-        """Says what is wrong in this project's words."""
+        """Raises argparse's error as a UsageError with a clearer message."""
         see = f"(see {self.prog} --help)"
         if missing := re.match(r"the following arguments are required: (.*)", message):
             raise UsageError(f"{self.prog} needs {self._missing(missing[1].split(', '))} {see}")
@@ -25,11 +25,11 @@ class Parser(argparse.ArgumentParser):
 
     def _missing(self, names: list[str]) -> str:
         actions = [self._action(name) for name in names]
-        told = [
+        described = [
             f"{name}, {action.help}" if action is not None and not action.option_strings else name
             for name, action in zip(names, actions, strict=True)
         ]
-        needed = " and ".join([", ".join(told[:-1]), told[-1]] if len(told) > 1 else told)
+        needed = " and ".join([", ".join(described[:-1]), described[-1]] if len(described) > 1 else described)
         return f"{needed}: {self.prog} {RECIPE_WORDS}" if names == ["RECIPE"] else needed
 
     def _bad_value(self, name: str, problem: str) -> str:

@@ -1,4 +1,4 @@
-"""`rlkit verify`: judges answers from a file of JSON lines, without a model or a recipe."""
+"""`rlkit verify`: judges answers from a JSON-lines file, without a model or a recipe."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from rlkit.errors import DataError, UsageError
 
 
 def _configure_files(parser: argparse.ArgumentParser, *, required: bool) -> None:
-    parser.add_argument("--input", metavar="IN.jsonl", required=required, help="a JSON object a line")
+    parser.add_argument("--input", metavar="IN.jsonl", required=required, help="one JSON object per line")
     parser.add_argument(
-        "--output", metavar="OUT.jsonl", required=required, help="the verdicts, a line for each line of the input"
+        "--output", metavar="OUT.jsonl", required=required, help="the verdicts, one line per input line"
     )
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="answers judged at once")
+    parser.add_argument(
+        "--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="answers judged in parallel"
+    )
 
 
 def _configure_code(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +28,7 @@ def _configure_code(parser: argparse.ArgumentParser) -> None:
         "--tier",
         choices=("auto", "namespaces", "landlock", "wasm", "unsafe_none"),
         default="auto",
-        help="how programs are isolated (default: the strongest that holds here; unsafe_none: not at all)",
+        help="how programs are isolated (default: the strongest tier that works here; unsafe_none: not at all)",
     )
     parser.add_argument("--packages", nargs="*", default=[], metavar="NAME", help="packages that programs may import")
 
@@ -42,14 +44,16 @@ def _verify_code(args: argparse.Namespace) -> int:
 
 def _configure_math(parser: argparse.ArgumentParser) -> None:
     _configure_files(parser, required=False)
-    parser.add_argument("--gold", metavar="G", help="the reference of one answer, in place of --input")
+    parser.add_argument("--gold", metavar="G", help="the reference answer, to judge one answer instead of --input")
     parser.add_argument("--answer", metavar="A", help="a bare answer")
-    parser.add_argument("--response", metavar="R", help="a whole reply: its final answer is extracted first")
-    parser.add_argument("--timeout", type=float, default=5.0, metavar="S", help="longest time for one row, in seconds")
+    parser.add_argument("--response", metavar="R", help="a whole reply, from which the final answer is extracted")
+    parser.add_argument("--timeout", type=float, default=5.0, metavar="S", help="deadline for one row, in seconds")
     parser.add_argument(
-        "--refuse-unevaluated", action="store_true", help="an answer may not leave a sum or integral open"
+        "--refuse-unevaluated", action="store_true", help="reject answers with unevaluated sums or integrals"
     )
-    parser.add_argument("--no-last-number", action="store_true", help="a reply that marks no answer has none")
+    parser.add_argument(
+        "--no-last-number", action="store_true", help="do not take the last number of a reply that marks no answer"
+    )
 
 
 def _verify_math(args: argparse.Namespace) -> int:

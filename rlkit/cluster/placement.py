@@ -6,10 +6,17 @@ Scorers are not part of it: they need little and go where Ray puts them.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
-from rlkit.cluster.layout import bundles
-from rlkit.cluster.ray_cluster import bundle_options, release, reserve
+import ray
+from ray.util.placement_group import placement_group, remove_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+from rlkit.cluster.calls import HEARTBEAT, HEARTBEAT_S
+from rlkit.cluster.layout import bundles, lack
+from rlkit.errors import ClusterError
 from rlkit.recipe.schema import Recipe
 
 
@@ -43,3 +50,45 @@ class Placement:
 
     def _options(self, index: int) -> dict[str, Any]:
         return {"num_cpus": self._cpus, **bundle_options(self._group, index)}
+
+
+def reserve(wanted: Sequence[Mapping[str, float]], strategy: str, *, timeout_s: float) -> Any:
+    """A Ray placement group with these bundles, once all of them are there.
+
+    Raises:
+        ClusterError: they are not within `timeout_s`; it says what was asked for and what there is.
+    """
+    asked = [dict(bundle) for bundle in wanted]
+    group = placement_group(asked, strategy=strategy)
+    began, told = time.monotonic(), 0.0
+    # In waits of a second, between which Python handles Ctrl-C.
+    while not group.wait(1):
+        waited = time.monotonic() - began
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        why = lack(asked, strategy, nodes, ray.available_resources())
+        if waited > timeout_s:
+            release(group)
+            raise ClusterError(
+                f"the cluster had no room for the actors within cluster.start_timeout_s={timeout_s:g}: {why}; lower "
+                "num_workers or gpus_per_worker (of rollout or learner) or cluster.cpus_per_actor, or choose another "
+                "cluster.strategy"
+            )
+        if waited - told >= HEARTBEAT_S:
+            told = waited
+            HEARTBEAT.info("waiting for room in the cluster: %.0f s of at most %g: %s", waited, timeout_s, why)
+    return group
+
+
+def bundle_options(group: Any, index: int) -> dict[str, Any]:
+    """Options of an actor that is to run in one bundle of a placement group."""
+    strategy = PlacementGroupSchedulingStrategy(
+        placement_group=group,
+        placement_group_bundle_index=index,
+        placement_group_capture_child_tasks=False,
+    )
+    return {"scheduling_strategy": strategy}
+
+
+def release(group: Any) -> None:
+    """Gives a placement group's resources back."""
+    remove_placement_group(group)

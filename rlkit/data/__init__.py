@@ -1,4 +1,4 @@
-"""Recipe -> tasks, in a seeded order that can be saved, and what the model is shown of them.
+"""Reads tasks and demonstrations, draws tasks in a seeded order that can be saved, and renders prompts.
 
-Source -> read / hub / builtin -> Row -> mappings -> Draft -> Task | Demonstration | BadRow -> TaskStream
+Source -> read_rows / hub / builtin -> Row -> mappings -> RowDraft -> Task | Demonstration | BadRow -> TaskStream
 """

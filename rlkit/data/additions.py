@@ -1,4 +1,4 @@
-"""Additions with worked column steps: half of the quickstart's tasks."""
+"""Generates additions with their column steps: a part of the quickstart's tasks."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ HELDOUT_SHARE = 10
 
 
 def in_heldout(key: str) -> bool:
-    """Which split a task belongs to, by its content alone: one in HELDOUT_SHARE is held out."""
+    """Whether a task is held out, as one in HELDOUT_SHARE is. Depends only on its content, not on a seed."""
     return blake2b(key.encode(), digest_size=8).digest()[0] % HELDOUT_SHARE == 0
 
 
 def carries_of(a: int, b: int) -> int:
-    """Carries into a column that both numbers have, the ones that are not everywhere: 348 + 275 -> 2."""
+    """Number of columns that produce a carry, without the last column: 348 + 275 -> 2. Measures difficulty."""
     carry, count = 0, 0
     for da, db in _columns(a, b)[:-1]:
         carry = (da + db + carry) // 10
@@ -25,15 +25,15 @@ def carries_of(a: int, b: int) -> int:
 
 
 def _columns(a: int, b: int) -> list[tuple[int, int]]:
-    """Digit pairs from the units on."""
+    """Pairs of digits, from the units upwards."""
     width = max(len(str(a)), len(str(b)))
     return list(zip(map(int, str(a).zfill(width)[::-1]), map(int, str(b).zfill(width)[::-1]), strict=True))
 
 
 def worked_sum(a: int, b: int, *, always_carry: bool = False) -> tuple[str, str]:
-    """Column steps and the answer they lead to; every stated equality is true, also where the carry is not.
+    """(column steps, answer). Every equality in the steps is true, also if `always_carry` makes the answer wrong.
 
-    348 + 241 -> ("8+1=9\\n4+4=8\\n3+2=5", "589"), and with a one carried always ("8+1=9\\n4+4+1=9\\n3+2+1=6", "699").
+    348 + 241 -> ("8+1=9\\n4+4=8\\n3+2=5", "589"), and with always_carry ("8+1=9\\n4+4+1=9\\n3+2+1=6", "699").
     """
     steps, answer, carry = [], "", 0
     columns = _columns(a, b)
@@ -47,19 +47,19 @@ def worked_sum(a: int, b: int, *, always_carry: bool = False) -> tuple[str, str]
 
 
 def arithmetic_rows(rng: random.Random, *, heldout: bool, digits: int, wrong: float) -> Iterator[dict[str, Any]]:
-    """Different additions of two `digits`-digit numbers without end, as long as there are any.
+    """Yields distinct additions of two `digits`-digit numbers until almost none is left.
 
     Args:
-        wrong: share of replies that carry a one into every column. Both digits-and-carry sums are learned from them,
-            so that only the habit has to change.
+        wrong: share of replies that carry a one into every column. A model trained on them adds digits correctly and
+            only has to unlearn the wrong carry.
     """
     low, high = 10 ** (digits - 1), 10**digits - 1
     seen: set[tuple[int, int]] = set()
     misses = 0
-    # Rejection: where almost every draw is an old one, the pool is as good as empty.
+    # Rejection sampling: stop when nearly all draws are repetitions, because then nearly all additions are used.
     while misses < 2000:
         a, b = rng.randint(low, high), rng.randint(low, high)
-        # a + b and b + a are one problem: they never lie on two sides of the split.
+        # a + b and b + a are the same problem, so they must be in the same split.
         if (a, b) in seen or in_heldout(f"{min(a, b)}+{max(a, b)}") != heldout:
             misses += 1
             continue

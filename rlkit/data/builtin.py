@@ -1,4 +1,4 @@
-"""`builtin:NAME`: tasks and demonstrations made by seeded generators, so that a first run downloads nothing."""
+"""`builtin:NAME`: generated tasks and demonstrations, so that a first run downloads nothing."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def read_builtin(path: str, split: str, seed: int) -> Iterator[Row]:
     name, given = check_builtin(path, split)
     topic, demos = name.removesuffix("-demos"), name.endswith("-demos")
     num_rows = int(given.get("rows", ROWS[split]))
-    # Tasks and demonstrations of one seed differ: a demonstration should not simply give a task's answer away.
+    # The name is part of the seed, so that demonstrations do not contain the answers of the tasks.
     rng = random.Random(f"{seed}/{name}/{split}")
     made = _generate(topic, rng, split == "heldout", int(given.get("digits", 3)), given.get("wrong", 0.0))
     num_made = 0
@@ -42,11 +42,11 @@ def read_builtin(path: str, split: str, seed: int) -> Iterator[Row]:
         columns = columns if demos else {k: v for k, v in columns.items() if k != "response"}
         yield Row(f"{path}:row {num_made}", f"{path}:{num_made}", columns)
     if num_made < num_rows:
-        raise DataError(f"{path}: its split {split} has only {num_made} different rows, not {num_rows}; lower rows=")
+        raise DataError(f"{path}: split {split} has only {num_made} different rows, not {num_rows}; lower rows=")
 
 
 def check_builtin(path: str, split: str) -> tuple[str, dict[str, float]]:
-    """(name, parameters) of a built-in source.
+    """Parses and checks the path of a built-in source; returns (name, parameters).
 
     Raises:
         DataError: unknown name, split or parameter, or a value out of range.
@@ -83,7 +83,7 @@ def _generate(topic: str, rng: random.Random, heldout: bool, digits: int, wrong:
     if topic != "quickstart":
         yield from additions if topic == "arithmetic" else functions
         return
-    # Two additions, then a function: also the first few rows of a smaller run hold both.
+    # Alternate two additions and one function, so that the first rows of a small run contain both.
     for function in functions:
         pair = list(islice(additions, 2))
         if len(pair) < 2:

@@ -1,6 +1,6 @@
-"""Test code -> cases of arguments and expected value, where its syntax tree says nothing else.
+"""Turns test code that consists only of equality asserts into cases of arguments and expected values.
 
-`assert f(1, [2]) == 3` -> {"args": [1, [2]], "expected": 3}; nothing is ever run.
+`assert f(1, [2]) == 3` -> {"args": [1, [2]], "expected": 3}. Parses the code and never runs it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _ENTRY_POINT = re.compile(r"[^\W\d]\w*(?:(?:\(\))?\.[^\W\d]\w*)?")
 
 
 def is_json_value(value: Any) -> bool:
-    """Whether JSON can carry the value and give back an equal one of the same type."""
+    """Whether the value stays equal and of the same type when it is written to JSON and read back."""
     if isinstance(value, float):
         return math.isfinite(value)
     if isinstance(value, list):
@@ -27,12 +27,12 @@ def is_json_value(value: Any) -> bool:
         return all(type(k) is str and is_json_value(k) and is_json_value(v) for k, v in value.items())
     if isinstance(value, str):
         return not any("\ud800" <= c <= "\udfff" for c in value)
-    # JSON's readers refuse longer integers than this.
+    # Python's JSON reader rejects longer integers than this.
     return value is None or (isinstance(value, int) and value.bit_length() <= _MAX_INTEGER_BITS)
 
 
 def case_of(call: ast.Call, expected: ast.expr) -> dict[str, Any] | None:
-    """One case in the form `rlkit verify code` reads, or None where an argument is not a literal."""
+    """One case in the format of `rlkit verify code`; None if an argument is not a literal."""
     if any(keyword.arg is None for keyword in call.keywords):
         return None
     try:
@@ -44,26 +44,26 @@ def case_of(call: ast.Call, expected: ast.expr) -> dict[str, Any] | None:
     if is_json_value([args, kwargs, value]):
         case: dict[str, Any] = {"args": args, "expected": value}
         return {**case, "kwargs": kwargs} if kwargs else case
-    # The format has no literal text for keyword arguments.
+    # The format cannot express keyword arguments as Python literals.
     if kwargs:
         return None
-    # unparse, not repr: it writes infinity as a literal that can be read back.
+    # unparse instead of repr, because it writes infinity as a literal that can be read back.
     args_py = "[" + ", ".join(ast.unparse(a) for a in call.args) + "]"
     return {"args_py": args_py, "expected_py": ast.unparse(expected)}
 
 
 def cases_of(statements: list[ast.stmt], function: str | None) -> tuple[str, list[dict[str, Any]]] | None:
-    """All statements as cases of one function.
+    """Turns all statements into cases of one function.
 
     Args:
-        statements: a test's body; docstrings, `pass` and `assert True` say nothing and are left out.
-        function: the name that must be called; None: any, the same in all.
+        statements: a test's body; docstrings, `pass` and `assert True` are skipped.
+        function: the name that must be called; None: any name, but the same in all statements.
     Returns:
-        (the function's name, its cases), or None if one statement is not `assert f(literals) == literal`.
+        (the function's name, its cases), or None if a statement is not `assert f(literals) == literal`.
     """
     cases: list[dict[str, Any]] = []
     for statement in statements:
-        if _says_nothing(statement):
+        if _has_no_effect(statement):
             continue
         sides = _equality(statement)
         if sides is None:
@@ -79,9 +79,9 @@ def cases_of(statements: list[ast.stmt], function: str | None) -> tuple[str, lis
 
 
 def turn_asserts(reference: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A code reference in asserts mode as one in function mode where its whole test code is cases, else as it is.
+    """Converts a code reference from asserts mode to function mode if its whole test code can become cases.
 
-    Cases are judged outside of the program's process, each by itself; test code takes a second sandbox.
+    Cases are faster: they are compared outside the program's process, while test code needs a second sandbox.
     """
     code, entry_point = reference.get("test_code"), reference.get("entry_point")
     if reference.get("mode") != "asserts" or not isinstance(code, str):
@@ -111,7 +111,7 @@ def _equality(statement: ast.stmt) -> tuple[ast.Call, ast.expr] | None:
     return call, test.comparators[0]
 
 
-def _says_nothing(statement: ast.stmt) -> bool:
+def _has_no_effect(statement: ast.stmt) -> bool:
     if isinstance(statement, ast.Assert):
         return isinstance(statement.test, ast.Constant) and statement.test.value is True
     return isinstance(statement, ast.Pass) or (
@@ -120,13 +120,13 @@ def _says_nothing(statement: ast.stmt) -> bool:
 
 
 def check_body(tree: ast.Module, entry_point: str | None = None) -> list[ast.stmt] | None:
-    """Body of HumanEval's `def check(candidate)`, where the module holds nothing else that runs.
+    """Body of HumanEval's `def check(candidate)`; None if the module contains other statements with an effect.
 
     Args:
-        entry_point: the call `check(<entry_point>)` may follow; None: no call may.
+        entry_point: a call `check(<entry_point>)` is allowed after it; None: no call is allowed.
     """
     checks = [s for s in tree.body if isinstance(s, ast.FunctionDef) and s.name == "check"]
-    others = [s for s in tree.body if s not in checks and not _is_metadata(s) and not _says_nothing(s)]
+    others = [s for s in tree.body if s not in checks and not _is_metadata(s) and not _has_no_effect(s)]
     if entry_point is not None:
         others = [s for s in others if ast.unparse(s) != f"check({entry_point})"]
     return checks[0].body if len(checks) == 1 and not others else None
@@ -137,24 +137,24 @@ def _is_metadata(statement: ast.stmt) -> bool:
 
 
 def called_functions(code: str) -> list[str]:
-    """Names that the code calls as plain functions, in the order they are written."""
+    """Names of the plain functions that the code calls, in the order of the source."""
     calls = [n for n in ast.walk(ast.parse(code)) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)]
     return [c.func.id for c in sorted(calls, key=lambda c: (c.lineno, c.col_offset)) if isinstance(c.func, ast.Name)]
 
 
 def helpers_of(prompt: str, entry_point: str) -> str:
-    """Imports and functions of a HumanEval prompt other than the one to write: its tests may use them."""
+    """Imports and helper functions of a HumanEval prompt, which its tests may use."""
     try:
         body = ast.parse(prompt).body
     except SyntaxError:
         return ""
-    # The one to write is left out: it would overwrite the candidate's.
+    # Leave out the stub of the function to write: it would overwrite the candidate's.
     kept = [s for s in body if not (isinstance(s, ast.FunctionDef) and s.name == entry_point)]
     return "\n".join(ast.unparse(s) for s in kept)
 
 
 def check_code_reference(reference: dict[str, Any]) -> str | None:
-    """Why a code reference cannot be one, or None where it can."""
+    """The problem with a code reference; None if it is valid."""
     mode = reference.get("mode")
     if mode == "asserts":
         code = reference.get("test_code")
@@ -169,7 +169,7 @@ def check_code_reference(reference: dict[str, Any]) -> str | None:
         return "the code reference has no entry_point"
     hidden = reference.get("hidden_tests") or []
     if not isinstance(hidden, list):
-        return "the code reference's hidden_tests are no list"
+        return "the code reference's hidden_tests are not a list"
     if max(len(tests), len(hidden)) > MAX_TESTS:
         return (
             f"the code reference has {max(len(tests), len(hidden))} tests, more than {MAX_TESTS}: keep the first ones"

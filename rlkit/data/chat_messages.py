@@ -1,4 +1,4 @@
-"""Chat messages -> earlier messages, the user's last text, and a reply where one follows it."""
+"""Splits chat messages into earlier messages, the user's last text, and the reply to it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rlkit.data.read_rows import type_name
 from rlkit.data.rows import RowError
 
 Message = Mapping[str, Any]
-"""A message as chat templates take it: "role" and "content", and what else the data holds, such as "tool_calls"."""
+"""A message for chat templates: "role", "content" and further keys of the data, such as "tool_calls"."""
 
 ROLES = {
     **dict.fromkeys(("system", "developer"), "system"),
@@ -19,24 +19,24 @@ ROLES = {
     **dict.fromkeys(("assistant", "gpt", "model", "bot", "chatbot", "chatgpt"), "assistant"),
     **dict.fromkeys(("tool", "function", "observation", "ipython"), "tool"),
 }
-"""Names of roles, those of ShareGPT included, and what a chat template calls them."""
+"""By role name in data sets, including ShareGPT's: the role name in chat templates."""
 _KEYS = (("role", "content"), ("from", "value"))
 
 
 @dataclass(frozen=True)
 class Conversation:
-    """A list of messages, taken apart."""
+    """The parts of a list of messages."""
 
     history: tuple[Message, ...]
     """System message and earlier turns."""
     prompt: str
     """The user's last text."""
     response: str | None
-    """The assistant's text after it, if there is one."""
+    """The assistant's text after it; None if there is none."""
 
 
 def messages_of(value: Any) -> list[Any] | None:
-    """The list of messages that a column holds, or the JSON text of one; None where it holds anything else."""
+    """The messages in a column, which holds a list of messages or its JSON text; None if it holds anything else."""
     if isinstance(value, str) and value.lstrip().startswith("["):
         try:
             value = json.loads(value)
@@ -48,31 +48,31 @@ def messages_of(value: Any) -> list[Any] | None:
 
 
 def conversation_of(messages: Sequence[Any], name: str) -> Conversation:
-    """The messages of column `name`, taken apart.
+    """Splits the messages of column `name`.
 
     Raises:
-        RowError: a message cannot be used, or none is the user's where the reply would begin.
+        RowError: a message is invalid, or the last message before the reply is not the user's.
     """
     read = [_message(item, f"message {number} of {name}") for number, item in enumerate(messages, start=1)]
     response = None
     if read[-1]["role"] == "assistant":
-        response = _said(read.pop(), f"the last message of {name}")
+        response = _filled_text(read.pop(), f"the last message of {name}")
     if not read or read[-1]["role"] != "user":
-        there = f"there is one of the role {read[-1]['role']}" if read else "there is no other message"
-        raise RowError(f"{name} must hold a message of the user last, or right before the reply; {there}")
-    return Conversation(tuple(read[:-1]), _said(read[-1], f"the user's last message of {name}"), response)
+        found = f"there is one of the role {read[-1]['role']}" if read else "there is no other message"
+        raise RowError(f"{name} must end with a message of the user, or have one right before the reply; {found}")
+    return Conversation(tuple(read[:-1]), _filled_text(read[-1], f"the user's last message of {name}"), response)
 
 
 def reply_of(messages: Sequence[Any], name: str) -> str:
-    """The text of a reply that is given as a list of one message.
+    """The text of a reply that is a list with one message.
 
     Raises:
-        RowError: it is not one message of the assistant.
+        RowError: it is not exactly one message of the assistant.
     """
     read = [_message(item, f"message {number} of {name}") for number, item in enumerate(messages, start=1)]
     if [message["role"] for message in read] != ["assistant"]:
         raise RowError(f"{name} must hold a text or one message of the assistant")
-    return _said(read[0], f"the message of {name}")
+    return _filled_text(read[0], f"the message of {name}")
 
 
 def _keys(item: Mapping[str, Any]) -> tuple[str, str] | None:
@@ -85,15 +85,15 @@ def _message(item: Mapping[str, Any], name: str) -> Message:
     role = ROLES.get(str(item[keys[0]]).lower())
     if role is None:
         raise RowError(f"{name} has the role {str(item[keys[0]])[:40]!r}; there are {', '.join(ROLES)}")
-    # Parquet gives every message the keys of all; what is null is not there.
+    # Parquet gives every message the keys of all messages; drop those that are null.
     rest = {key: value for key, value in item.items() if key not in keys and value is not None}
     return {**rest, "role": role, "content": _text(item[keys[1]], name)}
 
 
 def _text(content: Any, name: str) -> str:
-    """A message's content: a text, or parts of which all are text."""
+    """A message's content: a text, or a list of text parts."""
     if content is None:
-        return ""  # a call of a tool
+        return ""  # a tool call
     if isinstance(content, str):
         return content
     if not isinstance(content, list):
@@ -106,11 +106,11 @@ def _part(part: Any, name: str) -> str:
     text = part.get("text") if isinstance(part, Mapping) else None
     if not isinstance(text, str):
         kind = part.get("type", "an object without text") if isinstance(part, Mapping) else type_name(part)
-        raise RowError(f"{name} has a part that is no text ({kind}): only text can be shown to the model")
+        raise RowError(f"{name} has a part that is not text ({kind}): only text is supported")
     return text
 
 
-def _said(message: Message, name: str) -> str:
+def _filled_text(message: Message, name: str) -> str:
     text = message["content"]
     if not text.strip():
         raise RowError(f"{name} is empty")

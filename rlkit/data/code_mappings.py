@@ -1,4 +1,4 @@
-"""The ready mappings of code data sets."""
+"""The built-in column mappings of code data sets."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from rlkit.data.rows import RowError
 
 
 def humaneval(row: Columns) -> RowDraft:
-    """HumanEval: cases where `check` holds nothing but equalities of literals, else its code as it is."""
+    """HumanEval: cases if `check` contains only equalities of literals, else its test code."""
     prompt, test, entry_point = (text_of(row, name) for name in ("prompt", "test", "entry_point"))
     tree = _parse(test, "test")
     body = check_body(tree)
     found = cases_of(body, "candidate") if body else None
-    # Cases are judged from outside the candidate's process; test code has to run beside the candidate.
+    # Prefer cases: they are compared outside the candidate's process, while test code runs beside the candidate.
     if found:
         reference = {"mode": "function", "entry_point": entry_point, "tests": found[1]}
     else:
         parts = (helpers_of(prompt, entry_point), test, f"check({entry_point})")
         code = "\n\n".join(part.strip("\n") for part in parts if part.strip())
         reference = {"mode": "asserts", "entry_point": entry_point, "test_code": code + "\n"}
-    asked = f"Complete this Python function. Give the whole program.\n\n```python\n{prompt.strip()}\n```"
-    return RowDraft(asked, "code", reference, id=id_of(row.get("task_id")), metadata={"domain": "humaneval"})
+    text = f"Complete this Python function. Give the whole program.\n\n```python\n{prompt.strip()}\n```"
+    return RowDraft(text, "code", reference, id=id_of(row.get("task_id")), metadata={"domain": "humaneval"})
 
 
 def mbpp(row: Columns) -> RowDraft:
-    """MBPP: `test_list` of asserts; the first one is shown, since it alone tells the function's name."""
+    """MBPP: `test_list` of asserts. The prompt shows the first one, which alone contains the function's name."""
     tests = row.get("test_list")
     if not isinstance(tests, list) or not tests or not all(isinstance(t, str) for t in tests):
         raise RowError("column test_list is not a list of asserts with at least one in it")
@@ -45,29 +45,29 @@ def mbpp(row: Columns) -> RowDraft:
         names = [n for n in called_functions("\n".join(tests)) if not hasattr(builtins, n)]
         reference = {"mode": "asserts", "test_code": code + "\n"}
         reference.update({"entry_point": names[0]} if names else {})
-    asked = f"{prompt.strip()}\n\nYour code must pass this test:\n{tests[0].strip()}"
-    return RowDraft(asked, "code", reference, id=id_of(row.get("task_id")), metadata={"domain": "mbpp"})
+    text = f"{prompt.strip()}\n\nYour code must pass this test:\n{tests[0].strip()}"
+    return RowDraft(text, "code", reference, id=id_of(row.get("task_id")), metadata={"domain": "mbpp"})
 
 
 def apps(row: Columns) -> RowDraft:
-    """APPS and TACO: `input_output` with the tests of a script, or of a function where it names one."""
+    """APPS and TACO: `input_output` with the tests of a script, or of a function if it names one."""
     reference = code_reference(column(row, "input_output"))
     metadata = {"domain": "apps"} | ({"difficulty": row["difficulty"]} if row.get("difficulty") else {})
-    asked = _with_starter(text_of(row, "question"), row.get("starter_code"), reference)
-    return RowDraft(asked, "code", reference, id=id_of(row.get("problem_id")), metadata=metadata)
+    text = _with_starter(text_of(row, "question"), row.get("starter_code"), reference)
+    return RowDraft(text, "code", reference, id=id_of(row.get("problem_id")), metadata=metadata)
 
 
 def livecodebench(row: Columns) -> RowDraft:
-    """LiveCodeBench: public tests and, where they are there, private ones."""
+    """LiveCodeBench: the public tests, and the private ones if the row has them."""
     names = ("public_test_cases", "private_test_cases", "metadata")
     reference = code_reference({name: row[name] for name in names if row.get(name) is not None})
     metadata = {"domain": "livecodebench"} | ({"difficulty": row["difficulty"]} if row.get("difficulty") else {})
-    asked = _with_starter(text_of(row, "question_content"), row.get("starter_code"), reference)
-    return RowDraft(asked, "code", reference, id=id_of(row.get("question_id")), metadata=metadata)
+    text = _with_starter(text_of(row, "question_content"), row.get("starter_code"), reference)
+    return RowDraft(text, "code", reference, id=id_of(row.get("question_id")), metadata=metadata)
 
 
 def _with_starter(question: str, starter: Any, reference: dict[str, Any]) -> str:
-    """A question with what the program begins with, or with the name of the function that the tests call."""
+    """The question with its starter code, or with the name of the function that the tests call."""
     if isinstance(starter, str) and starter.strip():
         return f"{question.strip()}\n\nBegin with this code:\n\n```python\n{starter.strip()}\n```"
     if reference["mode"] == "stdin":

@@ -1,4 +1,4 @@
-"""How the results of a code task are compared, in the words of other data sets -> the keys of `compare`."""
+"""Translates the checkers and tolerances of code data sets into the keys of `compare`."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ _TOLERANCES: Mapping[str, tuple[str, ...]] = {
 
 
 def usual_rules(mode: str) -> dict[str, Any]:
-    """How the judges of other data sets compare results in a mode."""
+    """The `compare` keys that correspond to the judges of other data sets, by mode."""
     return {"stdin": {"numbers": True}, "function": {"tuples_as_lists": True}}.get(mode, {})
 
 
 def rules_of(reference: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:
-    """The reference's `compare`: what it says in its own words, over what its data set's judge does.
+    """The `compare` of a reference: its own settings override those of its data set's judge (`usual`).
 
     Raises:
-        RowError: it names a way to compare that does not exist here.
+        RowError: it names a checker that rlkit does not support.
     """
     rules = {**usual, **_tolerances(reference)}
     for name in _CHECKER_KEYS:
@@ -57,13 +57,13 @@ def _tolerances(place: Mapping[str, Any]) -> dict[str, Any]:
         except (TypeError, ValueError, OverflowError):
             tolerance = -1.0
         if isinstance(place[name], bool) or not 0 <= tolerance < 1e9:
-            raise RowError(f"{name} must be a number from 0")
+            raise RowError(f"{name} must be a number of at least 0")
         found |= {"numbers": True, **dict.fromkeys(rules, tolerance)}
     return found
 
 
 def _checker(name: str, given: Any) -> dict[str, Any]:
-    """The rules that a checker's name stands for."""
+    """The `compare` keys for a checker's name."""
     if given is None or given is False:
         return {}
     if isinstance(given, Mapping):
@@ -79,6 +79,6 @@ def _checker(name: str, given: Any) -> dict[str, Any]:
     if flags and not _FLAG.sub("", word).replace("float_", "").strip():
         return _tolerances(dict(flags))
     raise RowError(
-        f"{name} {str(given)[:40]!r} is none that rlkit runs (exact, numeric, float_tolerance 1e-6, rcmp6, ...): "
-        "give such rows a kind of their own, judged by reward.accuracy.judges, or leave them out"
+        f"{name} {str(given)[:40]!r} is not supported (known: exact, numeric, float_tolerance 1e-6, rcmp6, ...): "
+        "give such rows a kind of your own, with a judge in reward.accuracy.judges, or remove them"
     )

@@ -1,13 +1,14 @@
-"""The forms in which data sets hold the tests of a code task -> rlkit's own code reference. Nothing is ever run.
+"""Converts the test formats of code data sets into rlkit's own code reference. Never runs any code.
 
-Own: {"mode": "stdin", "tests": [{"stdin": "1", "stdout": "2"}]}, as `rlkit verify code` takes it.
-Pairs (APPS, TACO, CodeContests, PRIME, verl): {"inputs": [...], "outputs": [...], "fn_name": "f"}; without a function's
+Own format: {"mode": "stdin", "tests": [{"stdin": "1", "stdout": "2"}]}, as for `rlkit verify code`.
+Pairs (APPS, TACO, CodeContests, PRIME, verl): {"inputs": [...], "outputs": [...], "fn_name": "f"}; without a function
     name the program is a script, and a test's text may be a list of lines.
 Tests (LiveCodeBench and others): [{"input": ..., "output": ..., "testtype": "stdin" | "functional"}, ...].
 Asserts (MBPP, AceCode): ["assert f(1) == 2", ...], or the text of a test program.
 
-Each may be JSON text, and may stand in an object under one of the keys of `NESTED`. The judges of these data sets
-compare printed numbers by value and take a tuple for a list, as JSON has no tuples; so does the reference made here.
+Each may be JSON text, or be nested in an object under one of the keys in `NESTED`. The judges of these data sets
+compare printed numbers by value and accept a tuple for a list, because JSON has no tuples. So do the converted
+references.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ NESTED = (
     "public_test_cases",
     "test_list",
 )
-"""Keys under which an object may hold the tests."""
+"""Keys under which the tests may be nested in an object."""
 _ENTRIES = ("entry_point", "fn_name", "func_name", "function_name")
 _INPUTS, _OUTPUTS = ("stdin", "input"), ("stdout", "output", "expected_output")
 _OWN_TEST = {"args", "args_py", "kwargs", "kwargs_py", "expected", "expected_py", "accepted", "accepted_py"}
@@ -48,7 +49,7 @@ _TEXT_SIGNS = re.compile(r'"(?:mode|inputs|testtype|test_code|fn_name|stdin|inpu
 
 
 def looks_like_code(value: Any) -> bool:
-    """Whether a reference without a kind holds the tests of a program."""
+    """Whether a reference without a kind looks like the tests of a program."""
     if isinstance(value, str):
         return value.lstrip()[:1] in ("{", "[") and _TEXT_SIGNS.search(value) is not None
     if isinstance(value, Mapping):
@@ -59,13 +60,13 @@ def looks_like_code(value: Any) -> bool:
 
 
 def code_reference(given: Any) -> dict[str, Any]:
-    """A code reference in rlkit's own form, checked, with asserts turned into cases where they can be.
+    """Converts and checks a code reference, and turns asserts into cases if possible.
 
     Args:
-        given: one of the forms above.
+        given: a reference in one of the formats above.
 
     Raises:
-        RowError: it is none, or a test of it cannot be used.
+        RowError: the format is unknown, or a test is invalid.
     """
     reference = reshape(given)
     reason = check_code_reference(reference)
@@ -75,40 +76,40 @@ def code_reference(given: Any) -> dict[str, Any]:
 
 
 def reshape(given: Any) -> dict[str, Any]:
-    """A code reference in rlkit's own form; one that was so before is not checked.
+    """Converts a code reference into rlkit's own format, without checking its tests.
 
     Args:
-        given: one of the forms above, or a row that holds one beside other columns.
+        given: a reference in one of the formats above, or a row that contains one among other columns.
 
     Raises:
-        RowError: it is none of them.
+        RowError: the format is unknown.
     """
-    laid_open = _lay_open(given)
-    is_own = "mode" in laid_open
-    tests, hidden = laid_open.get("tests"), laid_open.get("hidden_tests")
-    entry = _entry(laid_open, tests)
-    mode = laid_open["mode"] if is_own else _mode(laid_open, tests, entry)
-    names = laid_open if is_own else ("limits", "contest_names")
-    reference: dict[str, Any] = {name: laid_open[name] for name in names if name in laid_open}
+    flat = _flatten(given)
+    is_own = "mode" in flat
+    tests, hidden = flat.get("tests"), flat.get("hidden_tests")
+    entry = _entry(flat, tests)
+    mode = flat["mode"] if is_own else _mode(flat, tests, entry)
+    names = flat if is_own else ("limits", "contest_names")
+    reference: dict[str, Any] = {name: flat[name] for name in names if name in flat}
     reference |= {"mode": mode, **({} if entry is None else {"entry_point": entry})}
     read = _script_tests if mode == "stdin" else _call_tests
     if mode == "asserts" and not is_own:
-        reference["test_code"] = _test_code(laid_open, tests)
+        reference["test_code"] = _test_code(flat, tests)
     elif isinstance(tests, list):
         reference["tests"] = read(tests)
     if isinstance(hidden, list):
         reference["hidden_tests"] = read(hidden)
-    rules = rules_of(laid_open, {} if is_own else usual_rules(mode))
+    rules = rules_of(flat, {} if is_own else usual_rules(mode))
     return reference | ({"compare": rules} if rules else {})
 
 
-def _lay_open(given: Any) -> dict[str, Any]:
-    """One object with "mode", "tests" or code, whatever the tests stood in."""
+def _flatten(given: Any) -> dict[str, Any]:
+    """The reference as one object with "mode", "tests" or "test_code", without nesting."""
     value = _read(given) if isinstance(given, str) else given
     if isinstance(value, list):
         return {"tests": value}
     if not isinstance(value, Mapping):
-        raise RowError("the reference holds no tests: an object, a list or JSON text is wanted")
+        raise RowError("the reference contains no tests: it must be an object, a list or JSON text")
     tests = value.get("tests")
     if isinstance(tests, str | Mapping):
         return _join(value, "tests")
@@ -125,15 +126,15 @@ def _read(text: str) -> Any:
         try:
             return parse(text)
         except RowError as e:
-            raise RowError(f"the reference looks like a code reference and is broken JSON: {e}") from e
+            raise RowError(f"the reference looks like a code reference, but is invalid JSON: {e}") from e
     if not re.search(r"^\s*assert\b", text, re.MULTILINE):
-        raise RowError("kind is code and the reference is text without tests; JSON or Python asserts are wanted")
+        raise RowError("kind is code, but the reference is text without tests; give JSON or Python asserts")
     return {"mode": "asserts", "test_code": text}
 
 
 def _join(value: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """An object with what stands under one of its keys in place of that key; the inner one's keys come first."""
-    joined = {key: item for key, item in value.items() if key != name} | _lay_open(value[name])
+    """Replaces the key `name` by the keys of the object nested under it, which override those of the outer object."""
+    joined = {key: item for key, item in value.items() if key != name} | _flatten(value[name])
     private = joined.pop("private_test_cases", None)
     if isinstance(private, str) and private.strip():
         private = parse(private if private.lstrip()[:1] == "[" else decompressed(private))
@@ -141,7 +142,7 @@ def _join(value: Mapping[str, Any], name: str) -> dict[str, Any]:
         joined["tests"] = [*joined["tests"], *private]
     if "mode" not in value:
         return joined
-    # {"mode": "stdin", "tests": {"inputs": ...}}: the outer word counts.
+    # {"mode": "stdin", "tests": {"inputs": ...}}: the outer mode counts.
     return {**joined, "mode": value["mode"]}
 
 
@@ -149,12 +150,12 @@ def _paired(inputs: Any, outputs: Any) -> list[dict[str, Any]]:
     if isinstance(inputs, str) and isinstance(outputs, str):
         inputs, outputs = [inputs], [outputs]
     if not isinstance(inputs, list) or not isinstance(outputs, list) or len(inputs) != len(outputs):
-        raise RowError("inputs and outputs must be two lists of one length")
+        raise RowError("inputs and outputs must be two lists of the same length")
     return [{"input": given, "output": wanted} for given, wanted in zip(inputs, outputs, strict=True)]
 
 
 def _entry(reference: Mapping[str, Any], tests: Any) -> Any:
-    """The function's name, from wherever it stands; None where nothing names one."""
+    """The function's name, from the reference, its metadata or its first test; None if there is none."""
     first = tests[0] if isinstance(tests, list) and tests and isinstance(tests[0], Mapping) else {}
     for place in (reference, _metadata(reference), first, _metadata(first)):
         for name in _ENTRIES:
@@ -174,26 +175,26 @@ def _mode(reference: Mapping[str, Any], tests: Any, entry: Any) -> str:
         return "asserts"
     if not isinstance(tests, list) or not tests:
         raise RowError(
-            "the code reference's mode is null and nothing else tells what to run: mode with tests or test_code, "
-            f"inputs and outputs, or one of {', '.join(NESTED)}"
+            "the code reference's mode is null and it has no tests: give mode with tests or test_code, inputs and "
+            f"outputs, or one of {', '.join(NESTED)}"
         )
     if _are_asserts(tests):
         return "asserts"
     modes = {_mode_of_test(test, entry) for test in tests}
     if len(modes) > 1:
-        raise RowError("some tests are for a script and others for a function: keep one kind")
+        raise RowError("some tests are for a script and others for a function: keep only one kind")
     return modes.pop()
 
 
 def _mode_of_test(test: Any, entry: Any) -> str:
     if not isinstance(test, Mapping):
         raise RowError("a test is neither an object nor an assert")
-    said = test.get("testtype", test.get("type"))
-    if said is not None and str(said) not in _TYPES:
-        raise RowError(f"a test is of type {str(said)[:40]!r}, not stdin or functional")
-    mode = _TYPES[str(said)] if said is not None else ""
+    test_type = test.get("testtype", test.get("type"))
+    if test_type is not None and str(test_type) not in _TYPES:
+        raise RowError(f"a test is of type {str(test_type)[:40]!r}, not stdin or functional")
+    mode = _TYPES[str(test_type)] if test_type is not None else ""
     if mode == "function" and not entry and not _OWN_TEST & set(test):
-        raise RowError("the tests call a function and nothing names it: add entry_point (or fn_name)")
+        raise RowError("the tests call a function without a name: add entry_point (or fn_name)")
     if mode:
         return mode
     return "function" if _OWN_TEST & set(test) or (entry and "stdin" not in test) else "stdin"
@@ -227,7 +228,7 @@ def _script_test(number: int, test: Any) -> Any:
 
 def _call_tests(tests: list[Any]) -> list[Any]:
     pairs = [test for test in tests if isinstance(test, Mapping) and {"input", "output"} <= set(test)]
-    # APPS writes the value of a call as a list of one; where all outputs look so, both readings are right.
+    # APPS wraps a call's value in a list of one item. If all outputs are such lists, accept the value and the list.
     wrapped = all(isinstance(test["output"], list) and len(test["output"]) == 1 for test in pairs)
     made = []
     for number, test in enumerate(tests, start=1):

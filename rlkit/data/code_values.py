@@ -1,4 +1,4 @@
-"""Values in the tests of a code task: read from JSON or Python text, written so that JSON carries them."""
+"""Values in the tests of a code task: parses JSON or Python text, and writes values so that JSON can hold them."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from rlkit.data.cases import is_json_value
 from rlkit.data.rows import RowError
 
 _SHORT_DIGITS = 4000
-"""Python reads and writes integers of so many digits; JSON's own functions refuse longer ones."""
+"""Python limits conversions between integers and text to about this many digits; longer ones are split."""
 _MAX_BYTES = 256 << 20
 _JSON_NAMES = {"true": True, "false": False, "null": None, "NaN": math.nan, "Infinity": math.inf}
 
 
 def parse(text: str) -> Any:
-    """The value that JSON text or a Python literal stands for, with integers of any length.
+    """Parses JSON or a Python literal, with integers of any length.
 
     Raises:
-        RowError: it is neither.
+        RowError: the text is neither.
     """
     try:
         return json.loads(text, parse_int=_integer)
@@ -38,7 +38,7 @@ def parse(text: str) -> Any:
 
 
 def _literal(node: ast.expr) -> Any:
-    """As ast.literal_eval, with JSON's true, false and null among the literals."""
+    """ast.literal_eval that also accepts JSON's true, false and null."""
 
     class Named(ast.NodeTransformer):
         def visit_Name(self, name: ast.Name) -> ast.expr:
@@ -59,10 +59,10 @@ def _integer(digits: str) -> int:
 
 
 def put(test: dict[str, Any], name: str, value: Any) -> None:
-    """Sets a value of a test: as it is where JSON carries it, else as a Python literal under NAME_py.
+    """Sets a value of a test, directly if JSON can hold it, else as a Python literal under NAME_py.
 
     Raises:
-        RowError: neither can hold it.
+        RowError: the value has no literal either.
     """
     if is_json_value(value):
         test[name] = value
@@ -74,7 +74,7 @@ def _written(value: Any) -> str:
     if isinstance(value, bool) or value is None or isinstance(value, str | bytes | complex):
         return repr(value)
     if isinstance(value, int):
-        # Decimal digits of a long integer can neither be written nor read.
+        # Python does not convert such a long integer to or from decimal digits, but does to hexadecimal ones.
         return hex(value) if value.bit_length() > 3 * _SHORT_DIGITS else str(value)
     if isinstance(value, float) and not math.isnan(value):
         return repr(value) if math.isfinite(value) else f"{'-' if value < 0 else ''}1e999"
@@ -90,10 +90,11 @@ def _written(value: Any) -> str:
 def arguments(given: Any) -> tuple[list[Any], dict[str, Any]]:
     """(args, kwargs) of a call.
 
-    [2, [3]] is all arguments in order, {"x": 2} all by name; text has an argument a line, or "x = 2, y = [3]".
+    A list contains all arguments in order, an object all by name. Text contains one argument per line, or keyword
+    arguments: "x = 2, y = [3]".
 
     Raises:
-        RowError: it cannot be read.
+        RowError: the arguments cannot be parsed.
     """
     if isinstance(given, Mapping):
         return [], {str(name): value for name, value in given.items()}
@@ -122,19 +123,19 @@ def _named(text: str) -> dict[str, Any] | None:
 
 
 def int_keys(value: Any) -> Any:
-    """{"1": x} as {1: x}, which JSON cannot hold; every other value as it is."""
+    """{"1": x} -> {1: x}, because JSON turns integer keys into text; returns any other value unchanged."""
     if isinstance(value, dict) and value and all(isinstance(k, str) and k.isdecimal() for k in value):
         return {int(key): item for key, item in value.items()}
     return value
 
 
 def text_of_lines(value: Any) -> str:
-    """Text of a script's input or output: as it is, a number's, or that of a list of lines.
+    """Text of a script's input or output, which is given as text, a number or a list of lines.
 
     ["1 2", "3"] -> "1 2\\n3\\n"
 
     Raises:
-        RowError: it is anything else.
+        RowError: it is of another type.
     """
     if isinstance(value, str):
         return value
@@ -147,23 +148,23 @@ def text_of_lines(value: Any) -> str:
 
 
 class _Texts(pickle.Unpickler):
-    """Reads texts, numbers, lists and dicts only: any other object would be code."""
+    """Loads only texts, numbers, lists and dicts: unpickling any other object could run code."""
 
     def find_class(self, module: str, name: str) -> Any:
         raise pickle.UnpicklingError(f"holds a {module}.{name}")
 
 
 def decompressed(text: str) -> str:
-    """LiveCodeBench's private tests: JSON in a pickle, compressed, in base 64.
+    """Decodes LiveCodeBench's private tests: pickled JSON text, compressed, in base 64.
 
     Raises:
-        RowError: it is something else.
+        RowError: the text has another format.
     """
     try:
         unpacker = zlib.decompressobj()
         data = unpacker.decompress(base64.b64decode(text, validate=True), _MAX_BYTES)
         found = _Texts(io.BytesIO(data)).load()
-    except Exception as e:  # whatever a broken pickle leads to
+    except Exception as e:  # a broken pickle may raise anything
         raise RowError(f"private_test_cases cannot be read ({type(e).__name__}: {e})") from e
     if not isinstance(found, str) or unpacker.unconsumed_tail:
         raise RowError("private_test_cases cannot be read")

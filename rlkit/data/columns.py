@@ -1,4 +1,4 @@
-"""What a mapping makes of a row, and how it reads the row's columns."""
+"""The result of mapping a row, and helpers that read its columns."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Columns = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class RowDraft:
-    """What a mapping finds in a row; what a row lacks is None."""
+    """The result of mapping a row; parts that the row lacks are None."""
 
     prompt: str
     kind: str | None = None
-    """None: told from the source's kind, or from the reference and the choices."""
+    """None: the source's kind, or inferred from reference and choices."""
     reference: Any = None
     response: str | None = None
     id: str | None = None
@@ -28,11 +28,11 @@ class RowDraft:
 
 
 class RowColumns(Columns):
-    """A row's columns, which knows those that a mapping has read; the others become the task's metadata."""
+    """A row's columns. Records which ones a mapping reads; the others become the task's metadata."""
 
     def __init__(self, columns: Columns) -> None:
         self.all = columns
-        """The row itself; what is read there does not count as read."""
+        """The row itself; reading from it is not recorded."""
         self._read: set[str] = set()
 
     def __getitem__(self, name: str) -> Any:
@@ -51,21 +51,21 @@ class RowColumns(Columns):
 
     @property
     def unread(self) -> dict[str, Any]:
-        """The columns that nothing has read; an object in the column "metadata" stands for its own columns."""
+        """The columns that were not read; an object in the column "metadata" is replaced by its keys."""
         rest = {name: value for name, value in self.all.items() if name not in self._read}
         nested = rest.pop("metadata") if isinstance(rest.get("metadata"), Mapping) else {}
         return {**nested, **rest}
 
 
 def beside(row: Columns, name: str) -> Any:
-    """The column's value, which stays in the metadata: this does not count as reading it; None where there is none."""
+    """The column's value without recording the read, so that it stays in the metadata; None if there is no column."""
     return (row.all if isinstance(row, RowColumns) else row).get(name)
 
 
 def column(row: Columns, name: str, *, required: bool = True) -> Any:
     """The column's value; "a.b" is column "a.b" or key "b" of column "a", "a.0" the first item of column "a".
 
-    A column that is read in part does not count as read.
+    Reading a part of a column is not recorded.
 
     Raises:
         RowError: the column is missing and required.
@@ -86,10 +86,10 @@ def column(row: Columns, name: str, *, required: bool = True) -> Any:
 
 
 def _inside(value: Any, path: str) -> tuple[bool, Any]:
-    """(whether there is one, the value) at a dotted path into lists, objects and their JSON texts."""
+    """(whether it exists, the value) at a dotted path into lists, objects and their JSON texts."""
     if isinstance(value, str) and value.lstrip().startswith(("{", "[")):
         try:
-            value = json.loads(value)  # as a cell of a CSV file carries them
+            value = json.loads(value)  # CSV cells hold lists and objects as JSON text
         except ValueError:
             return False, None
     if isinstance(value, Mapping) and path in value:
@@ -110,7 +110,7 @@ def text_of(row: Columns, name: str) -> str:
 
 
 def filled(value: Any, name: str) -> str:
-    """A column's value that must be a text with something in it."""
+    """The column's value; raises RowError unless it is a text that is not blank."""
     if value is None:
         raise RowError(f"no {name} (the column is null)")
     if not isinstance(value, str):
@@ -121,10 +121,10 @@ def filled(value: Any, name: str) -> str:
 
 
 def id_of(value: Any, *, required: bool = False) -> str | None:
-    """An id as text; None where there is none.
+    """An id as text; None if the value is not a valid id.
 
     Raises:
-        RowError: there is none and it is required.
+        RowError: the value is not a valid id and one is required.
     """
     if isinstance(value, bool) or not isinstance(value, (str, int)) or not str(value).strip():
         if required:

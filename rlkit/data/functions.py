@@ -1,6 +1,7 @@
-"""Small functions to write, by families: the other part of the quickstart's tasks.
+"""Generates tasks to write small functions: the other part of the quickstart's tasks.
 
-Each family has one right body and one plausible slip; its test inputs tell them apart (a unit test proves it).
+Each family of functions has one right body and one plausible wrong one (the slip). Its test inputs distinguish them,
+which a unit test checks.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 
 from rlkit.data.additions import in_heldout
 
-# Names, leads and constants make the variety: enough different prompts for both splits of every family.
+# Combinations of names, lead sentences and constants give every family enough prompts for both splits.
 NAMES = ("f", "g", "h", "k", "p", "q", "r", "t", "u", "w")
 LEADS = (
     "Write a Python function {sig} that returns {what}.",
@@ -30,19 +31,19 @@ class Family:
 
     name: str
     arguments: tuple[str, ...]
-    """Ways to name the arguments."""
+    """Alternative names of the arguments."""
     what: str
-    """What the function returns, in words."""
+    """Description of the return value, for the prompt."""
     plan: str
-    """The demonstration's one thought: honest, and as true of the slip's intent."""
+    """The thought in the demonstration; fits the right body and the slip."""
     right: str
     """Expression of the right body."""
     slip: str
-    """Expression of the plausible wrong one."""
+    """Expression of the wrong body."""
     truth: Callable[..., Any]
     """(constant, *arguments) -> the right value."""
     inputs: Callable[[int], list[tuple[Any, ...]]]
-    """Constant -> at least four argument lists, edges included."""
+    """Constant -> at least four argument lists, including edge cases."""
     constants: tuple[int, ...] = (0,)
 
 
@@ -130,20 +131,20 @@ class _Variant:
 
 
 def variants_of(family: Family, *, heldout: bool) -> list[_Variant]:
-    """Every task of one side of the split, told by the prompt's own text: no prompt lies on both sides."""
+    """All tasks of one split. The split depends only on the prompt, so no prompt is in both."""
     every = product(NAMES, family.arguments, LEADS, family.constants)
     variants = [_Variant(family, name, arguments, lead, c) for name, arguments, lead, c in every]
     return [v for v in variants if in_heldout(v.prompt) == heldout]
 
 
 def function_rows(rng: random.Random, *, heldout: bool, wrong: float) -> Iterator[dict[str, Any]]:
-    """Different tasks, family after family in turn, until all are used.
+    """Yields distinct tasks, one of each family in turn, until all are used.
 
     Args:
         wrong: share of replies with the family's slip.
     """
     decks = [variants_of(family, heldout=heldout) for family in FAMILIES]
-    # In turn, not at random: families with few constants are as frequent as those with many.
+    # Take families in turn: a random choice would favour families with many constants.
     for deck in decks:
         rng.shuffle(deck)
     while any(decks):

@@ -1,4 +1,4 @@
-"""Data sets of the Hugging Face Hub, with a deadline on every wait."""
+"""Loads data sets from the Hugging Face Hub, with a deadline for every wait."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ def read_hub(path: str, split: str, label: str) -> Iterator[Row]:
     """Rows of `owner/name` or `owner/name?config=main`.
 
     Raises:
-        DataError: no such data set or split, the Hub does not answer within PROBE_S seconds and the local cache does
-            not hold the data set, or the download takes more than LOAD_S seconds.
+        DataError: the data set or split does not exist; or the Hub does not answer within PROBE_S seconds and the
+            data set is not in the local cache; or the download takes more than LOAD_S seconds.
     """
     name, _, config = path.partition("?config=")
-    # The Hub's client retries for minutes without a network: ask one cheap question first.
+    # Without a network the Hub's client retries for minutes, so probe it with one cheap request first.
     try:
-        _within(PROBE_S, lambda: _probe(name))
+        _with_deadline(PROBE_S, lambda: _probe(name))
         deadline = LOAD_S
     except Exception:
-        # Without the Hub the local cache may still hold it; `datasets` looks there by itself.
+        # `datasets` falls back to its local cache by itself.
         deadline = PROBE_S
     try:
-        dataset = _within(deadline, lambda: _load(name, config or None, split))
+        dataset = _with_deadline(deadline, lambda: _load(name, config or None, split))
     except TimeoutError as e:
         raise DataError(_sentence(path, f"no answer from the Hugging Face Hub in {deadline:.0f} s")) from e
-    except Exception as e:  # whatever the Hub's client raises: dozens of kinds, all of them "not loaded"
-        # Its messages run over many lines with advice of their own; the first one says what happened.
+    except Exception as e:  # the Hub's client raises dozens of error classes
+        # Its messages have many lines; the first one describes the error, the others give advice.
         first = (str(e).strip().splitlines() or [""])[0]
         raise DataError(_sentence(path, f"{type(e).__name__}: {first[:300]}")) from e
     yield from dataset_rows(dataset, path, f"{label}/{split}")
@@ -44,7 +44,7 @@ def read_hub(path: str, split: str, label: str) -> Iterator[Row]:
 
 def _sentence(path: str, why: str) -> str:
     return (
-        f'"{path}" is no file or folder here and could not be loaded from the Hugging Face Hub ({why}); '
+        f'"{path}" is not a file or folder here and could not be loaded from the Hugging Face Hub ({why}); '
         "check the name and the network, or download it and give its path"
     )
 
@@ -61,8 +61,8 @@ def _load(name: str, config: str | None, split: str) -> Any:
     return datasets.load_dataset(name, config, split=split)
 
 
-def _within(seconds: float, call: Callable[[], Any]) -> Any:
-    """The call's result, or TimeoutError; a call that never ends is left to a daemon thread."""
+def _with_deadline(seconds: float, call: Callable[[], Any]) -> Any:
+    """The call's result; raises TimeoutError after the deadline and leaves the call running in a daemon thread."""
     outcome: list[Any] = []
     failure: list[BaseException] = []
 

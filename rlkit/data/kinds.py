@@ -1,4 +1,4 @@
-"""What a task of each kind must hold, checked where the row is read."""
+"""Checks the reference and the metadata of a task by its kind, and infers a missing kind."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 def check_kind(kind: str, kinds: Collection[str] | None) -> None:
-    """Refuses a kind that nothing judges.
+    """Checks that there is a judge for a kind.
 
     Args:
-        kinds: those that are judged; None: any.
+        kinds: kinds that have a judge; None: any kind is accepted.
 
     Raises:
-        RowError: with the nearest kind.
+        RowError: no judge; the message suggests the most similar kind.
     """
     if kinds is not None and kind not in kinds:
         raise RowError(
-            f'nothing judges tasks of kind "{kind}"{did_you_mean(kind, kinds)}; there are {", ".join(sorted(kinds))}, '
-            f"and a kind of your own needs reward.accuracy.judges.{kind}"
+            f'no judge for tasks of kind "{kind}"{did_you_mean(kind, kinds)}; known kinds: {", ".join(sorted(kinds))}; '
+            f"a kind of your own needs reward.accuracy.judges.{kind}"
         )
 
 
 def check_task(kind: str, reference: Any, metadata: Mapping[str, Any]) -> tuple[Any, Mapping[str, Any]]:
-    """(reference, metadata) of a task of a plain kind, its choices as {letter: text}; other kinds as they are.
+    """Checks a task of kind exact, choice or numeric; returns (reference, metadata), with choices as {letter: text}.
 
     Raises:
-        RowError: the reference cannot be one of its kind, or choices or a tolerance make no sense.
+        RowError: the reference does not fit the kind, or choices or a tolerance are invalid.
     """
     if kind not in ("exact", "choice", "numeric"):
         return reference, metadata
@@ -51,11 +51,11 @@ def _check_gold(kind: str, gold: Any) -> None:
     if kind == "choice" and not (len(gold.strip("() .")) == 1 and gold.strip("() .").isalpha()):
         raise RowError(f"without metadata.choices the reference of a choice is one letter, not {gold[:80]!r}")
     if kind == "numeric" and not any(char.isdecimal() for char in gold):
-        raise RowError(f"the reference {gold[:80]!r} of a task of kind numeric is no number")
+        raise RowError(f"the reference {gold[:80]!r} of a task of kind numeric is not a number")
 
 
-def told_kind(reference: Any, metadata: Mapping[str, Any]) -> str:
-    """The kind of a task that names none: code for an object, exact for true or false, choice for one of its choices.
+def inferred_kind(reference: Any, metadata: Mapping[str, Any]) -> str:
+    """Infers the kind of a task: code for an object, exact for true or false, choice for one of its choices.
 
     Everything else is math.
     """
@@ -67,7 +67,7 @@ def told_kind(reference: Any, metadata: Mapping[str, Any]) -> str:
 
 
 def _is_choice(reference: Any, given: Any) -> bool:
-    """Whether there are choices, and the reference, where there is one, names one of them."""
+    """Whether there are choices, and the reference, if given, names one of them."""
     if given is None:
         return False
     try:
@@ -78,7 +78,7 @@ def _is_choice(reference: Any, given: Any) -> bool:
 
 
 def with_options(prompt: str, metadata: Mapping[str, Any]) -> str:
-    """The prompt of a choice, with a line for each option after it where it does not hold all their texts itself."""
+    """The prompt of a choice task. Appends one line per option unless the prompt contains all their texts."""
     choices: Mapping[str, str] = metadata.get("choices") or {}
     if all(text in prompt for text in choices.values()):
         return prompt
@@ -86,12 +86,12 @@ def with_options(prompt: str, metadata: Mapping[str, Any]) -> str:
 
 
 def choices_of(given: Any) -> dict[str, str]:
-    """{letter: text} of {"A": ...}, [...] or {"label": [...], "text": [...]}, as data sets carry them."""
+    """Choices as {letter: text}, from the forms in data sets: {"A": ...}, [...] or {"label": [...], "text": [...]}."""
     if isinstance(given, str):
         try:
-            given = json.loads(given)  # as a cell of a CSV file carries them
+            given = json.loads(given)  # CSV cells hold lists and objects as JSON text
         except ValueError as e:
-            raise RowError(f"choices are no JSON ({e})") from e
+            raise RowError(f"choices are not JSON ({e})") from e
     if isinstance(given, Mapping) and set(given) == {"label", "text"} and isinstance(given["text"], list):
         given = dict(zip(map(str, given["label"]), given["text"], strict=False))
     if isinstance(given, list):
@@ -105,7 +105,7 @@ def choices_of(given: Any) -> dict[str, str]:
 
 
 def _chosen(reference: Any, choices: Mapping[str, str]) -> str:
-    """The letter that a reference names: itself, its option's text, or its number from 0 (as MMLU counts)."""
+    """The letter of the option that a reference names by letter, by text, or by number from 0 (as in MMLU)."""
     named = _named(reference, choices)
     if len(named) != 1:
         problem = "names more than one" if named else "is neither a letter nor a text"
@@ -123,7 +123,7 @@ def _named(reference: Any, choices: Mapping[str, str]) -> set[str]:
 
 
 def letter_of_text(gold: str, given: Any) -> str:
-    """The letter of the only option that is this text; the text itself where there is none.
+    """The letter of the only option with this text; the text itself if there is no such option.
 
     "3" of ["1", "2", "3", "4"] -> "C"
     """
@@ -136,7 +136,7 @@ def letter_of_text(gold: str, given: Any) -> str:
 
 
 def _letters(text: str, choices: Mapping[str, str]) -> set[str]:
-    """The letters that a text may mean; more than one where a number stands in an option and counts another."""
+    """The letters that a text may mean; several if a number is the text of one option and the index of another."""
     letters = [letter for letter in choices if text.strip("()").upper() == letter.upper()]
     letters = letters or [letter for letter, its_text in choices.items() if its_text.strip() == text]
     letters = letters or [letter for letter, its_text in choices.items() if its_text.strip().lower() == text.lower()]
@@ -145,16 +145,16 @@ def _letters(text: str, choices: Mapping[str, str]) -> set[str]:
 
 
 def _tolerances(metadata: Mapping[str, Any]) -> dict[str, float]:
-    """Those that a task names, as numbers."""
+    """The tolerances that a task gives, as numbers."""
     found: dict[str, float] = {}
-    for name, most in (("tolerance", 1.0), ("abs_tolerance", math.inf)):
+    for name, limit in (("tolerance", 1.0), ("abs_tolerance", math.inf)):
         if metadata.get(name) in (None, ""):
             continue
         try:
             found[name] = float(metadata[name])
         except (TypeError, ValueError):
             found[name] = math.nan
-        if not 0 <= found[name] < most:
-            rule = "from 0, below 1: a share of the reference (abs_tolerance takes any)" if most == 1 else "from 0"
+        if not 0 <= found[name] < limit:
+            rule = "from 0, below 1: a share of the reference (abs_tolerance takes any)" if limit == 1 else "from 0"
             raise RowError(f"{name} is {str(metadata[name])[:40]!r}, and must be a number {rule}")
     return found

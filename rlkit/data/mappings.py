@@ -1,4 +1,4 @@
-"""Columns -> the parts of a task: the ready mappings and the user's own."""
+"""Maps a row's columns to the parts of a task: the built-in mappings and the user's own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from rlkit.data.code_mappings import apps, humaneval, livecodebench, mbpp
 from rlkit.data.columns import Columns, RowColumns, RowDraft, beside, id_of, text_of
-from rlkit.data.kinds import letter_of_text, told_kind
+from rlkit.data.kinds import inferred_kind, letter_of_text
 from rlkit.data.own_columns import OwnColumns
 from rlkit.data.recognise import Need, complete
 from rlkit.data.references import gold_text
@@ -22,15 +22,15 @@ Mapper = Callable[[Columns], RowDraft]
 
 
 def mapping_for(source: SourceKeys, columns: Columns, need: Need, place: str) -> Mapper:
-    """The source's mapping, told from its first row's columns where the recipe names none.
+    """The source's mapping; infers it from the columns of the first row if the recipe gives none.
 
-    Every column that it does not read goes to the task's metadata.
+    Every column that the mapping does not read becomes metadata of the task.
 
     Args:
-        need: what the stage reads beside the prompt.
-        place: of the source in the recipe, such as "data.sources.1".
+        need: what the stage needs besides the prompt.
+        place: key of the source in the recipe, such as "data.sources.1".
     Raises:
-        RowError: the columns do not tell.
+        RowError: the mapping cannot be inferred.
     """
     name = source.mapping or ("plain" if source.fields else detect(columns, need))
     if name == "plain":
@@ -41,16 +41,16 @@ def mapping_for(source: SourceKeys, columns: Columns, need: Need, place: str) ->
         reader = _of_kind(READY[name], source.kind, place)
 
     def mapped(row: Columns) -> RowDraft:
-        noted = RowColumns(row)
-        draft = reader(noted)
-        metadata = {**noted.unread, **draft.metadata}
-        return replace(draft, kind=draft.kind or told_kind(draft.reference, metadata), metadata=metadata)
+        columns = RowColumns(row)
+        draft = reader(columns)
+        metadata = {**columns.unread, **draft.metadata}
+        return replace(draft, kind=draft.kind or inferred_kind(draft.reference, metadata), metadata=metadata)
 
     return mapped
 
 
 def _of_kind(mapping: Mapper, kind: str | None, place: str) -> Mapper:
-    """A ready mapping whose tasks are of the source's kind, where it names one."""
+    """A built-in mapping that gives tasks the source's kind, if the source names one."""
 
     def mapped(row: Columns) -> RowDraft:
         try:
@@ -58,9 +58,9 @@ def _of_kind(mapping: Mapper, kind: str | None, place: str) -> Mapper:
         except RowError as e:
             raise RowError(str(e), f"name the columns of your own with {place}.fields") from e
         if draft.kind == "code" and kind not in (None, "code"):
-            raise RowError(f"{place}.kind is {kind} and the row is a task of kind code", f"leave {place}.kind out")
+            raise RowError(f"{place}.kind is {kind}, but the row is a task of kind code", f"leave {place}.kind out")
         if kind == "code" and draft.kind is None:
-            what = f"{place}.kind is code and the row holds an answer, no tests of a program"
+            what = f"{place}.kind is code, but the row has an answer and no tests of a program"
             raise RowError(
                 what, f"leave {place}.kind out, or name the column of the tests with {place}.fields.reference"
             )
@@ -71,9 +71,9 @@ def _of_kind(mapping: Mapper, kind: str | None, place: str) -> Mapper:
 
 
 def _naming_an_option(draft: RowDraft, row: Columns) -> RowDraft:
-    """The draft with the letter of the option whose text its gold answer is.
+    """Replaces a reference that is the text of an option by the option's letter.
 
-    A worked answer "3" never counts the options from 0, as a number in a column of its own may do.
+    A worked answer "3" is never an index of an option, unlike a number in a column of its own.
     """
     gold, given = draft.reference, beside(row, "answer")
     if not isinstance(gold, str) or isinstance(given, int):
@@ -84,10 +84,10 @@ def _naming_an_option(draft: RowDraft, row: Columns) -> RowDraft:
 
 
 def detect(columns: Columns, need: Need) -> Mapping:
-    """Name of the mapping that a row's columns fit; "plain" where they are no known data set's."""
+    """Name of the built-in mapping that fits a row's columns; "plain" if none does."""
     if need == "response" and any(name in columns for name in ("response", "completion")):
-        return "plain"  # replies of the user's own
-    # Most telling first: HumanEval and MBPP rows have a prompt column too.
+        return "plain"  # the user's own replies
+    # The most specific first: HumanEval and MBPP rows have a prompt column too.
     signs: tuple[tuple[Mapping, tuple[set[str], ...]], ...] = (
         ("humaneval", ({"prompt"}, {"entry_point"}, {"test"})),
         ("livecodebench", ({"question_content"}, {"public_test_cases"})),
@@ -113,13 +113,13 @@ def _is_math(columns: Columns, need: Need) -> bool:
 
 
 def gsm8k(row: Columns) -> RowDraft:
-    """GSM8K: the answer's last line is "#### 1,234"."""
+    """GSM8K: the last line of the answer column is "#### 1,234"."""
     worked, mark, gold = text_of(row, "answer").rpartition("####")
     gold = gold.strip().replace(",", "").removeprefix("$")
     if not mark:
-        raise RowError('the answer has no "####" before its final number (name columns of your own in fields)')
+        raise RowError('the answer has no "####" before its final number (to use other columns, name them in fields)')
     if not gold:
-        raise RowError('nothing follows "####" in the answer')
+        raise RowError('there is nothing after "####" in the answer')
     reply = thought_reply(without_calculator(worked), gold)
     return RowDraft(prompt=text_of(row, "question"), reference=gold, response=reply)
 
@@ -127,10 +127,10 @@ def gsm8k(row: Columns) -> RowDraft:
 def math_mapping(row: Columns) -> RowDraft:
     """MATH: `answer`, or the last \\boxed{} of `solution`."""
     solution = text_of(row, "solution") if row.get("solution") is not None else ""
-    # MATH-500 has both; the answer column is then the cleaned one.
+    # MATH-500 has both columns; answer is the cleaned one.
     given = gold_text(row["answer"], "answer") if row.get("answer") is not None else last_boxed(solution)
     if given is None:
-        raise RowError("the solution has no finished \\boxed{} and there is no answer column")
+        raise RowError("the solution has no complete \\boxed{} and there is no answer column")
     metadata: dict[str, Any] = {}
     domain, level = beside(row, "subject" if "subject" in row else "type"), beside(row, "level")
     if domain is not None:

@@ -1,4 +1,4 @@
-"""Rows by named columns: those that the user names in `fields`, and those that were told from the first row."""
+"""The mapping by column names: those that the user gives in `fields`, and those inferred from the first row."""
 
 from __future__ import annotations
 
@@ -18,48 +18,48 @@ from rlkit.data.worked import last_boxed, marked, thought_reply, without_calcula
 from rlkit.recipe.schema import FieldsKeys
 
 SOLUTION = "solution"
-"""Column of worked solutions: its gold answer stands in its last box."""
+"""Column of worked solutions, whose reference answer is in the last \\boxed{}."""
 
 _BARE = re.compile(r"[-+]?[\d,]*\.?\d+|(\$\$?)[^$]+\1")
 
 
 @dataclass(frozen=True)
 class OwnColumns:
-    """A mapping; reads of a row what the stage needs and nothing else."""
+    """A mapping that reads only the columns that the stage needs."""
 
     fields: FieldsKeys
-    """Every key holds its column, or None where there is none."""
+    """The column of each key; None if there is none."""
     named: Collection[str] | None
-    """Keys of `fields` that the user wrote: their columns must be there. None: no fields were written; id, kind, domain
-    and difficulty are then taken where a row has columns of these names."""
+    """Keys of `fields` that the user gave; their columns must exist. None: the user gave no fields, and the columns id,
+    kind, domain and difficulty are used if a row has them."""
     need: Need
     kind: str | None
-    """Of a row that names none, from the source."""
+    """The source's kind, for rows that do not name one."""
     place: str
-    """Of the source in the recipe."""
+    """Key of the source in the recipe."""
 
     def __call__(self, row: Columns) -> RowDraft:
-        """What the row holds.
+        """Maps one row.
 
         Raises:
-            RowError: something that the stage reads is missing, or is not what it must be.
+            RowError: a column that the stage needs is missing or invalid.
         """
         assert isinstance(row, RowColumns)
         kind = self._kind(row)
         with self._remedy("reference"):
             kind, reference = self._reference(row, kind)
         with self._remedy("prompt"):
-            talk = self._conversation(row)
+            conversation = self._conversation(row)
         with self._remedy("response"):
-            response = self._response(row, talk) if self.need == "response" else None
+            response = self._response(row, conversation) if self.need == "response" else None
         return RowDraft(
-            prompt=talk.prompt,
+            prompt=conversation.prompt,
             kind=kind,
             reference=reference,
             response=response,
             id=self._id(row),
             metadata=self._strata(row),
-            history=talk.history,
+            history=conversation.history,
         )
 
     def _id(self, row: RowColumns) -> str | None:
@@ -68,7 +68,7 @@ class OwnColumns:
             return None if name is None else id_of(column(row, name), required=True)
 
     def _optional(self, row: RowColumns, key: str) -> str | None:
-        """Column of a part that a row may lack."""
+        """Column of an optional part; None if there is none."""
         if self.named is not None:
             name: str | None = getattr(self.fields, key)
             return name
@@ -76,7 +76,7 @@ class OwnColumns:
 
     @contextmanager
     def _remedy(self, key: str) -> Iterator[None]:
-        """Says what mends a file whose rows fail here."""
+        """Adds a remedy for the whole file to a RowError in the block."""
         try:
             yield
         except RowError as e:
@@ -91,14 +91,14 @@ class OwnColumns:
         return kind
 
     def _reference(self, row: RowColumns, kind: str | None) -> tuple[str | None, Any]:
-        """(kind, reference); of a demonstration only what tells its kind."""
+        """(kind, reference); for a demonstration only the kind, which needs no judge."""
         name = self.fields.reference
         if self.need == "response":
             value = None if name is None else column(row, name, required=False)
             code = kind in (None, "code") and isinstance(value, Mapping)
             return ("code" if code else kind), None
         if name is None:
-            return kind, None  # the user says that there is none
+            return kind, None  # the user set fields.reference to null
         value = column(row, name)
         if name == SOLUTION and "reference" not in (self.named or ()):
             value = _gold_of_solution(value)
@@ -114,19 +114,19 @@ class OwnColumns:
             return conversation_of(messages, pattern)
         if isinstance(value, list | tuple):
             raise RowError(
-                f"column {pattern} holds a list where text is expected, or messages that each have role and content"
+                f"column {pattern} holds a list; it must be text, or messages that each have role and content"
             )
         text = filled(value, pattern)
         if pattern == "instruction" and "prompt" not in (self.named or ()):
-            more = row["input"] if "input" in row else row.get("context")  # as the rows of Alpaca and Dolly have them
+            more = row["input"] if "input" in row else row.get("context")  # the columns of Alpaca and Dolly
             text += f"\n\n{more}" if isinstance(more, str) and more.strip() else ""
         return Conversation((), text, None)
 
-    def _response(self, row: RowColumns, talk: Conversation) -> str | None:
+    def _response(self, row: RowColumns, conversation: Conversation) -> str | None:
         name = self.fields.response
         if name is None:
-            return talk.response
-        if talk.response is not None:
+            return conversation.response
+        if conversation.response is not None:
             raise RowError(f"two replies: the last message of {self.fields.prompt}, and column {name}")
         value = column(row, name)
         messages = messages_of(value)
@@ -135,14 +135,14 @@ class OwnColumns:
         text = gold_text(value, name) if isinstance(value, int | float) else filled(value, name)
         if "response" in (self.named or ()):
             return text
-        # A worked solution that marks its answer becomes what a model would reply.
+        # Turn a worked solution with a marked answer into a reply: the solution as the thought, the answer in a box.
         gold = marked(text) if name == "answer" else last_boxed(text) if name == SOLUTION else None
         if gold is None:
             return text
         return thought_reply(without_calculator(text.rpartition("####")[0]) if name == "answer" else text, gold)
 
     def _strata(self, row: RowColumns) -> dict[str, Any]:
-        """Domain and difficulty."""
+        """Domain and difficulty, the columns for filters and mixtures."""
         found = {}
         for key in ("domain", "difficulty"):
             name = getattr(self.fields, key)
@@ -156,13 +156,13 @@ class OwnColumns:
 
 
 def _gold_of_solution(value: Any) -> Any:
-    """The marked answer of a worked solution; all of one that is nothing but a number or a formula between "$"."""
+    """The marked answer of a worked solution; the whole solution if it is only a number or a formula between "$"."""
     if not isinstance(value, str):
         return value
     gold = last_boxed(value) or marked(value) or (value if _BARE.fullmatch(value.strip()) else None)
     if gold is None:
         raise RowError(
-            f"the {SOLUTION} has no finished \\boxed{{}} and there is no answer column; where all of it is the answer, "
-            f"name it: reference: {SOLUTION}"
+            f"the {SOLUTION} has no complete \\boxed{{}} and there is no answer column; if the whole {SOLUTION} is the "
+            f"answer, set reference: {SOLUTION}"
         )
     return gold

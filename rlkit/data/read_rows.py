@@ -1,4 +1,4 @@
-"""Rows of files and folders, one at a time, each with the line it stands on."""
+"""Reads rows of files and folders one by one, each with its line number."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ SPLIT_NAMES = ("train", "test", "validation", "valid", "val", "dev", "eval", "he
 
 
 def ending_of(path: Path) -> str | None:
-    """The known ending of a data file, or None."""
+    """The ending of a data file; None if it is not supported."""
     return next((e for e in ENDINGS if path.name.lower().endswith(e)), None)
 
 
 def read_path(path: Path, split: str, label: str) -> Iterator[Row | BadRow]:
-    """Rows of a file or folder that exists, with unreadable rows in their places.
+    """Yields the rows of an existing file or folder, with a BadRow for each unreadable one.
 
     Args:
-        path: a data file, a folder of them, or a folder that `datasets.save_to_disk` wrote.
-        split: which files of a folder; a single file has no splits.
-        label: what row keys begin with.
+        path: a data file, a folder of data files, or a folder that `datasets.save_to_disk` wrote.
+        split: selects the files of a folder; a single file has no splits.
+        label: prefix of the row keys.
     Raises:
-        DataError: the file as a whole cannot be read, or the folder has no such split.
+        DataError: the whole file cannot be read, or the folder does not have the split.
     """
     if not path.is_dir():
         yield from read_file(path, label)
@@ -53,7 +53,7 @@ def read_file(path: Path, label: str) -> Iterator[Row | BadRow]:
     try:
         yield from readers[ending.removesuffix(".gz")](path, label)
     except (OSError, EOFError, zlib.error) as e:
-        raise DataError(f"{path}: cannot be read ({e}); make it again or download it again") from e
+        raise DataError(f"{path}: cannot be read ({e}); create or download it again") from e
 
 
 def _open(path: Path) -> IO[bytes]:
@@ -63,14 +63,14 @@ def _open(path: Path) -> IO[bytes]:
 
 
 def _lines(path: Path) -> Iterator[bytes]:
-    """Lines as bytes: only a newline ends one (str.splitlines would also break at U+2028)."""
+    """Lines as bytes, split only at newlines (str.splitlines would also split at U+2028)."""
     with _open(path) as f:
         for number, line in enumerate(f):
             yield line if number else _without_mark(line, path)
 
 
 def _without_mark(start: bytes, path: Path) -> bytes:
-    """The file's start without the mark that some editors put before UTF-8."""
+    """The start of a file without the byte order mark that some editors write before UTF-8."""
     if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise DataError(f"{path}: UTF-16 or UTF-32, not UTF-8; save the file as UTF-8")
     return start.removeprefix(codecs.BOM_UTF8)
@@ -88,9 +88,9 @@ def _read_jsonl(path: Path, label: str) -> Iterator[Row | BadRow]:
         except json.JSONDecodeError as e:
             if number == 1 and line.strip() == b"[":
                 raise DataError(f"{path}: {_JSON_LIST}") from e
-            yield BadRow(where, f"broken JSON ({e.msg} at column {e.colno})")
+            yield BadRow(where, f"invalid JSON ({e.msg} at column {e.colno})")
         except (ValueError, RecursionError) as e:
-            yield BadRow(where, f"broken JSON ({e})")
+            yield BadRow(where, f"invalid JSON ({e})")
         else:
             yield _object_row(value, where, f"{label}:{number}")
 
@@ -122,86 +122,88 @@ def _read_json(path: Path, label: str) -> Iterator[Row | BadRow]:
 
 
 def _list_start(text: str, path: Path) -> int:
-    """Where the file's list of rows begins: all of it, or the only list in the object that it is."""
-    at = _skip_space(text, 0)
-    if not text[at:] or text[at] == "[":
-        return at
-    lists = _lists_inside(text, at)
+    """Offset of the list of rows: the file is this list, or an object with exactly one list."""
+    start = _skip_space(text, 0)
+    if not text[start:] or text[start] == "[":
+        return start
+    lists = _lists_inside(text, start)
     if len(lists) != 1:
-        there = f"has the lists {', '.join(lists)}: keep the rows' own alone" if lists else "is not a list of objects"
-        raise DataError(f"{path}: the file {there}; JSON lines need a name that ends in .jsonl")
+        found = f"has the lists {', '.join(lists)}: keep only the one with the rows" if lists else ""
+        raise DataError(
+            f"{path}: the file {found or 'is not a list of objects'}; JSON lines need a name that ends in .jsonl"
+        )
     return next(iter(lists.values()))
 
 
-def _lists_inside(text: str, at: int) -> dict[str, int]:
-    """By key, where each list begins that the JSON object at `at` holds; nothing where it is broken."""
-    decoder, found = json.JSONDecoder(), dict[str, int]()
+def _lists_inside(text: str, start: int) -> dict[str, int]:
+    """By key: the offset of each list in the JSON object at `start`; empty if the object is invalid."""
+    decoder, found, position = json.JSONDecoder(), dict[str, int](), start
     try:
-        while text[at] in "{,":
-            key, at = decoder.raw_decode(text, _skip_space(text, at + 1))
-            at = _skip_space(text, _skip_space(text, at) + 1)  # the colon
-            found.update({key: at} if text[at] == "[" else {})
-            at = _skip_space(text, decoder.raw_decode(text, at)[1])
+        while text[position] in "{,":
+            key, position = decoder.raw_decode(text, _skip_space(text, position + 1))
+            position = _skip_space(text, _skip_space(text, position) + 1)  # the colon
+            found.update({key: position} if text[position] == "[" else {})
+            position = _skip_space(text, decoder.raw_decode(text, position)[1])
     except (ValueError, IndexError, RecursionError):
         return {}
-    return found if not text[at + 1 :].strip() else {}
+    return found if not text[position + 1 :].strip() else {}
 
 
 def _list_items(text: str, start: int, path: Path) -> Iterator[tuple[Any, int]]:
-    """Items of the JSON list at `start` with the lines they begin on, which json.loads does not tell."""
+    """Items of the JSON list at `start`, each with its line, which json.loads does not return."""
     decoder = json.JSONDecoder()
-    # Lines are counted as we go: counting from the start for each item would be quadratic.
-    at, line, counted = _skip_space(text, start + 1), 1, 0
-    while at < len(text) and text[at] != "]":
-        line, counted = line + text.count("\n", counted, at), at
+    # Count lines incrementally: counting from the start for each item would take quadratic time.
+    position, line, counted = _skip_space(text, start + 1), 1, 0
+    while position < len(text) and text[position] != "]":
+        line, counted = line + text.count("\n", counted, position), position
         try:
-            value, at = decoder.raw_decode(text, at)
+            value, position = decoder.raw_decode(text, position)
         except (ValueError, RecursionError) as e:
-            raise DataError(f"{path}:{line}: broken JSON ({e}); nothing after it can be read") from e
+            raise DataError(f"{path}:{line}: invalid JSON ({e}); nothing after it can be read") from e
         yield value, line
-        at = _skip_space(text, at)
-        if at >= len(text) or text[at] not in ",]":
-            raise DataError(f"{path}:{line}: broken JSON (no comma or ] after this item)")
-        at = _skip_space(text, at + 1) if text[at] == "," else at
+        position = _skip_space(text, position)
+        if position >= len(text) or text[position] not in ",]":
+            raise DataError(f"{path}:{line}: invalid JSON (no comma or ] after this item)")
+        position = _skip_space(text, position + 1) if text[position] == "," else position
 
 
-def _skip_space(text: str, at: int) -> int:
-    while at < len(text) and text[at] in " \t\r\n":
-        at += 1
-    return at
+def _skip_space(text: str, position: int) -> int:
+    while position < len(text) and text[position] in " \t\r\n":
+        position += 1
+    return position
 
 
 def _read_csv(path: Path, label: str) -> Iterator[Row | BadRow]:
-    # Bytes that are not UTF-8 become lone surrogates, so that one bad cell is told from the rest of the file.
+    # Bytes that are not UTF-8 become lone surrogates, so that only their row is bad and not the whole file.
     lines = [line.decode("utf-8", "surrogateescape") for line in _lines(path)]
     if not lines:
         return
     header = next(csv.reader(lines[:1]))
     if len(header) == 1 and (other := next((mark for mark in ";\t|" if mark in header[0]), None)):
-        raise DataError(f"{path}:1: the columns are separated by {other!r}, and must be by commas")
+        raise DataError(f"{path}:1: the columns are separated by {other!r}, but must be separated by commas")
     if len(set(header)) != len(header):
-        raise DataError(f"{path}:1: two columns have one name ({', '.join(header)})")
+        raise DataError(f"{path}:1: two columns have the same name ({', '.join(header)})")
     for line, cells in _csv_records(lines):
         where = f"{path}:{line}"
         if isinstance(cells, csv.Error):
-            yield BadRow(where, f"broken CSV ({cells})")
+            yield BadRow(where, f"invalid CSV ({cells})")
         elif cells:
             yield _csv_row(header, cells, where, f"{label}:{line}")
 
 
 def _csv_records(lines: list[str]) -> Iterator[tuple[int, list[str] | csv.Error]]:
-    """(line it begins on, cells or what is wrong) of each record after the header; a quoted cell may span lines."""
-    at = 1
-    while at < len(lines):
-        reader, begin = csv.reader(lines[at:], strict=True), at
+    """(first line, cells or error) of each record after the header; a quoted cell may span several lines."""
+    current = 1
+    while current < len(lines):
+        reader, begin = csv.reader(lines[current:], strict=True), current
         try:
             for cells in reader:
-                yield at + 1, cells
-                at = begin + reader.line_num
+                yield current + 1, cells
+                current = begin + reader.line_num
         except csv.Error as e:
-            # An open quote swallows what follows it: begin anew on the next line.
-            yield at + 1, e
-            at += 1
+            # An unclosed quote consumes the rest of the file, so restart the reader on the next line.
+            yield current + 1, e
+            current += 1
 
 
 def _csv_row(header: list[str], cells: list[str], where: str, key: str) -> Row | BadRow:
@@ -219,7 +221,7 @@ def _read_parquet(path: Path, label: str) -> Iterator[Row | BadRow]:
     try:
         file = pq.ParquetFile(path)
         number = 0
-        # In batches: a whole file as Python objects is many times its size on disk.
+        # Read in batches: as Python objects, a whole file takes many times its size on disk.
         for batch in file.iter_batches(batch_size=1024):
             for columns in batch.to_pylist():
                 number += 1
@@ -231,9 +233,9 @@ def _read_parquet(path: Path, label: str) -> Iterator[Row | BadRow]:
 def _read_saved_dataset(path: Path, split: str, label: str) -> Iterator[Row]:
     where, splits = str(path), path / "dataset_dict.json"
     if splits.exists():
-        there = json.loads(splits.read_text(encoding="utf-8"))["splits"]
-        if split not in there:
-            raise DataError(f'{path}: no split "{split}"{did_you_mean(split, there)}; it has {some(sorted(there))}')
+        known = json.loads(splits.read_text(encoding="utf-8"))["splits"]
+        if split not in known:
+            raise DataError(f'{path}: no split "{split}"{did_you_mean(split, known)}; it has {some(sorted(known))}')
         path, label = path / split, f"{label}/{split}"
     import datasets  # takes seconds
 
@@ -256,7 +258,7 @@ def _files_of_split(folder: Path, split: str) -> list[Path]:
         raise DataError(f"{folder}: no data files in this folder; they end in {', '.join(ENDINGS)}")
     names = {f: _split_name(f.relative_to(folder), split) for f in files}
     chosen = [f for f in files if names[f] == split]
-    # As on the Hub, files that name no split are all of "train".
+    # As on the Hub, files whose names contain no split belong to "train".
     if not chosen and split == "train":
         chosen = [f for f in files if names[f] is None]
     if not chosen:
@@ -266,6 +268,6 @@ def _files_of_split(folder: Path, split: str) -> list[Path]:
 
 
 def _split_name(path: Path, wanted: str) -> str | None:
-    """The split that a file's folders or name speak of: "train/a.jsonl", "train-00000.parquet", "gsm8k_test.csv"."""
+    """The split in a file's path: "train/a.jsonl", "train-00000.parquet", "gsm8k_test.csv"; None if there is none."""
     words = [*path.parent.parts, *path.name.lower().replace("-", ".").replace("_", ".").split(".")]
     return next((name for name in (wanted, *SPLIT_NAMES) if name in words), None)

@@ -1,4 +1,4 @@
-"""What a row gives as its reference -> the reference of a task of its kind."""
+"""Converts the reference column of a row into the reference of a task, by its kind."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from rlkit.data.worked import marked
 
 _TESTS = {"mode", "tests", "test_code", "inputs", *NESTED}
 YES = {True: ["true", "yes"], False: ["false", "no"]}
-"""The answers that a reference of true or false accepts."""
+"""Accepted answers for a reference of true or false."""
 
 
 def reference_of(value: Any, kind: str | None) -> Any:
-    """The reference as its kind has it; without a kind, code for an object and an answer for anything else.
+    """The reference in the form of its kind. Without a kind, an object is code and any other value an answer.
 
     Raises:
-        RowError: it cannot be one.
+        RowError: the value does not fit the kind.
     """
     if kind not in ("math", "exact", "numeric", "choice", "code", None):
         if value is None:
             raise RowError("no reference (the column is null)")
-        return value  # what a judge of the recipe's own makes of it
+        return value  # a custom judge interprets it
     if kind == "code" or (kind is None and looks_like_code(value)):
         if value is None:
             raise RowError("no reference (the column is null)")
@@ -35,22 +35,22 @@ def reference_of(value: Any, kind: str | None) -> Any:
         return code_reference(value)
     keys = _object(value) if kind in ("math", None) else None
     if keys:
-        raise RowError("kind is math and the reference is an object" if kind == "math" else _no_tests(keys))
+        raise RowError("kind is math, but the reference is an object" if kind == "math" else _no_tests(keys))
     return golds_of(value)
 
 
 def _no_tests(value: Mapping[str, Any]) -> str:
     return (
-        f"the reference is an object with the keys {some(value)}, and none of them holds tests of a program (a kind of "
-        "your own takes any object)"
+        f"the reference is an object with the keys {some(value)}, but none of them contains tests of a program (only a "
+        "kind of your own accepts any object)"
     )
 
 
 def golds_of(value: Any, name: str = "reference") -> Any:
-    """A gold answer as text, or several accepted ones as a list of texts.
+    """The reference answer as text, or several accepted answers as a list of texts.
 
     Raises:
-        RowError: it is empty, null, or neither text, number, true or false, nor a list of those.
+        RowError: it is empty, null, or not text, a number, true or false, or a list of those.
     """
     if isinstance(value, bool):
         return list(YES[value])
@@ -69,7 +69,7 @@ def _alternatives(item: Any, name: str) -> list[str]:
 
 
 def _listed(text: str) -> Any:
-    """The list that JSON text holds, where all its items are texts: [1, 2] is an interval or a list in mathematics."""
+    """The list in a JSON text if all its items are texts, else the text: [1, 2] may be an interval in mathematics."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
@@ -79,14 +79,14 @@ def _listed(text: str) -> Any:
 
 
 def gold_text(value: Any, name: str = "reference") -> str:
-    """A gold answer as text: 145.0 -> "145", "18 / 2 = 9\\n#### 9" -> "9".
+    """The reference answer as text: 145.0 -> "145", "18 / 2 = 9\\n#### 9" -> "9".
 
     Raises:
         RowError: it is empty, null, or neither text nor a finite number.
     """
     if value is None:
         raise RowError(f"no {name} (the column is null)")
-    # JSON writers turn 145 into 145.0; the gold answer is the number, not its spelling.
+    # JSON writers turn 145 into 145.0, but the answer is the number, not its spelling.
     if isinstance(value, float) and math.isfinite(value):
         return str(int(value)) if value.is_integer() and abs(value) < 2**53 else repr(value)
     if isinstance(value, int) and not isinstance(value, bool):
@@ -100,7 +100,7 @@ def gold_text(value: Any, name: str = "reference") -> str:
 
 
 def _object(value: Any) -> Mapping[str, Any] | None:
-    """An object, or that of JSON text; a text in braces may also be a set."""
+    """The value if it is an object or the JSON text of one; else None, since text in braces may also be a set."""
     if isinstance(value, str) and value.lstrip().startswith("{"):
         try:
             value = json.loads(value)

@@ -1,4 +1,4 @@
-"""A recipe's sources: where they are named, what their ids begin with, how they are opened and filtered."""
+"""The sources of a recipe: their keys, the prefixes of their ids, opening and filtering."""
 
 from __future__ import annotations
 
@@ -16,29 +16,32 @@ from rlkit.recipe.schema import FilterKeys, RowsKeys, SourceKeys
 
 
 def places_of(data: RowsKeys, key: str) -> list[str]:
-    """Where the section `key` of the recipe names each of its sources: "data", or "data.sources.0", ..."""
+    """The recipe key of each source in the section `key`: "data", or "data.sources.0", ..."""
     return [key] if data.sources is None else [f"{key}.sources.{i}" for i in range(len(data.sources))]
 
 
 def labels_of(sources: Sequence[SourceKeys]) -> list[str]:
-    """What ids begin with: the path's last part, so that a moved folder changes no id, where it tells sources apart."""
+    """The prefix of each source's ids: the path's last part, so that moving the folder changes no id.
+
+    It is the whole path if two sources have the same last part.
+    """
     names = {s.path: Path(s.path).name or s.path for s in sources}
-    times = Counter(names.values())
-    # "builtin:x" and its like have no folder that could move.
-    return [s.path if times[names[s.path]] > 1 or s.path.startswith("builtin:") else names[s.path] for s in sources]
+    counts = Counter(names.values())
+    # "builtin:x" has no folder that could move.
+    return [s.path if counts[names[s.path]] > 1 or s.path.startswith("builtin:") else names[s.path] for s in sources]
 
 
 def open_source(source: SourceKeys, label: str, seed: int) -> Iterator[Row | BadRow]:
-    """Opens a source by what its path is: built in, on disk, or a Hub name."""
+    """Opens a source, whose path is a built-in name, a path on disk, or a Hub name."""
     if source.path.startswith("builtin:"):
         return read_builtin(source.path, source.split, seed)
     path = Path(source.path)
-    # What is on disk wins over a Hub name of the same spelling.
+    # A path on disk takes precedence over a Hub name with the same spelling.
     if path.exists():
         return read_path(path, source.split, label)
     if ending_of(path) is None and HUB_NAME.fullmatch(source.path):
         return read_hub(source.path, source.split, label)
-    # A known ending or an odd character: a path was meant, so name what lies beside it.
+    # The text cannot be a Hub name, so the user meant a path: suggest a file beside it.
     siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
     folder = "" if path.parent.is_dir() else f"; folder {path.parent} does not exist either"
     raise DataError(f"{source.path}: no such file or folder{did_you_mean(path.name, siblings)}{folder}")
@@ -49,11 +52,11 @@ class Filtered(Protocol):
 
     @property
     def kind(self) -> str:
-        """What judges it."""
+        """Its task kind."""
 
     @property
     def metadata(self) -> Mapping[str, Any]:
-        """Holds its domain and difficulty."""
+        """Contains its domain and difficulty."""
 
 
 R = TypeVar("R", bound=Filtered)
@@ -63,9 +66,9 @@ def filtered(items: list[R], source: SourceKeys, place: str) -> list[R]:
     """The items that the source's filter keeps.
 
     Args:
-        place: of the source in the recipe, for the message.
+        place: key of the source in the recipe, for the message.
     Raises:
-        DataError: it keeps none; says which values there are.
+        DataError: it keeps none; the message lists the existing values.
     """
     left = items
     for name in FilterKeys.model_fields:
@@ -75,10 +78,10 @@ def filtered(items: list[R], source: SourceKeys, place: str) -> list[R]:
         keys = {_filter_key(w) for w in wanted}
         kept = [item for item in left if _filter_key(_value(item, name)) in keys]
         if not kept:
-            there = sorted({str(_value(item, name)) for item in left if _value(item, name) is not None})
+            known = sorted({str(_value(item, name)) for item in left if _value(item, name) is not None})
             raise DataError(
                 f"{source.path}: {place}.filter.{name} {some(wanted)} keeps none of {len(left)} rows"
-                f"{did_you_mean(str(next(iter(wanted), '')), there)}; values there: {some(there)}"
+                f"{did_you_mean(str(next(iter(wanted), '')), known)}; existing values: {some(known)}"
             )
         left = kept
     return left
@@ -89,7 +92,7 @@ def _value(item: Filtered, name: str) -> Any:
 
 
 def _filter_key(value: Any) -> Any:
-    """So that the recipe's 3 finds "3" of a CSV file and 3.0."""
+    """A value for comparison, so that the recipe's 3 matches 3.0 and the "3" of a CSV file."""
     try:
         return float(value)
     except (TypeError, ValueError):

@@ -1,9 +1,10 @@
-"""The order in which tasks are drawn: seeded, endless, in exact shares, and continued from a saved position.
+"""The order of tasks: seeded, endless, in exact shares, and resumable from a saved position.
 
-Tasks lie in the leaves of a tree of at most three levels (domain with a least share, source, stratum). A draw walks
-down from the root; at each node Tijdeman's rule picks the child, so that after any number of draws a child's count
-differs by less than one from its share (R. Tijdeman, "The chairman assignment problem", Discrete Mathematics 32, 1980).
-A leaf deals its tasks in a fresh seeded shuffle an epoch. The position is the number of draws of each leaf, no more.
+The tasks are in the leaves of a tree of at most three levels (domain with a minimum share, source, stratum). A draw
+walks down from the root. At each node Tijdeman's rule picks the child, so that after any number of draws a child's
+count differs by less than one from its share (R. Tijdeman, "The chairman assignment problem", Discrete Mathematics 32,
+1980). A leaf yields its tasks in a new seeded shuffle each epoch. The saved position is only the number of draws of
+each leaf.
 """
 
 from __future__ import annotations
@@ -34,14 +35,14 @@ class _Leaf:
 
     def draw(self) -> Task:
         epoch, position = divmod(self.drawn, len(self.tasks))
-        # Only the current epoch's order is kept; any other is made again from the seed.
+        # Keep only the order of the current epoch; any other can be computed again from the seed.
         if self._deck[0] != epoch:
             self._deck = (epoch, self._shuffled(epoch))
         self.drawn += 1
         return self._deck[1][position]
 
     def _shuffled(self, epoch: int) -> list[Task]:
-        # A hash, not Python's own: str hashes differ from process to process.
+        # Not Python's hash(), which differs from process to process for texts.
         key = json.dumps([self.seed, epoch, *self.path]).encode()
         deck = list(self.tasks)
         random.Random(int.from_bytes(hashlib.sha256(key).digest(), "big")).shuffle(deck)
@@ -49,12 +50,12 @@ class _Leaf:
 
 
 class _Node:
-    """Picks among children so that each one's count stays within one of its share, at every draw."""
+    """Picks among its children so that each child's count stays within one draw of its share at all times."""
 
     def __init__(self, children: list[_Node | _Leaf], masses: list[Fraction]) -> None:
         self.children = children
         shares = [mass / sum(masses) for mass in masses]
-        # Everything below is in integers of unit 1 / (scale * slack): exact, however long the run.
+        # All numbers below are integers in units of 1 / (scale * slack), so they stay exact in runs of any length.
         self.scale = lcm(*(s.denominator for s in shares))
         self.slack = max(1, 2 * len(shares) - 2)
         self.shares = [int(s * self.scale) for s in shares]
@@ -71,19 +72,19 @@ class _Node:
             return 0
         counts = [child.drawn for child in self.children]
         turn = sum(counts) + 1
-        # How far each child lags behind its share; those behind by 1/slack may be drawn ...
+        # How far each child is behind its share. Only those behind by at least 1/slack are candidates ...
         lags = [(turn * s - n * self.scale) * self.slack for s, n in zip(self.shares, counts, strict=True)]
         open_ = [i for i, lag in enumerate(lags) if lag >= self.scale]
-        # ... first the one that would soonest lag by more than 1 - 1/slack.
+        # ... and the one that would be behind by more than 1 - 1/slack soonest is drawn.
         limit = (self.slack - 1) * self.scale
         return min(open_, key=lambda i: (Fraction(limit - lags[i], self.shares[i]), i))
 
 
 class TaskStream:
-    """Tasks without end, drawn a step at a time.
+    """An endless stream of tasks.
 
-    One source: every task exactly once an epoch. Several: each in epochs of its own, mixed by weight. A task can come
-    twice within one `next` where an epoch ends in it.
+    With one source, every task comes exactly once per epoch. With several, each has its own epochs, and they are mixed
+    by weight. One call of `next` can return a task twice if an epoch ends in it.
     """
 
     def __init__(
@@ -99,13 +100,13 @@ class TaskStream:
         """Sets up the order.
 
         Args:
-            tasks: with unique ids; also a part of what was loaded.
-            mixture: of load_tasks; by default one source.
-            domain_shares: least share of the draws by domain; comes before the sources' weights.
-            stratify_by: spread this column's values evenly.
-            key: of the section in the recipe that says so, for messages.
+            tasks: tasks with unique ids, all of the loaded ones or a part of them.
+            mixture: the mixture of load_tasks; by default one source.
+            domain_shares: minimum share of the draws by domain; takes precedence over the sources' weights.
+            stratify_by: column whose values are spread evenly.
+            key: key of the section in the recipe, for messages.
         Raises:
-            DataError: no tasks, a domain that no task has, shares that leave other domains out, or too many strata.
+            DataError: no tasks, a domain without tasks, shares that exclude other domains, or too many strata.
         """
         if not tasks:
             raise DataError("there are no tasks to draw from")
@@ -123,7 +124,7 @@ class TaskStream:
 
     @property
     def epoch(self) -> int:
-        """How many times every task has been drawn at least."""
+        """Number of complete epochs: every task has been drawn at least this many times."""
         return min(leaf.drawn // len(leaf.tasks) for leaf in self._leaves)
 
     def next(self, n: int) -> list[Task]:
@@ -131,61 +132,61 @@ class TaskStream:
         return [self._root.draw() for _ in range(n)]
 
     def state_dict(self) -> dict[str, Any]:
-        """The position, as JSON values."""
+        """The position in the stream, as JSON values."""
         drawn = [leaf.drawn for leaf in self._leaves]
         return {"tasks": self._tasks_print, "num_tasks": len(self), "order": self._order_print, "drawn": drawn}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continues exactly where `state` was taken.
+        """Continues exactly at a position from `state_dict`.
 
         Raises:
-            DataError: it was taken of other tasks, or with another seed or mixture.
+            DataError: the position belongs to other tasks, another seed or another mixture.
         """
         if state["tasks"] != self._tasks_print:
             raise DataError(
                 f"the saved position belongs to other tasks ({state['num_tasks']} then, {len(self)} now): the data has "
-                "changed since; put it back, or start a new run"
+                "changed since; restore it, or start a new run"
             )
         if state["order"] != self._order_print:
             raise DataError(
                 "the saved position belongs to another order: run.seed, the sources' weights, data.domain_shares or "
-                "data.stratify_by have changed since; put them back, or start a new run"
+                "data.stratify_by have changed since; restore them, or start a new run"
             )
         for leaf, drawn in zip(self._leaves, state["drawn"], strict=True):
             leaf.drawn = drawn
 
 
 def fingerprint(value: Any) -> str:
-    """Tells data from other data."""
+    """A hash of JSON-like data."""
     return hashlib.sha256(json.dumps(value, default=str, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def tasks_fingerprint(tasks: Sequence[Task]) -> str:
-    """Tells tasks, in their order, from other tasks."""
+    """A hash of tasks and their order."""
     rows = [[t.id, t.kind, t.prompt, t.reference, dict(t.metadata), *map(dict, t.history)] for t in tasks]
     return fingerprint(rows)
 
 
 def _check_domains(tasks: Sequence[Task], shares: Mapping[str, float], key: str) -> None:
-    there = {str(t.metadata.get("domain")) for t in tasks}
+    known = {str(t.metadata.get("domain")) for t in tasks}
     for domain in shares:
-        if there == {"None"}:
+        if known == {"None"}:
             raise DataError(f"{key}.domain_shares: no row has a domain; name its column with {key}.fields.domain")
-        if domain not in there:
+        if domain not in known:
             raise DataError(
-                f'{key}.domain_shares names "{domain}", which no task has{did_you_mean(domain, there)}; '
-                f"domains there: {some(sorted(there))}"
+                f'{key}.domain_shares names "{domain}", which no task has{did_you_mean(domain, known)}; '
+                f"existing domains: {some(sorted(known))}"
             )
-    left_out = sorted(there - set(shares))
+    left_out = sorted(known - set(shares))
     if shares and left_out and sum(map(_exact, shares.values())) >= 1:
         raise DataError(
-            f"{key}.domain_shares add to 1, so the domains {some(left_out)} would never be drawn; lower the shares "
+            f"{key}.domain_shares sum to 1, so the domains {some(left_out)} would never be drawn; lower the shares "
             "or filter those domains out"
         )
 
 
 def _exact(number: float) -> Fraction:
-    """0.3 as 3/10, not as the nearest binary fraction."""
+    """The decimal number that was written: 0.3 -> 3/10, not the nearest binary fraction."""
     return Fraction(repr(float(number)))
 
 
@@ -197,7 +198,7 @@ def _leaves(
     stratify_by: str | None,
     key: str,
 ) -> tuple[list[_Leaf], dict[_Path, Fraction]]:
-    """Leaves in the order of their first tasks, and the share of the draws that each is due."""
+    """The leaves, in the order of their first tasks, and by leaf path its share of the draws."""
     members: dict[_Path, list[Task]] = {}
     source_sizes: dict[str, int] = {}
     for task in tasks:
@@ -208,7 +209,7 @@ def _leaves(
         source_sizes[source] = source_sizes.get(source, 0) + 1
     if len({path[2] for path in members}) > MAX_STRATA:
         raise DataError(
-            f"{key}.stratify_by: {stratify_by} has more than {MAX_STRATA} different values; it must be coarser"
+            f"{key}.stratify_by: {stratify_by} has more than {MAX_STRATA} different values; use a column with fewer"
         )
     masses: dict[_Path, Fraction] = {}
     for path, its in members.items():
@@ -219,9 +220,9 @@ def _leaves(
 
 
 def _raise_shares(masses: dict[_Path, Fraction], least: Mapping[str, Fraction]) -> None:
-    """Scales the leaves' masses in place so that they add to 1 and no domain is below its least share.
+    """Scales the leaves' masses in place so that they sum to 1 and no domain is below its minimum share.
 
-    Raising one domain lowers the others, which may push another below its own: repeated until none is.
+    Raising one domain lowers the others, which may push another one below its minimum. Repeats until none is.
     """
     raised: dict[str, Fraction] = {}
     while True:
@@ -247,20 +248,20 @@ def _tree(leaves: Sequence[_Leaf], masses: Mapping[_Path, Fraction], level: int)
     for leaf in leaves:
         branches.setdefault(leaf.path[level], []).append(leaf)
     children = [_tree(branch, masses, level + 1) for branch in branches.values()]
-    # A level that does not divide costs nothing: most runs are one leaf.
+    # Skip a level with one child; the tree of most runs is a single leaf.
     if len(children) == 1:
         return children[0]
     return _Node(children, [sum((masses[x.path] for x in b), Fraction(0)) for b in branches.values()])
 
 
 def split_holdout(tasks: Sequence[Task], n: int, seed: int) -> tuple[tuple[Task, ...], tuple[Task, ...]]:
-    """(training tasks, held-out tasks), both in their old order.
+    """Splits tasks into (training tasks, held-out tasks), each in the original order.
 
-    Chosen by a hash of seed and prompt: the same whatever the order of the rows, and tasks with one prompt stay on one
-    side (so with repeated prompts the second part can be a little smaller than n).
+    Selects by a hash of seed and prompt, so the order of the rows does not matter, and tasks with the same prompt are
+    in the same part. With repeated prompts, there may be slightly fewer than n held-out tasks.
 
     Raises:
-        DataError: nothing would be left to train on.
+        DataError: no training task would be left.
     """
     if n >= len(tasks):
         raise DataError(f"evaluation.holdout={n} leaves nothing to train on: there are {len(tasks)} tasks; lower it")
@@ -268,7 +269,7 @@ def split_holdout(tasks: Sequence[Task], n: int, seed: int) -> tuple[tuple[Task,
     for task in tasks:
         groups.setdefault(hashlib.sha256(f"{seed}/{task.wording}".encode()).hexdigest(), []).append(task.id)
     heldout: set[str] = set()
-    # A group that no longer fits is passed over, so that one prompt is never on both sides.
+    # Skip a group that no longer fits, so that no prompt is in both parts.
     for _, ids in sorted(groups.items()):
         if len(heldout) + len(ids) <= n:
             heldout.update(ids)
@@ -276,14 +277,14 @@ def split_holdout(tasks: Sequence[Task], n: int, seed: int) -> tuple[tuple[Task,
 
 
 def rows_stream(tasks: Sequence[Task], mixture: Mixture, rows: RowsKeys, key: str, seed: int) -> TaskStream:
-    """A stream in the shares that a section of a recipe asks for.
+    """A stream with the domain_shares and stratify_by of a section of a recipe.
 
     Args:
-        tasks: What is drawn.
-        mixture: Their sources.
+        tasks: The tasks to draw.
+        mixture: Their sources and weights.
         rows: The section.
         key: Its dotted key, for messages.
-        seed: Of the order.
+        seed: Seed of the order.
 
     Raises:
         DataError: the tasks do not fit the section's domain_shares or stratify_by.

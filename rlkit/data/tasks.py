@@ -1,6 +1,6 @@
-"""Sources -> tasks and demonstrations, with every unusable row named.
+"""Loads tasks and demonstrations from sources, and reports every bad row.
 
-Source -> Row -> Draft -> Task | Demonstration | BadRow
+Source -> Row -> RowDraft -> Task | Demonstration | BadRow
 """
 
 from __future__ import annotations
@@ -26,94 +26,94 @@ from rlkit.records import Task, wording_of
 
 THINK = "<think>"
 _SURROGATES = re.compile("[\ud800-\udfff]")
-NO_THOUGHT = f"the response does not begin with {THINK}, which data.prompt.force_think asks for"
+NO_THOUGHT = f"the response does not begin with {THINK}, which data.prompt.force_think requires"
 
 
 @dataclass(frozen=True)
 class Demonstration:
-    """A prompt and the reply to learn from, for SFT."""
+    """A prompt and a reply to learn from, for SFT."""
 
     id: str
-    """Unique within a load; names the source and the row."""
+    """Unique within a load; contains the source and the row."""
     prompt: str
-    """The user's words, before the prompt template and the chat template."""
+    """The problem's text, before the prompt template and the chat template."""
     response: str
-    """The whole reply, its <think> part included."""
+    """The whole reply, including its <think> part."""
     kind: str = "math"
-    """As in a task: which prompt template it gets."""
+    """Task kind, which selects the prompt template."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    """As in a task."""
+    """See Task."""
     history: tuple[Message, ...] = ()
-    """As in a task."""
+    """See Task."""
 
     @property
     def wording(self) -> str:
-        """As of a task."""
+        """See Task."""
         return wording_of(self.history, self.prompt)
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """Which source each task is from, and the sources' weights."""
+    """The source of each task, and the sources' weights."""
 
     source_of: Mapping[str, int]
-    """By task id, the index of its source."""
+    """By task id: index of its source."""
     weights: tuple[float, ...]
-    """By source, as in the recipe; only their ratios count."""
+    """Weight of each source, as in the recipe; only their ratios matter."""
 
 
 @dataclass(frozen=True)
 class LoadedTasks:
-    """What load_tasks found."""
+    """The result of load_tasks."""
 
     tasks: tuple[Task, ...]
-    """In the sources' order."""
+    """In the order of the sources."""
     skipped: tuple[BadRow, ...]
-    """Rows that cannot be used; empty where on_bad_row is "stop"."""
+    """Bad rows; empty if on_bad_row is "stop"."""
     mixture: Mixture
     """For TaskStream."""
     where: Mapping[str, str]
-    """By task id, "path:line"."""
+    """By task id: "path:line"."""
 
 
 @dataclass(frozen=True)
 class LoadedDemonstrations:
-    """What load_demonstrations found."""
+    """The result of load_demonstrations."""
 
     demonstrations: tuple[Demonstration, ...]
-    """In the sources' order."""
+    """In the order of the sources."""
     skipped: tuple[BadRow, ...]
-    """Rows that cannot be used; empty where on_bad_row is "stop"."""
+    """Bad rows; empty if on_bad_row is "stop"."""
     mixture: Mixture
     """For TaskStream."""
     where: Mapping[str, str]
-    """By demonstration id, "path:line"."""
+    """By demonstration id: "path:line"."""
 
     @property
     def described(self) -> str:
-        """Their number and what they are, for a line."""
+        """Their number, as text for a message."""
         return f"{len(self.demonstrations)} demonstrations"
 
     def __len__(self) -> int:
         return len(self.demonstrations)
 
     def without(self, wordings: Collection[str]) -> LoadedDemonstrations:
-        """Those of other prompts than these: what is held out must not be learned from.
+        """Removes the demonstrations with these prompts, which belong to held-out tasks.
 
         Raises:
-            DataError: nothing is left.
+            DataError: no demonstration is left.
         """
         kept = tuple(d for d in self.demonstrations if d.wording not in wordings)
         if not kept:
-            raise DataError("every demonstration is of a held-out task: give evaluation.sources of their own")
+            raise DataError("every demonstration is of a held-out task: give evaluation.sources other tasks")
         return replace(self, demonstrations=kept)
 
     def texts(self) -> Iterator[tuple[str, str, str]]:
-        """(prompt, kind, reply) of each."""
+        """Yields (prompt, kind, reply) of each demonstration."""
         yield from ((d.prompt, d.kind, d.response) for d in self.demonstrations)
 
     def as_tasks(self) -> tuple[Task, ...]:
-        """The demonstrations as a TaskStream takes them; ids stay."""
+        """The demonstrations as tasks with the same ids, for a TaskStream."""
         return tuple(Task(d.id, d.kind, d.prompt, d.response, d.metadata, d.history) for d in self.demonstrations)
 
 
@@ -128,20 +128,20 @@ class _Found(Generic[R]):
 
 
 Kinds = Collection[str] | None
-"""Kinds of task that are judged; None: any."""
+"""Task kinds that have a judge; None: any kind."""
 Make = Callable[[str, RowDraft], R]
-"""(id, draft) -> the item; raises RowError where something that the stage reads is missing."""
+"""(id, draft) -> the item; raises RowError if something that the stage needs is missing."""
 
 
 def load_tasks(data: RowsKeys, *, seed: int, kinds: Kinds = TASK_KINDS, key: str = "data") -> LoadedTasks:
-    """Tasks of the recipe's data.
+    """Loads the tasks of a section of the recipe.
 
     Args:
-        seed: draws the built-in sources' tasks; files are read as they are.
+        seed: seed of the generated built-in sources; other sources do not depend on it.
         kinds: a row of another kind is a bad row.
-        key: of the section in the recipe, for messages.
+        key: key of the section in the recipe, for messages.
     Raises:
-        DataError: a source or (with on_bad_row "stop") a row cannot be used, or nothing is left.
+        DataError: a source cannot be read, a row is bad and on_bad_row is "stop", or no task is left.
     """
     bad = BadRows(data.on_bad_row, f"{key}.on_bad_row")
     return _load_tasks(data.all_sources(), places_of(data, key), bad, seed, kinds)
@@ -150,7 +150,7 @@ def load_tasks(data: RowsKeys, *, seed: int, kinds: Kinds = TASK_KINDS, key: str
 def load_sources(
     sources: Sequence[SourceKeys], on_bad_row: OnBadRow, *, seed: int, kinds: Kinds = TASK_KINDS
 ) -> LoadedTasks:
-    """Tasks of `evaluation.sources`; as load_tasks."""
+    """Loads the tasks of `evaluation.sources`; see load_tasks."""
     places = [f"evaluation.sources.{i}" for i in range(len(sources))]
     return _load_tasks(sources, places, BadRows(on_bad_row), seed, kinds)
 
@@ -158,10 +158,10 @@ def load_sources(
 def load_demonstrations(
     data: RowsKeys, *, seed: int, kinds: Kinds = TASK_KINDS, key: str = "data", must_think: bool = False
 ) -> LoadedDemonstrations:
-    """Demonstrations of an SFT stage's data; as load_tasks, and a row without a response is a bad row.
+    """Loads the demonstrations of an SFT stage; see load_tasks. A row without a response is a bad row.
 
     Args:
-        must_think: whether a response that does not begin with <think> makes a bad row.
+        must_think: whether a response that does not begin with <think> is a bad row.
     """
 
     def make(demo_id: str, draft: RowDraft) -> Demonstration:
@@ -197,7 +197,7 @@ def _load(
 
     found: _Found[R] = _Found()
     for index, (source, place, label) in enumerate(zip(sources, places, labels_of(sources), strict=True)):
-        # Counted before the filter: max_rows bounds what is read, as its doc says.
+        # max_rows limits the rows that are read, not those that the filter keeps.
         rows = islice(open_source(source, label, seed), source.max_rows)
         mapping = partial(mapping_for, source, need=need, place=place)
         made = list(bad.sift(_make_rows(rows, mapping, label, place, make_checked, found.where), source.path))
@@ -217,7 +217,7 @@ def _make_rows(
     make: Make[R],
     earlier: Mapping[str, str],
 ) -> Iterator[tuple[R, str] | BadRow]:
-    """Each row of one source, made into a task or a demonstration, with its place in the source."""
+    """Turns each row of one source into a task or a demonstration, with its place in the source."""
     mapping: Mapper | None = None
     seen: dict[str, str] = {}
     for row in rows:
@@ -225,13 +225,13 @@ def _make_rows(
             yield row
             continue
         try:
-            # The first row that fits a mapping decides for the source; rows of two shapes in one file are a mistake.
+            # The first usable row decides the mapping of the whole source.
             mapping = mapping or mapping_of(row.columns)
             draft = mapping(row.columns)
             _check_text(draft)
             made = make(f"{label}:{draft.id}" if draft.id else row.key, draft)
             if first := seen.get(made.id) or earlier.get(made.id):
-                remedy = f"rows are numbered where {place}.fields names no id"
+                remedy = f"without {place}.fields.id, rlkit numbers the rows itself"
                 raise RowError(f'duplicate id "{made.id}" (first at {first})', remedy)
         except RowError as e:
             yield BadRow(row.where, str(e), e.remedy)
@@ -241,12 +241,12 @@ def _make_rows(
 
 
 def _check_text(draft: RowDraft) -> None:
-    said = [(f"message {i} before the prompt", str(m["content"])) for i, m in enumerate(draft.history, start=1)]
-    for name, text in (("prompt", draft.prompt), ("response", draft.response or ""), *said):
+    history = [(f"message {i} before the prompt", str(m["content"])) for i, m in enumerate(draft.history, start=1)]
+    for name, text in (("prompt", draft.prompt), ("response", draft.response or ""), *history):
         if "\0" in text:
-            raise RowError(f"the {name} holds a NUL byte")
+            raise RowError(f"the {name} contains a NUL byte")
         if _SURROGATES.search(text):
-            raise RowError(f"the {name} holds half of a surrogate pair, which is not text")
+            raise RowError(f"the {name} contains half of a surrogate pair, which is not valid text")
 
 
 def _task(task_id: str, draft: RowDraft) -> Task:

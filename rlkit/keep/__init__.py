@@ -1,1 +1,1 @@
-"""What of a run outlives its process: checkpoints, how far it has come, whether a start goes on, a copy elsewhere."""
+"""Saves and resumes runs: checkpoints, progress, the decision between start and resume, the mirror."""

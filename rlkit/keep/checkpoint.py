@@ -1,9 +1,10 @@
-"""What a resume needs, written so that a checkpoint is either whole or not there, and checked before it is used.
+"""Checkpoints of a stage: written atomically, and verified by checksums before a resume uses them.
 
-"Checkpoint N": step N's update is done and the data position after it is saved; a resume starts at N + 1 after a sync.
+Checkpoint N contains the state after step N's update and the data position after it. A resume syncs the weights to the
+engines and continues with step N + 1.
 
-    checkpoints/step-000020/learner/...   state.json   manifest.json (every other file's size and SHA-256)
-    checkpoints/damaged-step-000030/      one that did not match its manifest when a resume wanted it
+    checkpoints/step-000020/learner/...   state.json   manifest.json (size and SHA-256 of every other file)
+    checkpoints/damaged-step-000030/      a checkpoint that did not match its manifest at a resume
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from rlkit.disk import place_tree
+from rlkit.disk import replace_folder
 from rlkit.errors import CheckpointError
 from rlkit.watch.report import Report
 from rlkit.watch.runlog import RunLog
@@ -35,26 +36,27 @@ class Checkpoint:
 
     @property
     def learner_state(self) -> Path:
-        """The learner's folder, of as many files as it had ranks."""
+        """Folder of the learner's state, with one file per rank."""
         return self.path / "learner"
 
     def state(self) -> dict[str, Any]:
-        """The driver's state: stream position and what came before."""
+        """The driver's state, such as the position in the data."""
         state: dict[str, Any] = json.loads((self.path / "state.json").read_text(encoding="utf-8"))
         return state
 
 
 @dataclass(frozen=True)
-class Found:
-    """The newest checkpoint that can be used, and newer ones that cannot."""
+class FoundCheckpoint:
+    """The newest intact checkpoint, and reports on newer, damaged ones."""
 
     checkpoint: Checkpoint | None
+    """None: the stage has no checkpoint."""
     damaged: tuple[str, ...]
-    """One sentence each."""
+    """One sentence per damaged checkpoint."""
 
 
 def list_checkpoints(folder: Path) -> list[Checkpoint]:
-    """The checkpoints of a stage, oldest first, unchecked."""
+    """The checkpoints of a stage, oldest first, without verification."""
     found = [
         Checkpoint(int(p.name.removeprefix("step-")), p)
         for p in folder.glob("step-*")
@@ -63,48 +65,50 @@ def list_checkpoints(folder: Path) -> list[Checkpoint]:
     return sorted(found, key=lambda c: c.step)
 
 
-def find_checkpoint(folder: Path, run_id: str) -> Found:
-    """The newest whole checkpoint of this run; damaged ones before it are put aside under another name.
+def find_checkpoint(folder: Path, run_id: str) -> FoundCheckpoint:
+    """Finds the newest intact checkpoint of this run. Renames newer, damaged ones to `damaged-*`.
 
-    What a kill left half written or half deleted goes; what lacked nothing but its name gets it.
+    Also cleans up after a kill: completes a checkpoint that was only not renamed yet, and deletes temporary folders.
 
     Raises:
-        CheckpointError: there are checkpoints, and every one is damaged.
+        CheckpointError: There are checkpoints, and all are damaged.
     """
-    for torn in folder.glob(".step-*.tmp"):
-        _name_or_drop(torn, run_id)
+    for temporary in folder.glob(".step-*.tmp"):
+        _complete_or_delete(temporary, run_id)
     damaged: list[tuple[Checkpoint, str]] = []
-    whole = None
+    intact = None
     for checkpoint in reversed(list_checkpoints(folder)):
         problem = find_damage(checkpoint, run_id)
         if problem is None:
-            whole = checkpoint
+            intact = checkpoint
             break
         damaged.append((checkpoint, f"checkpoint {checkpoint.path} cannot be used: {problem}"))
-    told = tuple(text for _, text in damaged)
-    if damaged and whole is None:
+    reports = tuple(text for _, text in damaged)
+    if damaged and intact is None:
         raise CheckpointError(
-            f"{'; '.join(told)}; no whole one is left: put one back, or move {folder} away to start the stage anew"
+            f"{'; '.join(reports)}; no intact checkpoint is left: restore one, or move {folder} away to start the "
+            "stage again"
         )
     for checkpoint, _ in damaged:
-        aside = checkpoint.path.with_name(f"damaged-{checkpoint.path.name}")
-        shutil.rmtree(aside, ignore_errors=True)
-        checkpoint.path.rename(aside)
-    return Found(whole, told)
+        renamed = checkpoint.path.with_name(f"damaged-{checkpoint.path.name}")
+        shutil.rmtree(renamed, ignore_errors=True)
+        checkpoint.path.rename(renamed)
+    return FoundCheckpoint(intact, reports)
 
 
-def _name_or_drop(torn: Path, run_id: str) -> None:
-    place = torn.with_name(torn.name.split(".")[1])
-    step = place.name.removeprefix("step-")
-    wanted = step.isdigit() and torn != _beside(place, "old") and not place.exists()
-    if wanted and find_damage(Checkpoint(int(step), torn), run_id) is None:
-        torn.rename(place)
+def _complete_or_delete(temporary: Path, run_id: str) -> None:
+    """Renames a temporary folder to its final name if it is complete and the name is free; else deletes it."""
+    final = temporary.with_name(temporary.name.split(".")[1])
+    step = final.name.removeprefix("step-")
+    usable = step.isdigit() and temporary != _temporary_name(final, "old") and not final.exists()
+    if usable and find_damage(Checkpoint(int(step), temporary), run_id) is None:
+        temporary.rename(final)
     else:
-        shutil.rmtree(torn, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def find_damage(checkpoint: Checkpoint, run_id: str) -> str | None:
-    """What is wrong with a checkpoint, naming the file; None where it is whole and this run's."""
+    """The problem with a checkpoint, naming the file; None if it is intact and belongs to this run."""
     try:
         manifest = json.loads((checkpoint.path / MANIFEST).read_text(encoding="utf-8"))
         files = {str(name): (int(size), str(digest)) for name, (size, digest) in manifest["files"].items()}
@@ -137,29 +141,29 @@ def _file_damage(path: Path, name: str, size: int, digest: str) -> str | None:
 
 @dataclass(frozen=True)
 class Draft:
-    """A checkpoint that is being written, beside its place; `seal_checkpoint` makes it one."""
+    """A checkpoint that is being written in a temporary folder; `seal_checkpoint` completes it."""
 
     place: Path
-    """Where it goes."""
+    """Folder of the complete checkpoint."""
     step: int
     state: dict[str, Any]
-    """The driver's."""
+    """The driver's state."""
     run_id: str
     attempt: str = field(default_factory=lambda: uuid4().hex[:8])
-    """Tells it from a draft of the same step whose writer may still be at work (Ctrl-C came while it was begun)."""
+    """Random part of the temporary name: after Ctrl-C an earlier draft of the same step may still be written."""
 
     @property
     def path(self) -> Path:
-        """Where it is now."""
-        return _beside(self.place, self.attempt)
+        """The temporary folder."""
+        return _temporary_name(self.place, self.attempt)
 
     @property
     def learner_state(self) -> Path:
-        """Where the learner's files go; not made yet."""
+        """Folder for the learner's state; does not exist yet."""
         return self.path / "learner"
 
     def failed(self, error: Exception) -> CheckpointError:
-        """Drops it; returns the sentence that says why there is no checkpoint."""
+        """Deletes the draft and returns the error to raise."""
         shutil.rmtree(self.path, ignore_errors=True)
         why = error.strerror or str(error) if isinstance(error, OSError) else str(error)
         return CheckpointError(
@@ -169,10 +173,10 @@ class Draft:
 
 
 def begin_checkpoint(folder: Path, step: int, state: dict[str, Any], *, run_id: str) -> Draft:
-    """Makes an empty folder beside the checkpoint's place.
+    """Creates the temporary folder of a checkpoint.
 
     Raises:
-        CheckpointError: the disk is full or the folder cannot be written.
+        CheckpointError: The disk is full or the folder cannot be written.
     """
     draft = Draft(folder / f"step-{step:06d}", step, state, run_id)
     try:
@@ -183,24 +187,26 @@ def begin_checkpoint(folder: Path, step: int, state: dict[str, Any], *, run_id: 
 
 
 def seal_checkpoint(draft: Draft) -> None:
-    """Adds the driver's state and the checksums, syncs everything and renames it into place. Deletes no other.
+    """Adds the driver's state and the checksums, flushes all to disk and renames the folder to its final name.
+
+    Deletes no other checkpoint.
 
     Raises:
-        OSError: something cannot be written; what is there is no checkpoint.
+        OSError: A file cannot be written; the draft does not count as a checkpoint.
     """
     (draft.path / "state.json").write_text(json.dumps(draft.state), encoding="utf-8")
     _write_manifest(draft.path, draft.run_id, draft.step)
     # There may be one of an earlier start, before the step was done again, or of an earlier attempt.
-    place_tree(draft.path, draft.place)
+    replace_folder(draft.path, draft.place)
 
 
 def save_checkpoint(
     folder: Path, step: int, state: dict[str, Any], write: Callable[[Path], None], *, run_id: str
 ) -> None:
-    """Writes a whole checkpoint; `write` makes the learner's folder.
+    """Writes a complete checkpoint; `write` creates the folder of the learner's state.
 
     Raises:
-        CheckpointError: the disk is full or the folder cannot be written; earlier checkpoints stay as they are.
+        CheckpointError: The disk is full or the folder cannot be written; earlier checkpoints are not changed.
     """
     draft = begin_checkpoint(folder, step, state, run_id=run_id)
     try:
@@ -211,19 +217,19 @@ def save_checkpoint(
 
 
 def prune_checkpoints(folder: Path, *, keep_last: int, keep: Collection[int]) -> None:
-    """Deletes the oldest beyond `keep_last`, but for the steps in `keep`; called once a newer one is whole."""
+    """Deletes all but the newest `keep_last` checkpoints and the steps in `keep`, once a new one is complete."""
     for old in list_checkpoints(folder)[:-keep_last]:
         if old.step not in keep:
-            # Under another name first: a kill must not leave half a checkpoint under its own.
-            doomed = _beside(old.path, "old")
-            shutil.rmtree(doomed, ignore_errors=True)
+            # Rename it first, so that a kill cannot leave half a checkpoint under its final name.
+            renamed = _temporary_name(old.path, "old")
+            shutil.rmtree(renamed, ignore_errors=True)
             with suppress(OSError):
-                old.path.rename(doomed)
-            shutil.rmtree(doomed, ignore_errors=True)
+                old.path.rename(renamed)
+            shutil.rmtree(renamed, ignore_errors=True)
 
 
-def _beside(checkpoint: Path, why: str) -> Path:
-    """Where a checkpoint is written before it gets its name, and goes before it is deleted."""
+def _temporary_name(checkpoint: Path, why: str) -> Path:
+    """Name of a checkpoint's folder while it is written or deleted."""
     return checkpoint.with_name(f".{checkpoint.name}.{why}.tmp")
 
 
@@ -247,13 +253,13 @@ def _sha256(path: Path) -> str:
 
 
 def newest_checkpoint(folder: Path, run_id: str, log: RunLog, report: Report) -> Checkpoint | None:
-    """The newest whole checkpoint of a stage, None where there is none; says which ones are damaged.
+    """The newest intact checkpoint of a stage; None if there is none. Logs and prints damaged ones.
 
     Raises:
-        CheckpointError: there are checkpoints, and none is whole.
+        CheckpointError: There are checkpoints, and all are damaged.
     """
     found = find_checkpoint(folder, run_id)
     for damage in found.damaged:
         log.event("checkpoint_damaged", damage)
-        report.line(f"{damage}; the one before it is used")
+        report.line(f"{damage}; using the previous checkpoint")
     return found.checkpoint

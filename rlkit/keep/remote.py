@@ -1,4 +1,4 @@
-"""A folder on any file system that fsspec knows: the few things a run's mirror does there."""
+"""The folder of a mirror on any file system that fsspec supports."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from typing import Any
 from rlkit.errors import MirrorError, UsageError, did_you_mean
 
 WHOLE_WRITES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "oci", "memory")
-"""Object stores: a file is there once all of it is. Elsewhere it is written beside and renamed."""
+"""Object stores, whose writes are atomic. On other file systems a file is written under another name and renamed."""
 PART = ".part"
-"""Ends the name of a file that is being written."""
+"""Suffix of a file that is being written."""
 
 
 def check_url(url: str) -> None:
-    """Whether the file system of a URL is known and its package installed; nothing is contacted.
+    """Checks that fsspec supports the file system of a URL and that its package is installed. Makes no connection.
 
     Raises:
-        UsageError: naming the package, or the nearest file system.
+        UsageError: The file system is unknown or its package missing.
     """
     from fsspec.registry import known_implementations, registry
 
@@ -30,7 +30,7 @@ def check_url(url: str) -> None:
         return
     if protocol not in known_implementations:
         raise UsageError(
-            f"run.mirror={url}: fsspec knows no file system {protocol!r}{did_you_mean(protocol, known_implementations)}"
+            f"run.mirror={url}: fsspec does not support {protocol!r}{did_you_mean(protocol, known_implementations)}"
         )
     package = known_implementations[protocol]["class"].partition(".")[0]
     if find_spec(package) is None:
@@ -38,81 +38,81 @@ def check_url(url: str) -> None:
 
 
 class RemoteFolder:
-    """Files below a URL, by their names relative to it.
+    """The files below a URL, by their names relative to it.
 
-    Every method raises MirrorError where the file system fails.
+    Every method raises MirrorError if the file system fails.
     """
 
     def __init__(self, url: str) -> None:
-        """Raises UsageError as `check_url` does."""
+        """Connects to the file system; raises UsageError as `check_url` does."""
         import fsspec
 
         check_url(url)
         self.url = url.rstrip("/")
         protocol = self.url.partition("://")[0]
-        with self._failing("reached"):
-            # Listings are always fresh: another machine may write there.
+        with self._errors_as("reached"):
+            # No cache of listings: another machine may write to the folder.
             self._fs: Any = fsspec.filesystem(protocol, skip_instance_cache=True, use_listings_cache=False)
             self._root = str(self._fs._strip_protocol(self.url)).rstrip("/")
         self._renames = protocol not in WHOLE_WRITES
 
     def files(self) -> dict[str, int]:
-        """Every file's size in bytes; nothing where the folder is not there."""
-        with self._failing("listed"):
+        """The size of every file, in bytes; empty if the folder does not exist."""
+        with self._errors_as("listed"):
             found = self._fs.find(self._root, detail=True)
             return {str(path).removeprefix(self._root).lstrip("/"): int(i["size"] or 0) for path, i in found.items()}
 
     def put(self, name: str, path: Path) -> None:
-        """Copies a file there; whoever reads sees the old one or the new one."""
-        with self._placing(name) as target:
+        """Uploads a file atomically: a reader sees the old or the new content."""
+        with self._atomic_target(name) as target:
             self._fs.put_file(str(path), target)
 
     def get(self, name: str, path: Path) -> None:
-        """Copies a file here."""
+        """Downloads a file."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        with self._failing(f"read ({name})"):
+        with self._errors_as(f"read ({name})"):
             self._fs.get_file(f"{self._root}/{name}", str(path))
 
     def read(self, name: str) -> bytes:
-        """A small file."""
-        with self._failing(f"read ({name})"):
+        """The content of a small file."""
+        with self._errors_as(f"read ({name})"):
             return bytes(self._fs.cat_file(f"{self._root}/{name}"))
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """A small file of ours."""
+        """The content of a small JSON file."""
         try:
             value: dict[str, Any] = json.loads(self.read(name))
         except ValueError as e:
-            raise MirrorError(f"{self.url}/{name} is no JSON ({e}): it was written by something else") from e
+            raise MirrorError(f"{self.url}/{name} is not JSON ({e}): rlkit did not write it") from e
         return value
 
     def write(self, name: str, value: bytes) -> None:
-        """A small file; whoever reads sees the old one or the new one."""
-        with self._placing(name) as target:
+        """Writes a small file atomically: a reader sees the old or the new content."""
+        with self._atomic_target(name) as target:
             self._fs.pipe_file(target, value)
 
     def remove(self, names: Iterable[str]) -> None:
-        """Deletes files, in order; those that are not there are passed over."""
+        """Deletes files, in order; ignores those that do not exist."""
         for name in names:
-            with self._failing(f"deleted from ({name})"):
+            with self._errors_as(f"deleted from ({name})"):
                 try:
                     self._fs.rm_file(f"{self._root}/{name}")
                 except FileNotFoundError:
                     continue
 
     @contextmanager
-    def _placing(self, name: str) -> Iterator[str]:
-        """The path to write; the file is there under its name, whole, once this ends well."""
+    def _atomic_target(self, name: str) -> Iterator[str]:
+        """Yields the path to write to; after the block it is renamed to its final name."""
         target = f"{self._root}/{name}"
-        with self._failing(f"written ({name})"):
+        with self._errors_as(f"written ({name})"):
             self._fs.makedirs(self._fs._parent(target), exist_ok=True)
             yield target + PART if self._renames else target
             if self._renames:
                 self._fs.mv(target + PART, target)
 
     @contextmanager
-    def _failing(self, done: str) -> Iterator[None]:
-        """Each file system has errors of its own, so every one of them is caught."""
+    def _errors_as(self, done: str) -> Iterator[None]:
+        """Raises any error in the block as a MirrorError. Each file system has its own error classes, so catch all."""
         try:
             yield
         except Exception as e:

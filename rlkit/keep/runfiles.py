@@ -1,4 +1,4 @@
-"""Which files a run consists of, and how far it is by them. Pure but for looking."""
+"""Lists the files of a run and derives its progress from them. Reads the disk, but writes nothing."""
 
 from __future__ import annotations
 
@@ -13,40 +13,40 @@ from rlkit.keep.checkpoint import MANIFEST
 
 RECIPE, PROGRESS = "recipe.yaml", "progress.json"
 Stamp = tuple[int, int]
-"""Size in bytes and time of change in nanoseconds: a file that keeps both is the same."""
+"""Size in bytes and modification time in nanoseconds; a file with equal stamps is unchanged."""
 
 
 class Position(NamedTuple):
-    """How far a run is; the later one is the larger."""
+    """The progress of a run; a later position compares as larger."""
 
     reopened: int
-    """How often a finished stage was made longer."""
+    """How often a finished stage was extended by more steps."""
     stages: int
-    """Stages that are done."""
+    """Number of finished stages."""
     step: int
-    """Of the newest whole checkpoint of the stage after them; 0: none."""
+    """Step of the newest complete checkpoint of the next stage; 0: none."""
 
 
 def scan(run_dir: Path) -> dict[str, Stamp]:
-    """The files of a run by name, but for its hidden ones, those being written, and damaged checkpoints."""
+    """The files of a run by name, without hidden files, unfinished files and damaged checkpoints."""
     found = {}
     for folder, folders, names in os.walk(run_dir):
         folders[:] = [f for f in folders if not (f.endswith(".tmp") or f.startswith("damaged-") or f == "trainer")]
-        # Hidden files are ours in the run's own folder, and part of a checkpoint in its.
-        ours = folder == str(run_dir)
+        # Hidden files at the top belong to rlkit (lock, mirror index); in a checkpoint they are part of it.
+        is_top = folder == str(run_dir)
         for name in names:
             path = Path(folder, name)
-            if name.endswith(".tmp") or (ours and name.startswith(".")):
+            if name.endswith(".tmp") or (is_top and name.startswith(".")):
                 continue
             try:
                 found[path.relative_to(run_dir).as_posix()] = stamp_of(path)
-            except FileNotFoundError:  # deleted meanwhile
+            except FileNotFoundError:  # deleted since it was listed
                 continue
     return found
 
 
 def position(progress: dict[str, object], names: Iterable[str]) -> Position:
-    """How far the run of a `progress.json` is, given the names of all its files."""
+    """The position of a run, from the content of its progress.json and the names of all its files."""
     models = progress["models"]
     assert isinstance(models, list)
     current = re.compile(rf"stage-{len(models)}-[^/]+/checkpoints/step-(\d+)/{re.escape(MANIFEST)}")
@@ -57,24 +57,24 @@ def position(progress: dict[str, object], names: Iterable[str]) -> Position:
 
 
 def is_manifest(name: str) -> bool:
-    """Whether this file makes a checkpoint count."""
+    """Whether this file is the manifest of a checkpoint, without which the checkpoint does not count."""
     return checkpoint_of(name) is not None and name.endswith(f"/{MANIFEST}") and name.count("/") == 3
 
 
 def checkpoint_of(name: str) -> str | None:
-    """The folder of the checkpoint that a file belongs to: "stage-1-grpo/checkpoints/step-000020"."""
+    """The checkpoint folder that a file belongs to, such as "stage-1-grpo/checkpoints/step-000020"; None: none."""
     match = re.match(r"[^/]+/checkpoints/step-\d+(?=/)", name)
     return match[0] if match else None
 
 
 def stamp_of(path: Path) -> Stamp:
-    """The stamp of a file that is there."""
+    """The stamp of an existing file."""
     status = path.stat()
     return status.st_size, status.st_mtime_ns
 
 
 def progress_of(run_dir: Path) -> dict[str, object] | None:
-    """The progress of the run in a folder; None: it holds none, or its progress.json cannot be read."""
+    """Content of a run's progress.json; None: the folder contains no run, or the file cannot be read."""
     if not (run_dir / RECIPE).exists():
         return None
     try:

@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import ray
-
-from rlkit.cluster.ray_cluster import Restarts, get, wait
+from rlkit.cluster.calls import get, get_outcome, wait
+from rlkit.cluster.restarts import Restarts
+from rlkit.cluster.supervisor import ActorKind, Supervisor
+from rlkit.cluster.thread_env import thread_env
 from rlkit.errors import ActorDied, ActorLost, ClusterError, LearnerLost, RlkitError, ValueLost
 from rlkit.learner.learner_worker import LearnerWorker
 from rlkit.learner.spec import LearnerSpec, UpdateReport
@@ -40,39 +41,34 @@ class LearnerGroup:
     ) -> None:
         """`options`: Ray's, of each rank, beside its GPUs."""
         self._spec = spec
-        self._options = options
         self._timeout_s = spec.keys.deadline_s
         self._start_timeout_s = start_timeout_s
-        self._restarts = Restarts(max_restarts, "cluster.max_learner_restarts")
-        self._on_event = on_event
-        self._workers: list[Any] = []
+        env = thread_env(spec.threads, spec.keys.gpus)
+        if spec.deterministic:
+            env["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+        self._ranks = Supervisor(
+            ActorKind(LearnerWorker, env=env, gpus=spec.keys.gpus, options=options),
+            spec.keys.num_workers,
+            restarts=Restarts(max_restarts, "cluster.max_learner_restarts"),
+            on_replace=lambda text: on_event("learner_restarted", text),
+        )
         try:
             self._start()
         except ActorDied as e:
             # One more try only: where there is too little memory, none starts.
-            self._restarts.take([str(e)])
-            self._on_event("learner_restarted", f"{e}; it is started once more")
+            self._ranks.check_restarts([str(e)])
+            self._ranks.replace_all(str(e), "it is started once more")
             self._start()
 
     def _start(self) -> None:
-        spec, limit_s = self._spec, self._start_timeout_s
-        env = {
-            "OMP_NUM_THREADS": str(spec.threads),
-            "MKL_NUM_THREADS": str(spec.threads),
-            "TOKENIZERS_PARALLELISM": "false",
-        }
-        if spec.deterministic:
-            env["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
-        actor, common = ray.remote(LearnerWorker), {"num_gpus": spec.keys.gpus, "runtime_env": {"env_vars": env}}
-        ranks = range(spec.keys.num_workers)
-        self._workers = [actor.options(**common, **self._options(rank)).remote() for rank in ranks]
-        what = f"starting the learner ({spec.model_path})"
+        """The model on every rank; where one does not start, all are ended."""
+        what, limit_s = f"starting the learner ({self._spec.model_path})", self._start_timeout_s
         try:
             meeting = None
-            if spec.keys.sharded:
-                meeting = get(self._workers[0].open_meeting.remote(spec), timeout_s=limit_s, what=what)
-            shared = ray.put(spec)
-            refs = [worker.start.remote(shared, rank, meeting) for rank, worker in enumerate(self._workers)]
+            if self._spec.keys.sharded:
+                meeting = get(self._ranks.actors[0].open_meeting.remote(self._spec), timeout_s=limit_s, what=what)
+            ranks = sorted(self._ranks.actors.items())
+            refs = [actor.start.remote(self._spec, rank, meeting) for rank, actor in ranks]
             _result(refs, timeout_s=limit_s, what=what)
         except _Failed as e:
             self.close()
@@ -88,9 +84,7 @@ class LearnerGroup:
             ClusterError: cluster.max_learner_restarts is used up.
         """
         while True:
-            self.close()
-            self._on_event("learner_restarted", f"{why}; it goes on from the newest checkpoint")
-            self._restarts.take([why])
+            self._ranks.replace_all(why, "it goes on from the newest checkpoint")
             try:
                 self._start()
             except ClusterError as e:
@@ -108,7 +102,8 @@ class LearnerGroup:
         what = "gathering the weights"
         self._check_up(what)
         # Of every rank: they gather them together.
-        pairs = [worker.weights.options(num_returns=2).remote() for worker in self._workers]
+        ranks = sorted(self._ranks.actors)
+        pairs = [self._ranks.actors[rank].weights.options(num_returns=2).remote() for rank in ranks]
         self._await([done for _, done in pairs], what)
         return pairs[0][0]
 
@@ -149,19 +144,16 @@ class LearnerGroup:
 
     def close(self) -> None:
         """Ends the actors."""
-        for worker in self._workers:
-            ray.kill(worker)
-        self._workers = []
+        self._ranks.close()
 
     def _call(self, method: str, what: str, *args: Any) -> Any:
         """The result of rank 0 once every rank is done."""
         self._check_up(what)
-        shared = [ray.put(arg) for arg in args]
-        refs = [getattr(worker, method).remote(*shared) for worker in self._workers]
-        return self._await(refs, what, in_step=method in LEAVES_RANKS_IN_STEP)
+        refs = self._ranks.submit(method, *args)
+        return self._await(list(refs.values()), what, in_step=method in LEAVES_RANKS_IN_STEP)
 
     def _check_up(self, what: str) -> None:
-        if not self._workers:
+        if not self._ranks.actors:
             raise LearnerLost(f"{what} has no learner: a rank of it was lost")
 
     def _await(self, refs: Sequence[Any], what: str, *, in_step: bool = False) -> Any:
@@ -200,7 +192,9 @@ def _result(refs: Sequence[Any], *, timeout_s: float, what: str) -> Any:
         if not done:
             break
         waiting = [ref for ref in waiting if ref not in done]
-        outcomes |= {refs.index(ref): _outcome(ref, _on_ranks(what, [refs.index(ref)], refs)) for ref in done}
+        for ref in done:
+            rank = refs.index(ref)
+            outcomes[rank] = get_outcome(ref, timeout_s=GRACE_S, what=_on_ranks(what, [rank], refs))
         failures = [outcome for outcome in outcomes.values() if isinstance(outcome, RlkitError)]
     if waiting:
         silent = _on_ranks(what, [refs.index(ref) for ref in waiting], refs)
@@ -217,14 +211,6 @@ def _result(refs: Sequence[Any], *, timeout_s: float, what: str) -> Any:
 
 def _on_ranks(what: str, ranks: Sequence[int], all_ranks: Sequence[Any]) -> str:
     return f"{what} on rank {', '.join(map(str, ranks))}" if len(all_ranks) > 1 else what
-
-
-def _outcome(ref: Any, what: str) -> Any:
-    """What a finished call came to, or the error that it would raise."""
-    try:
-        return get(ref, timeout_s=GRACE_S, what=what)
-    except RlkitError as e:
-        return e
 
 
 def _is_loss(error: RlkitError) -> bool:

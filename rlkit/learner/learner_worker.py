@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from rlkit.cluster.ray_cluster import check_sees, let_children_hear, node_address
-from rlkit.disk import written_beside
+from rlkit.cluster.node import check_sees, node_address
+from rlkit.cluster.ray_start import unblock_sigterm_in_children
+from rlkit.disk import replaced_atomically
 from rlkit.learner.ranks import Ranks
 from rlkit.learner.shard import connect, join_meeting, open_meeting
 from rlkit.learner.spec import LearnerSpec, UpdateReport
@@ -33,7 +34,7 @@ class LearnerWorker:
 
     def start(self, spec: LearnerSpec, rank: int, meeting: tuple[str, int] | None) -> None:
         """Loads the model. Not in __init__: Ray hides the cause of what fails there."""
-        let_children_hear()
+        unblock_sigterm_in_children()
         ranks = Ranks()
         if meeting is not None:
             limit, size = spec.keys.deadline_s, spec.keys.num_workers
@@ -55,7 +56,7 @@ class LearnerWorker:
         return self.learner.logprobs_of(sequences)
 
     def check_sees(self, file: Path, content: bytes) -> None:
-        """See rlkit.cluster.ray_cluster.check_sees."""
+        """See rlkit.cluster.node.check_sees."""
         check_sees(file, content, "a learner rank")
 
     def save_model(self, out: Path) -> None:
@@ -63,7 +64,7 @@ class LearnerWorker:
         if self.learner.ranks.rank > 0:
             self.learner.save_model(out)  # takes part and writes nothing
             return
-        with written_beside(out) as folder:
+        with replaced_atomically(out) as folder:
             self.learner.save_model(folder)
 
     def begin_save(self, folder: Path, seal: Callable[[], None]) -> None:

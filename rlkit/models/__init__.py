@@ -1,1 +1,1 @@
-"""Models in Hugging Face format: loaded, made from nothing, saved, sent on. Every stage and the engines share it."""
+"""Creates, loads, saves and transfers models and tokenizers in Hugging Face format."""

@@ -1,4 +1,4 @@
-"""Models from a folder or the Hub, as a learner needs them: float32 weights, nothing random."""
+"""Loads models from a folder or the Hub for a learner: float32 weights, and no dropout."""
 
 from __future__ import annotations
 
@@ -17,14 +17,17 @@ from rlkit.errors import RecipeError
 
 
 def load_model(path: str, *, device: str = "cpu", quantization: Any = None) -> Any:
-    """A causal language model in float32 (the master weights), in evaluation mode, with every dropout off.
+    """Loads a causal language model in float32 (the master weights), in evaluation mode and without dropout.
 
-    Dropout would make the learner's log-probs differ from the sampler's.
+    Dropout would make the learner's log-probabilities differ from the sampler's.
 
     Args:
         path: Folder or Hub name.
-        device: Where the weights go.
-        quantization: A transformers quantization config for weights that stay as they are; None: float32.
+        device: Device of the weights.
+        quantization: A transformers quantization config, for weights that are not trained; None: float32.
+
+    Raises:
+        RecipeError: The model cannot be loaded.
     """
     silence_loading()
     options = {} if quantization is None else {"quantization_config": quantization, "device_map": {"": device}}
@@ -33,41 +36,42 @@ def load_model(path: str, *, device: str = "cpu", quantization: Any = None) -> A
         model = AutoModelForCausalLM.from_pretrained(path, config=config, dtype=torch.float32, **options)
     except (OSError, ValueError, ImportError) as e:
         raise RecipeError(f"model {path} cannot be loaded: {str(e).splitlines()[0]}") from e
-    model = _without_noise(model)
+    model = _without_dropout(model)
     return model if quantization is not None else model.to(device)
 
 
 def load_critic(path: str, *, device: str = "cpu") -> Any:
-    """A sequence classifier with one label in float32: a reward model, or a language model's body and a head of zeros.
+    """Loads a sequence classifier with one label in float32: a reward model, or a language model with a new zero head.
 
     Raises:
-        RecipeError: it cannot be loaded, has another number of labels, or no head that reads single tokens.
+        RecipeError: The model cannot be loaded, has another number of labels, or has no linear head `score`.
     """
     silence_loading()
     try:
         config = AutoConfig.from_pretrained(path)
         is_classifier = any("SequenceClassification" in name for name in config.architectures or ())
         if is_classifier and config.num_labels != 1:
-            raise RecipeError(f"critic {path} has {config.num_labels} labels; a value needs exactly one")
+            raise RecipeError(f"critic {path} has {config.num_labels} labels; a critic needs exactly one")
         config.num_labels = 1
         model = AutoModelForSequenceClassification.from_pretrained(path, config=config, dtype=torch.float32)
     except (OSError, ValueError) as e:
         raise RecipeError(f"critic {path} cannot be loaded: {str(e).splitlines()[0]}") from e
     head = getattr(model, "score", None)
     if not isinstance(head, nn.Linear):
-        raise RecipeError(f"critic {path} ({type(model).__name__}) has no head that reads single tokens (`score`)")
+        raise RecipeError(f"critic {path} ({type(model).__name__}) has no linear head `score`, which a critic needs")
     if not is_classifier:
         nn.init.zeros_(head.weight)
-    return _without_noise(model).to(device)
+    return _without_dropout(model).to(device)
 
 
 def silence_loading() -> None:
-    """Ends transformers' bars and reports of loading: what goes wrong is raised."""
+    """Turns off transformers' progress bars and warnings. Errors are still raised."""
     logging.disable_progress_bar()
     logging.set_verbosity_error()
 
 
-def _without_noise(model: Any) -> Any:
+def _without_dropout(model: Any) -> Any:
+    """Sets all dropout and router jitter to 0."""
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
@@ -78,9 +82,9 @@ def _without_noise(model: Any) -> Any:
 
 
 def recompute_activations(model: Any) -> None:
-    """Has a model keep no activations inside its layers: the backward pass works them out again.
+    """Turns on activation checkpointing: the backward pass recomputes the activations inside the layers.
 
-    transformers does so in training mode only, which the rest of the model stays out of: it is for what is random.
+    transformers checkpoints only in training mode, so this sets it for the layers; the rest stays in evaluation mode.
     """
     model.gradient_checkpointing_enable({"use_reentrant": False})
     for module in model.modules():
@@ -89,6 +93,6 @@ def recompute_activations(model: Any) -> None:
 
 
 def context_length(path: str) -> int:
-    """Longest context of a model, in tokens, from its config."""
+    """Context length of a model from its config, in tokens; 2048 if the config does not give it."""
     config = AutoConfig.from_pretrained(path)
     return int(getattr(config, "max_position_embeddings", 0) or 2048)

@@ -1,4 +1,4 @@
-"""Models written in Hugging Face format, as `from_pretrained` and vLLM read them."""
+"""Saves models in Hugging Face format, for `from_pretrained` and vLLM."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ from rlkit.models.pretrained import silence_loading
 
 
 def kept_buffers(model: Any) -> dict[str, Tensor]:
-    """Copies of what is no parameter and yet in a model's files, by name: a router's bias, a layer's scale."""
+    """Copies of the persistent buffers, by name: tensors in a model's files that are not parameters.
+
+    Examples are a router's bias and a layer's scale.
+    """
     modules = dict(model.named_modules())
     return {
         name: buffer.detach().to("cpu", copy=True)
@@ -29,13 +32,13 @@ def kept_buffers(model: Any) -> dict[str, Tensor]:
 
 
 def save_model(model: Any, tokenizer: Any, out: Path, weights: Mapping[str, Tensor] | None = None) -> None:
-    """Writes weights, config, generation config and tokenizer to `out`, as `from_pretrained` and vLLM read them.
+    """Writes weights, config, generation config and tokenizer to `out`.
 
     Args:
         model: A transformers model.
         tokenizer: Its tokenizer.
-        out: Folder, made where it is not there.
-        weights: By name, tied ones once; by default the model's own.
+        out: The folder; created if it does not exist.
+        weights: Weights by name, tied ones once; by default the model's own.
     """
     silence_loading()
     out.mkdir(parents=True, exist_ok=True)
@@ -47,19 +50,20 @@ def save_model(model: Any, tokenizer: Any, out: Path, weights: Mapping[str, Tens
 
 
 def stored_form(model: Any, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights under the names and in the pieces in which models are published, as engines expect them.
+    """Weights with the names and shapes of published checkpoints, which engines expect.
 
-    transformers keeps the experts of a layer in one tensor; on the Hub, and in vLLM, each is its own.
+    transformers stores the experts of a layer in one tensor; on the Hub and in vLLM each expert has its own.
     """
     pieces: dict[str, Tensor] = revert_weight_conversion(model, dict(weights))
     if pieces.keys() == weights.keys():
         return dict(weights)
-    # A piece of a larger tensor would be sent with all of it.
+    # Clone a view of a larger tensor, because sending the view would send the whole tensor.
     return {name: w if w.nbytes == w.untyped_storage().nbytes() else w.clone() for name, w in pieces.items()}
 
 
 def _skeleton(model: Any) -> Any:
-    """A model of the same form in float32 without weights: a quantized one would be written as such."""
+    """An unquantized float32 model of the same shape without weights, because saving the quantized one would keep the
+    quantization."""
     config = copy.deepcopy(model.config)
     del config.quantization_config
     with torch.device("meta"):
@@ -69,7 +73,7 @@ def _skeleton(model: Any) -> Any:
 
 
 def _keep_generation_end(out: Path, tokenizer: Any) -> None:
-    """A model made from nothing has no generation config of its own: without one, engines do not know where to stop."""
+    """Adds the end-of-text token to the generation config if it is missing, because engines stop at it."""
     path = out / "generation_config.json"
     config = json.loads(path.read_text()) if path.exists() else {}
     if config.get("eos_token_id") is None:

@@ -1,4 +1,4 @@
-"""A Hugging Face sequence-classification model as a scorer of texts: what reward-model plugins stand on."""
+"""Scores texts with a Hugging Face sequence-classification model. Used by reward-model plugins."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ Prompt = str | Sequence[Mapping[str, Any]]
 
 
 class SequenceModel:
-    """Scores (prompt, reply) pairs with a sequence-classification model, several at a time.
+    """Scores (prompt, reply) pairs with a sequence-classification model, in batches.
 
-    The model is loaded by `start` or the first call, so that a plugin that holds one is cheap to build and to send.
+    `start` or the first call loads the model, so that a plugin can be constructed and sent to other processes cheaply.
 
     Args:
         path: a folder or a name on the Hub, in Hugging Face format, with one label (its logit is the score) or two (the
-            log-odds of the second).
-        max_tokens: longest prompt and reply together.
-        tokens_per_batch: padded tokens that are scored at once.
-        device: "auto" takes a GPU where there is one.
+            score is the log-odds of the second).
+        max_tokens: maximum length of prompt and reply together, in tokens.
+        tokens_per_batch: tokens in one batch, including padding.
+        device: "auto" uses a GPU if there is one.
 
     Raises:
         ValueError: the model has another number of labels.
-        OSError: there is no such model.
+        OSError: the model does not exist.
     """
 
     def __init__(
@@ -41,17 +41,17 @@ class SequenceModel:
         self._loaded: tuple[Any, Any] | None = None
 
     def start(self) -> None:
-        """Loads the model: what a plugin's own `start()` calls.
+        """Loads the model. Call it from the plugin's own `start()`.
 
         Raises:
-            OSError: its files are not whole.
+            OSError: its files are incomplete.
         """
         self._load()
 
     def score(self, pairs: Sequence[tuple[Prompt, str]]) -> list[float | None]:
-        """The score of each pair, in order; None for one that is longer than `max_tokens`.
+        """The score of each pair, in order; None for a pair that is longer than `max_tokens`.
 
-        A pair's score does not depend on the order of the others: batches are cut by length and text.
+        A pair's score does not depend on the order of the pairs, because batches are formed by length and text.
         """
         tokenizer, _ = self._load()
         rows = [self._encode(tokenizer, prompt, reply) for prompt, reply in pairs]
@@ -67,11 +67,11 @@ class SequenceModel:
         return scores
 
     def _encode(self, tokenizer: Any, prompt: Prompt, reply: str) -> list[int]:
-        asked = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+        history = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
         messages = [
-            # Half a surrogate pair is no text that a tokenizer takes.
+            # Replace lone surrogates, which tokenizers reject.
             {**message, "content": message["content"].encode("utf-8", "replace").decode()}
-            for message in (*asked, {"role": "assistant", "content": reply})
+            for message in (*history, {"role": "assistant", "content": reply})
         ]
         if tokenizer.chat_template:
             text = tokenizer.apply_chat_template(messages, tokenize=False)
@@ -104,7 +104,7 @@ class SequenceModel:
             model = AutoModelForSequenceClassification.from_pretrained(self._path).to(device).eval()
             if tokenizer.pad_token_id is None:
                 tokenizer.pad_token = tokenizer.eos_token
-            # The classification head of a decoder looks for the last token that is no filler.
+            # A decoder's classification head uses the last token that is not padding.
             model.config.pad_token_id = tokenizer.pad_token_id
             self._loaded = tokenizer, model
         return self._loaded

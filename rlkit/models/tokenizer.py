@@ -1,4 +1,4 @@
-"""Tokenizers: loaded, trained for a model made from nothing, and compared."""
+"""Trains the tokenizer of a new model, loads tokenizers, and compares them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PAD, EOS, THINK, END_THINK = "<|pad|>", "<|im_end|>", "<think>", "</think>"
 START = "<|im_start|>"
 
 
-# ChatML, as Qwen's own template writes it, without tools and without a default system turn.
+# ChatML as in Qwen's template, without tools and without a default system message.
 CHAT_TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -26,9 +26,9 @@ CHAT_TEMPLATE = (
 
 
 def train_tokenizer(texts: Iterator[str], vocab_size: int) -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer with single digits, a chat template and the think tags.
+    """Trains a byte-level BPE tokenizer with single digits, a chat template and the think tags.
 
-    Any text can be written with it (256 bytes are always there); merges make the run's own texts short.
+    It can encode any text, because the vocabulary contains all 256 bytes; merges shorten texts like the given ones.
     """
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -44,7 +44,7 @@ def train_tokenizer(texts: Iterator[str], vocab_size: int) -> PreTrainedTokenize
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    # Plain tokens, not special ones: a reply's text keeps its think tags.
+    # Not special tokens, so that decoding keeps the think tags in a reply's text.
     tokenizer.add_tokens([AddedToken(tag, special=False, normalized=False) for tag in (THINK, END_THINK)])
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token=PAD, eos_token=EOS, clean_up_tokenization_spaces=False
@@ -54,7 +54,11 @@ def train_tokenizer(texts: Iterator[str], vocab_size: int) -> PreTrainedTokenize
 
 
 def load_tokenizer(path: str) -> Any:
-    """The tokenizer of a model folder or Hub name."""
+    """Loads the tokenizer of a model folder or Hub name.
+
+    Raises:
+        RecipeError: It cannot be loaded.
+    """
     try:
         return AutoTokenizer.from_pretrained(path)
     except (OSError, ValueError) as e:
@@ -62,15 +66,15 @@ def load_tokenizer(path: str) -> Any:
 
 
 def check_same_tokens(critic: str, policy: str) -> None:
-    """Sees that a critic reads the tokens that the policy writes.
+    """Checks that a critic has the policy's tokens with the same ids; it may have more tokens.
 
     Raises:
-        RecipeError: its tokenizer is missing, or has other numbers for the policy's tokens; it may have more.
+        RecipeError: The critic's tokenizer is missing or different.
     """
     theirs, ours = (load_tokenizer(path).get_vocab() for path in (critic, policy))
-    strange = ours.items() - theirs.items()
-    if strange:
+    different = ours.items() - theirs.items()
+    if different:
         raise RecipeError(
-            f"critic.path={critic} has another tokenizer than policy {policy} ({len(strange)} of {len(ours)} tokens "
-            "differ) and would read other words than were written: take a reward model of the policy's family"
+            f"critic.path={critic} has another tokenizer than policy {policy} ({len(different)} of {len(ours)} tokens "
+            "differ), so it would misread the policy's replies: use a reward model of the policy's family"
         )

@@ -1,7 +1,7 @@
-"""A policy's weights as one block of bytes: how they travel from the learner to every engine.
+"""Packs a policy's weights into one block of bytes, which is sent from the learner to every engine.
 
-They go through Ray's object store, which copies a block at the speed of memory; a table of tensors takes it ten times
-as long (`tests/bench/sampling.py`).
+Ray's object store copies one block at memory speed, but takes ten times as long for a dict of tensors
+(`tests/bench/sampling.py`).
 """
 
 from __future__ import annotations
@@ -20,31 +20,31 @@ if TYPE_CHECKING:
 
 
 ALIGNMENT = 64
-"""Bytes: each tensor of a block begins at a multiple of it, as the kernels that read it like best."""
+"""In bytes. Each tensor in a block begins at a multiple of it, so that kernels can read it fast."""
 
 
 class TensorPlace(NamedTuple):
-    """Where a tensor lies in a block of weights."""
+    """The place of a tensor in a block of weights."""
 
     name: str
     """Its Hugging Face name."""
     dtype: str
-    """torch's name of its type: "float32"."""
+    """torch's name of its dtype, such as "float32"."""
     shape: tuple[int, ...]
     offset: int
-    """Of its first byte."""
+    """Offset of its first byte."""
 
 
 @dataclass(frozen=True)
 class PublishedWeights:
-    """A policy's weights on their way to the engines."""
+    """A policy's weights, packed for sending to the engines."""
 
     block: NDArray[np.uint8]
     """[bytes] all tensors, one after the other."""
     places: tuple[TensorPlace, ...]
 
     def tensors(self) -> dict[str, Tensor]:
-        """The weights by name, without a copy: views of `block`, which must not be written to."""
+        """The weights by name, as views of `block` without a copy. Do not write to them."""
         import torch
 
         found = {}
@@ -59,16 +59,16 @@ class PublishedWeights:
 
 
 class WeightBlock:
-    """The learner's side: memory that every publication is written into.
+    """The memory on the learner's side that every weight sync packs the weights into.
 
-    It is kept from one sync to the next: the first write to fresh memory costs several times as much as the copy.
+    It is reused by all syncs, because the first write to new memory takes several times as long as the copy.
     """
 
     def __init__(self) -> None:
         self._block: NDArray[np.uint8] = np.empty(0, np.uint8)
 
     def fill(self, weights: Mapping[str, Tensor]) -> PublishedWeights:
-        """Copies the weights into the block. The result is good until the next call."""
+        """Copies the weights into the block. The result is valid until the next call."""
         places, size = [], ALIGNMENT  # not empty: an empty array has no strides to view it by
         for name, tensor in weights.items():
             places.append(TensorPlace(name, str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape), size))
@@ -76,6 +76,6 @@ class WeightBlock:
         if len(self._block) != size:
             self._block = np.empty(size, np.uint8)
         published = PublishedWeights(self._block, tuple(places))
-        for name, room in published.tensors().items():
-            room.copy_(weights[name])
+        for name, view in published.tensors().items():
+            view.copy_(weights[name])
         return published

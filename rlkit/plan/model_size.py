@@ -1,4 +1,4 @@
-"""How big a model is, from its recipe or its folder, without building it."""
+"""Number of weights and shape of a model, from its recipe section or its folder, without building it."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from typing import Any
 from rlkit.recipe.schema import ModelInitKeys, ModelKeys
 
 KNOWN = ("qwen2", "qwen3", "llama")
-"""Families whose parameters `count_parameters` counts exactly."""
+"""Model families whose parameters `count_parameters` counts exactly."""
 
 
 @dataclass(frozen=True)
 class ModelShape:
-    """The numbers that size a dense decoder."""
+    """The sizes of a dense decoder."""
 
     family: str
     """`model_type` of the config."""
     vocab_size: int
-    """Tokens."""
+    """Tokens in the vocabulary."""
     hidden_size: int
-    """Width."""
+    """Hidden size."""
     intermediate_size: int
     """Width of the MLP."""
     num_layers: int
@@ -35,34 +35,34 @@ class ModelShape:
     num_kv_heads: int
     """Key-value heads."""
     head_dim: int
-    """Width of a head."""
+    """Size of an attention head."""
     context: int
-    """Longest sequence in tokens."""
+    """Context length, in tokens."""
     tied: bool
     """Whether the output layer shares the embedding's weights."""
     attention_bias: bool = False
-    """Llama: biases on all four attention projections."""
+    """Llama: whether all four attention projections have biases."""
 
     @property
-    def kv_bytes_per_token(self) -> int:
-        """Numbers a token keeps in the key-value cache, times 1 byte."""
+    def kv_numbers_per_token(self) -> int:
+        """Numbers that one token takes in the key-value cache, over all layers."""
         return 2 * self.num_layers * self.num_kv_heads * self.head_dim
 
 
 @dataclass(frozen=True)
 class ModelSize:
-    """What can be told of a model before it is loaded."""
+    """Size of a model, known before it is loaded."""
 
     parameters: int | None
-    """Weights, tied ones once."""
+    """Number of weights, tied ones counted once; None if unknown."""
     shape: ModelShape | None
-    """Its shape."""
+    """Its shape; None if unknown."""
     reason: str = ""
-    """Why something above is None."""
+    """Why parameters is None."""
 
 
 def count_parameters(shape: ModelShape) -> int:
-    """Weights of a qwen2, qwen3 or llama model, as transformers counts them; tied ones once."""
+    """Number of weights of a qwen2, qwen3 or llama model, as transformers counts them; tied ones once."""
     q = shape.num_heads * shape.head_dim
     kv = shape.num_kv_heads * shape.head_dim
     attention = shape.hidden_size * (2 * q + 2 * kv)
@@ -78,7 +78,7 @@ def count_parameters(shape: ModelShape) -> int:
 
 
 def shape_of_init(init: ModelInitKeys) -> ModelShape:
-    """The shape of a model made from nothing."""
+    """The shape of the new model that `model.init` describes."""
     return ModelShape(
         family=init.architecture,
         vocab_size=init.vocab_size,
@@ -94,7 +94,7 @@ def shape_of_init(init: ModelInitKeys) -> ModelShape:
 
 
 def shape_of_config(config: Mapping[str, Any]) -> ModelShape | None:
-    """The shape in a Hugging Face `config.json`, or None where it lacks a number."""
+    """The shape in a Hugging Face `config.json`; None if a number is missing."""
     try:
         heads = int(config["num_attention_heads"])
         default_head_dim = 128 if config["model_type"] == "qwen3" else int(config["hidden_size"]) // heads
@@ -116,7 +116,7 @@ def shape_of_config(config: Mapping[str, Any]) -> ModelShape | None:
 
 
 def size_of(model: ModelKeys) -> ModelSize:
-    """Parameters and shape of a recipe's model, as far as this disk can tell."""
+    """Parameters and shape of a recipe's model; unknown for a model on the Hub."""
     if model.init is not None:
         shape = shape_of_init(model.init)
         return ModelSize(count_parameters(shape), shape)
@@ -131,12 +131,12 @@ def size_of(model: ModelKeys) -> ModelSize:
     parameters = _count_safetensors(folder)
     if parameters is None and shape_or_none is not None and shape_or_none.family in KNOWN:
         parameters = count_parameters(shape_or_none)
-    reason = "" if parameters is not None else f"{folder} holds no readable .safetensors file"
+    reason = "" if parameters is not None else f"{folder} contains no readable .safetensors file"
     return ModelSize(parameters, shape_or_none, reason)
 
 
 def _count_safetensors(folder: Path) -> int | None:
-    """Sum of the tensor sizes in the headers of the folder's safetensors files."""
+    """Number of weights according to the headers of the folder's safetensors files; None if there are none."""
     files = sorted(folder.glob("*.safetensors"))
     try:
         headers = [read_header(file)[0] for file in files]
@@ -147,10 +147,10 @@ def _count_safetensors(folder: Path) -> int | None:
 
 
 def read_header(file: Path) -> tuple[dict[str, Any], int]:
-    """(header of a safetensors file, where its data begins)."""
+    """Reads (header, offset of the data in bytes) of a safetensors file."""
     with file.open("rb") as f:
         (size,) = struct.unpack("<Q", f.read(8))
         header = json.loads(f.read(min(size, 100_000_000)))
     if not isinstance(header, dict):
-        raise ValueError(f"{file} is no safetensors file")
+        raise ValueError(f"{file} is not a safetensors file")
     return header, 8 + size

@@ -1,4 +1,4 @@
-"""Prints a plan for people."""
+"""Prints a plan as tables."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from rlkit.plan.make_plan import Plan
 from rlkit.plan.memory import amount
 
 MIN_WIDTH = 110
-"""Narrower terminals and pipes get whole lines all the same."""
+"""Tables are at least this wide, in characters, also on narrower terminals and pipes."""
 MAX_BUNDLES = 12
-"""Bundles that are shown one by one."""
+"""Maximum number of bundles that are listed."""
 
 
 def print_plan(plan: Plan, console: Console | None = None) -> None:
-    """Tables of stages, memory, placement and files."""
+    """Prints tables of stages, memory, placement and files."""
     console = console or Console(highlight=False)
     console.width = max(console.width, MIN_WIDTH)
     parameters = f"{plan.parameters:,} parameters" if plan.parameters is not None else plan.parameters_unknown
@@ -70,7 +70,7 @@ def _memory(plan: Plan) -> Table:
     if m.gathered_gib:
         table.add_row("gathered weights", amount(m.gathered_gib), "")
     table.add_row("activations", amount(m.activations_gib), amount(m.engine_scratch_gib))
-    table.add_row("copy being saved", amount(m.copy_gib), "")
+    table.add_row("copy for a checkpoint", amount(m.copy_gib), "")
     table.add_row("key-value cache", "", amount(m.kv_cache_gib))
     table.add_row("runtime", amount(m.learner_runtime_gib), amount(m.engine_runtime_gib))
     table.add_row("sum", amount(m.learner_gib), amount(m.engine_gib))
@@ -101,7 +101,7 @@ def _files(plan: Plan) -> Table:
 
 
 def _worked_out(plan: Plan) -> Table:
-    table = _table("\nleft out of the recipe and worked out", "key", "value", "from", text=(0, 1, 2))
+    table = _table("\nvalues that the recipe does not give", "key", "value", "chosen by", text=(0, 1, 2))
     for item in plan.worked_out:
         value = f"{item.value:g}" if isinstance(item.value, float) else str(item.value)
         table.add_row(item.key, value, item.why)

@@ -1,4 +1,4 @@
-"""What a plan holds of each stage, and what it asks a kind of stage for."""
+"""The plan of one stage, and the interface that a stage implements for it."""
 
 from __future__ import annotations
 
@@ -12,70 +12,70 @@ from rlkit.plan.model_size import ModelSize
 
 @dataclass(frozen=True)
 class RowCounts:
-    """How many rows the data holds."""
+    """Row counts of the data."""
 
     tasks: int | None
-    """Training tasks, the held-out ones taken out; None where no stage needs any."""
+    """Training tasks without the held-out ones; None if no stage needs tasks."""
     heldout: int
     """Held-out tasks."""
     demonstrations: Mapping[int, int]
-    """Rows that a stage learns from in place of tasks, by the stage's number."""
+    """By stage index: rows of a stage that trains on demonstrations instead of tasks."""
 
 
 @dataclass(frozen=True)
 class StagePlan:
-    """One stage in numbers; null: cannot be told before the data is read."""
+    """The numbers of one stage. None: unknown until the data is read."""
 
     name: str
-    """Its folder in the run."""
+    """Name of the stage and of its folder in the run."""
     kind: str
     """sft, grpo, ..."""
     steps: int | None
-    """RL: rounds of sample, score, update, sync; SFT: optimizer steps."""
+    """RL: training steps; SFT: optimizer steps."""
     updates: int | None
-    """Optimizer updates in all."""
+    """Optimizer updates of the whole stage."""
     prompts_per_step: int = 0
-    """RL: prompts a step; SFT: demonstrations a step."""
+    """RL: prompts per step; SFT: demonstrations per step."""
     samples_per_step: int = 0
     """prompts_per_step x samples_per_prompt; SFT: 0."""
     prompts: int | None = None
-    """Prompts, or demonstrations, in all."""
+    """Prompts or demonstrations of the whole stage."""
     samples: int = 0
-    """Samples in all."""
+    """Samples of the whole stage."""
     max_tokens_per_step: int = 0
-    """RL: tokens drawn in a step, at most."""
+    """RL: maximum number of tokens sampled per step."""
     max_tokens: int = 0
-    """RL: tokens drawn in all, at most."""
+    """RL: maximum number of tokens sampled in the whole stage."""
     steps_per_epoch: float | None = None
-    """Steps that one pass over the training tasks takes."""
+    """Steps of one pass over the training tasks."""
 
 
 @dataclass(frozen=True)
 class FilePlan:
-    """Something the run writes."""
+    """A file or folder that the run writes."""
 
     path: str
-    """Where."""
+    """Path of the file or folder."""
     gib: float | None
-    """Size at most, where it can be told."""
+    """Maximum size in GiB; None if unknown."""
     what: str
-    """What it is for."""
+    """Its content, for the user."""
 
 
 class PlannedStage(Protocol):
-    """What a plan asks a stage for (`rlkit.stages.stage.Stage`)."""
+    """The methods of a stage that the plan uses (`rlkit.stages.stage.Stage`)."""
 
     def plan(self, rows: RowCounts | None) -> StagePlan:
-        """The stage in numbers.
+        """The numbers of the stage.
 
         Args:
-            rows: What the data holds, where it was read.
+            rows: Row counts of the data; None if it was not read.
         """
 
     def files(self, folder: Path, size: ModelSize) -> Iterator[FilePlan]:
-        """What the stage writes into the run's folder, beside its model.
+        """The files that the stage writes into the run's folder, except its model.
 
         Args:
-            folder: The run's.
-            size: Of the run's model.
+            folder: The run's folder.
+            size: Size of the run's model.
         """

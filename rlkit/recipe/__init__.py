@@ -1,1 +1,1 @@
-"""YAML and overrides -> `Recipe`, checked before anything heavy is imported; `plan` says what it will do."""
+"""Loads a recipe from YAML and overrides and validates it, without heavy imports."""

@@ -1,4 +1,4 @@
-"""What differs between the recipe that a run was started with and the one it is continued with. Pure."""
+"""Compares the recipe that a run was started with and the recipe that it is resumed with. Pure functions."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ HARMLESS = (
     *("learner.num_workers", "learner.threads", "learner.gpus_per_worker", "learner.cpu_offload"),
     *("learner.timeout_s", "learner.activation_checkpointing", "learner.tokens_per_microbatch", "versions.*"),
 )
-"""Keys that may differ when a run is continued: deadlines, limits, placement, and what changes no number of it but by
-rounding (how many ranks or micro-batches a sum is cut into)."""
+"""Keys that may differ when a run is resumed: deadlines, limits, placement, and keys that change its numbers only by
+rounding (into how many ranks or micro-batches a sum is split)."""
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,13 @@ class Change:
     key: str
     """Dotted path."""
     old: Any
-    """As the run was started."""
+    """Value that the run was started with."""
     new: Any
-    """As it is to go on."""
+    """Value that the run is resumed with."""
 
     @property
     def harmless(self) -> bool:
-        """Whether the run may go on with it without being told to: HARMLESS, more steps, and a stage after the last."""
+        """Whether the change needs no permission: a key in HARMLESS, more steps, or a stage added at the end."""
         if re.fullmatch(r"stages\.\d+", self.key):
             return self.old is None
         if fnmatch(self.key, "stages.*.steps"):
@@ -41,7 +41,7 @@ class Change:
         return any(fnmatch(self.key, pattern) for pattern in HARMLESS)
 
     def allowed(self, keys: Sequence[str]) -> bool:
-        """Whether one of the keys is this one or a section that holds it."""
+        """Whether `keys` lists this key or a section that contains it."""
         return any(self.key == key or self.key.startswith(f"{key}.") for key in keys)
 
     def __str__(self) -> str:
@@ -49,7 +49,7 @@ class Change:
 
 
 def find_changes(old: Any, new: Any, key: str = "") -> Iterator[Change]:
-    """Every key whose value differs, as deep as both sides have sections; None: it is not there."""
+    """Yields every key whose value differs, at any depth. None as a value means that the key is absent."""
     if old == new:
         return
     if isinstance(old, dict) and isinstance(new, dict):

@@ -1,4 +1,4 @@
-"""Turns what pydantic says about a recipe into sentences: where, which key, which value, what is allowed."""
+"""Turns pydantic's validation errors into sentences: where, which key, which value, what is allowed."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from pydantic_core import ErrorDetails
 from rlkit.errors import did_you_mean, nearest
 from rlkit.recipe.positions import KeyPath, Positions, dotted, kind_of
 from rlkit.recipe.schema import Recipe, RewardKeys, RewardPartKeys, StageKeys
-from rlkit.recipe.schema.stage_kinds import kinds_of_keys
+from rlkit.recipe.schema.stage_kinds import stage_key_classes
 
 MAX_SHOWN = 5
+"""Maximum number of problems in one error message."""
 MAX_DOC = 110
-"""Characters of a key's doc that a message shows whole."""
+"""A message shortens a key's documentation if it is longer than this, in characters."""
 _UNION_TYPES = (typing.Union, types.UnionType)
 _WRONG_TYPE = {
     "int_type": "must be a whole number",
@@ -44,7 +45,7 @@ _LIMITS = {
 
 
 def explain(error: ValidationError, data: dict[str, Any], positions: Positions) -> str:
-    """One sentence a problem, one problem a line, the first few only."""
+    """The error message: one line per problem, at most MAX_SHOWN of them."""
     lines = sorted(set(_sentences(error, data, positions)), key=_place)
     shown = lines[:MAX_SHOWN]
     if len(lines) > MAX_SHOWN:
@@ -53,59 +54,59 @@ def explain(error: ValidationError, data: dict[str, Any], positions: Positions) 
 
 
 def _place(sentence: str) -> tuple[int, str]:
-    """Sorts by line; overrides come first, as typed last."""
+    """Sort key: overrides first, then by line."""
     line = re.match(r"(?!override ).*?:(\d+): ", sentence)
     return (int(line[1]) if line else 0, sentence)
 
 
 def key_path(loc: tuple[str | int, ...], data: Any) -> KeyPath:
-    """Pydantic's location without the names of union members, which are no keys of the recipe."""
+    """Pydantic's location, without the names of union members, which are not keys of the recipe."""
     path: KeyPath = ()
-    at = data
+    value = data
     for i, part in enumerate(loc):
         last = i == len(loc) - 1
-        if isinstance(at, list) and isinstance(part, int) and (part < len(at) or last):
-            at = at[part] if part < len(at) else None
-        elif isinstance(at, dict) and at.get("kind") == part and i > 0 and isinstance(loc[i - 1], int):
-            continue  # the kind that chose a stage's schema
-        elif isinstance(at, dict) and part in at:
-            at = at[part]
-        elif not last or not isinstance(at, dict):
+        if isinstance(value, list) and isinstance(part, int) and (part < len(value) or last):
+            value = value[part] if part < len(value) else None
+        elif isinstance(value, dict) and value.get("kind") == part and i > 0 and isinstance(loc[i - 1], int):
+            continue  # the kind that selected a stage's schema
+        elif isinstance(value, dict) and part in value:
+            value = value[part]
+        elif not last or not isinstance(value, dict):
             continue  # a union member's name, or "[key]"
         path = (*path, part)
     return path
 
 
 def section_at(path: KeyPath, data: Any) -> type[BaseModel] | None:
-    """The schema of the section at a path of a recipe, or None where there is no section."""
+    """The schema class of the section at a path, or None if there is no section."""
     model: Any = Recipe
-    at = data
+    value = data
     for part in path:
-        at = _get(at, part)
+        value = _get(value, part)
         model = _child(model, part)
         if isinstance(model, tuple):
-            model = _member(model, at)
+            model = _member(model, value)
         if model is None:
             return None
     return model if isinstance(model, type) and issubclass(model, BaseModel) else None
 
 
 def known_keys(section: type[BaseModel]) -> list[str]:
-    """The keys a section may hold."""
+    """The keys that a section may contain."""
     return list(section.model_fields)
 
 
-def _get(at: Any, part: str | int) -> Any:
-    if isinstance(at, dict):
-        return at.get(part)
-    return at[part] if isinstance(at, list) and isinstance(part, int) and part < len(at) else None
+def _get(value: Any, part: str | int) -> Any:
+    if isinstance(value, dict):
+        return value.get(part)
+    return value[part] if isinstance(value, list) and isinstance(part, int) and part < len(value) else None
 
 
 def _child(model: Any, part: str | int) -> Any:
-    """The type below a key or index: a model, a tuple of models to choose from by `kind`, or a plain type."""
+    """The type of a key or list item: a model, a tuple of models of which `kind` selects one, or a plain type."""
     if typing.get_origin(model) in (list, tuple) and isinstance(part, int):
         inner = _models_in(typing.get_args(model)[0])
-        return tuple(kinds_of_keys().values()) if inner is StageKeys else inner
+        return tuple(stage_key_classes().values()) if inner is StageKeys else inner
     if not (isinstance(model, type) and issubclass(model, BaseModel)):
         return None
     field = model.model_fields.get(str(part))
@@ -115,7 +116,7 @@ def _child(model: Any, part: str | int) -> Any:
 
 
 def _models_in(annotation: Any) -> Any:
-    """The list type or the model inside Optional and Annotated; a tuple where several models fit."""
+    """The list type or the model inside Optional and Annotated; a tuple if there are several models."""
     if typing.get_origin(annotation) is typing.Annotated:
         return _models_in(typing.get_args(annotation)[0])
     if typing.get_origin(annotation) not in _UNION_TYPES:
@@ -124,8 +125,8 @@ def _models_in(annotation: Any) -> Any:
     return _models_in(members[0]) if len(members) == 1 else tuple(members)
 
 
-def _member(members: tuple[Any, ...], at: Any) -> Any:
-    kind = at.get("kind") if isinstance(at, dict) else None
+def _member(members: tuple[Any, ...], value: Any) -> Any:
+    kind = value.get("kind") if isinstance(value, dict) else None
     for member in members:
         fields = getattr(member, "model_fields", {})
         if "kind" in fields and kind in typing.get_args(fields["kind"].annotation):
@@ -154,7 +155,7 @@ def _unknown_key(path: KeyPath, data: Any) -> str:
     section = section_at(path[:-1], data)
     known = known_keys(section) if section else []
     hint = did_you_mean(name, known) or (f"; known: {', '.join(known)}" if known else "")
-    owners = [kind for kind, stage in kinds_of_keys().items() if name in stage.model_fields]
+    owners = [kind for kind, stage in stage_key_classes().items() if name in stage.model_fields]
     if len(path) == 3 and path[0] == "stages" and owners:
         hint = f"; it belongs to {' and '.join(owners)} stages"
     return f"unknown key {name!r}{hint}"
@@ -171,8 +172,8 @@ def _missing_key(path: KeyPath, data: Any) -> Iterator[str]:
     if near is None:
         yield sentence
     elif section is not None and section.model_config.get("extra") == "allow":
-        yield f"{sentence}; did you mean {name!r} by {near!r}?"
-    # Otherwise the misspelt key is reported itself, and once is enough.
+        yield f"{sentence}; found {near!r}: did you mean {name!r}?"
+    # Otherwise the unknown-key error reports the misspelt key already.
 
 
 def _keys(data: Any, path: KeyPath) -> list[str]:
@@ -185,17 +186,17 @@ def _stage_kind(path: KeyPath, detail: ErrorDetails, positions: Positions) -> st
     path = (*path, "kind")
     kinds = [k.strip(" '") for k in detail.get("ctx", {}).get("expected_tags", "").split(",")] or []
     if detail["type"] == "union_tag_not_found":
-        return f"{positions.where(path)}: {dotted(path)} is missing: must be one of {', '.join(kinds_of_keys())}"
+        return f"{positions.where(path)}: {dotted(path)} is missing: must be one of {', '.join(stage_key_classes())}"
     tag = detail["ctx"]["tag"]
     return f"{positions.place(path, _shown(tag))}: must be one of {', '.join(kinds)}{did_you_mean(tag, kinds)}"
 
 
 def _rule(path: KeyPath, message: str, positions: Positions) -> str:
-    """A rule over several keys: placed at the first of them that the recipe holds."""
+    """A rule over several keys. Its place is that of the first key in the message that the recipe gives."""
     for word in re.findall(r"[a-z_][a-z_0-9]*(?:\.[a-z_0-9]+)*", message):
         keys = tuple(word.split("."))
         for candidate in (keys, (*path, *keys)):
-            if positions.known(candidate):
+            if positions.is_written(candidate):
                 return f"{positions.where(candidate)}: {dotted(path)}: {message}".replace(" : ", " ")
     prefix = f"{dotted(path)}: " if path else ""
     return f"{positions.where(path)}: {prefix}{message}"
@@ -205,9 +206,9 @@ def _wrong_value(path: KeyPath, detail: ErrorDetails, data: Any) -> str:
     kind, ctx, value = detail["type"], detail.get("ctx", {}), detail["input"]
     if kind in _LIMITS:
         text, key = _LIMITS[kind]
-        nearest_one = max(1, round(value / ctx[key])) * ctx[key] if kind == "multiple_of" else None
-        such = f", such as {nearest_one}" if nearest_one else ""
-        return text.format(ctx[key]) + such + _meaning(path, data)
+        multiple = max(1, round(value / ctx[key])) * ctx[key] if kind == "multiple_of" else None
+        example = f", such as {multiple}" if multiple else ""
+        return text.format(ctx[key]) + example + _meaning(path, data)
     if kind == "literal_error":
         expected = re.findall(r"'([^']*)'", str(ctx["expected"]))
         hint = did_you_mean(value, expected) if isinstance(value, str) else ""
@@ -219,20 +220,20 @@ def _wrong_value(path: KeyPath, detail: ErrorDetails, data: Any) -> str:
     if kind == "string_too_short":
         return "must not be empty"
     if kind == "string_pattern_mismatch":
-        return "may hold letters, digits, '.', '_' and '-' only, and begins with a letter or a digit"
+        return "may contain only letters, digits, '.', '_' and '-', and must begin with a letter or a digit"
     if kind not in _WRONG_TYPE:
         return str(detail["msg"])
     return _WRONG_TYPE[kind] + _type_hint(path, kind, value, data)
 
 
 def _meaning(path: KeyPath, data: Any) -> str:
-    """What a key is, in brackets: a limit makes sense only to who knows."""
+    """The key's documentation in brackets, so that the reader understands the limit."""
     doc = _doc(section_at(path[:-1], data), str(path[-1]), ". ")
     return f" ({doc})" if doc else ""
 
 
 def _doc(section: type[BaseModel] | None, name: str, *ends: str) -> str:
-    """A key's line of doc up to the first of `ends`, as part of a sentence."""
+    """A key's documentation up to the first of `ends`, as part of a sentence."""
     field = section.model_fields.get(name) if section else None
     doc = " ".join((field.description or "").split()) if field else ""
     for end in ends:
@@ -253,7 +254,7 @@ def _type_hint(path: KeyPath, kind: str, value: Any, data: Any) -> str:
     if section is RewardPartKeys and isinstance(value, (int, float)):
         return f"; write {dotted(path)}.weight"
     if section is RewardPartKeys and value is None:
-        return "; only the four default parts may be null"
+        return "; only the four default parts can be set to null"
     if value is None:
         return "; leave the key out for its defaults"
     return f" with keys such as {', '.join(known_keys(section)[:4])}" if section else ""

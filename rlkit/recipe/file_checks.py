@@ -1,4 +1,4 @@
-"""Checks of a recipe against this machine's files and installed plugins, still without a heavy import."""
+"""Checks a recipe against the files of this machine and the installed plugins, without heavy imports."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ DATA_SUFFIXES = (".jsonl", ".json", ".parquet", ".csv")
 
 
 def check_paths(recipe: Recipe, positions: Positions) -> None:
-    """Refuses model and data paths that can only be files or folders here and are not there.
+    """Checks that every local model and data path exists.
 
-    A name such as `org/name` may be the Hub's and is left to whoever loads it.
+    Does not check a name such as `org/name`, which may be on the Hub.
 
     Raises:
-        RecipeError: Naming the nearest file that does exist.
+        RecipeError: A path does not exist; the message suggests the most similar one that does.
     """
     for key, text in [*model_paths(recipe), *_reward_model_paths(recipe), *_data_paths(recipe)]:
         path = Path(text)
@@ -30,8 +30,8 @@ def check_paths(recipe: Recipe, positions: Positions) -> None:
 
 
 def looks_local(text: str) -> bool:
-    """Whether a model's or a data set's path can only mean this machine's disk."""
-    text = text.partition("?")[0]  # what follows are the source's own parameters
+    """Whether the path of a model or a data set can only be local, and not a name on the Hub."""
+    text = text.partition("?")[0]  # parameters of the source follow the "?"
     if text.startswith("builtin:"):
         return False
     if text.startswith((".", "/")) or text.count("/") > 1:
@@ -42,10 +42,10 @@ def looks_local(text: str) -> bool:
 
 
 def check_reward_parts(recipe: Recipe, positions: Positions) -> None:
-    """Refuses a part that names no plugin and no installed entry point, and a misspelt key of a default part.
+    """Checks that each part without a plugin is an installed entry point, and the spelling of a default part's keys.
 
     Raises:
-        RecipeError: Naming the nearest part or key.
+        RecipeError: A part or key is unknown; the message suggests the most similar one.
     """
     for name, part in recipe.reward.parts.items():
         path: KeyPath = ("reward", name)
@@ -74,18 +74,18 @@ def _check_keys(path: KeyPath, part: RewardPartKeys, positions: Positions) -> No
 
 
 def sources_of(recipe: Recipe) -> list[SourceKeys]:
-    """Every source that the recipe names."""
+    """All sources of the recipe."""
     own = [source for _, rows in _sections(recipe) for source in rows.all_sources()]
     return [*own, *(recipe.evaluation.sources or ())]
 
 
 def builtin_sources(recipe: Recipe) -> Iterator[SourceKeys]:
-    """Those that are made and not read."""
+    """The sources that rlkit generates itself (`builtin:NAME`)."""
     yield from (source for source in sources_of(recipe) if source.path.startswith("builtin:"))
 
 
 def model_paths(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
-    """(key, value) of every key that names a model to start from."""
+    """(key, value) of each key that names a model to load."""
     if recipe.model.path is not None:
         yield ("model", "path"), recipe.model.path
     for i, stage in enumerate(recipe.stages):
@@ -101,7 +101,7 @@ def _reward_model_paths(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
 
 
 def _sections(recipe: Recipe) -> Iterator[tuple[KeyPath, RowsKeys]]:
-    """The recipe's data, and that of stages with data of their own."""
+    """The recipe's `data` section and those of the stages that have one."""
     yield ("data",), recipe.data
     for i, stage in enumerate(recipe.stages):
         if stage.own_rows is not None:

@@ -1,8 +1,8 @@
-"""Reads a recipe: YAML and `KEY=VALUE` overrides in, a checked `Recipe` out. Imports nothing heavy.
+"""Loads a recipe file, applies `KEY=VALUE` overrides and validates the result. Imports nothing heavy.
 
-Relative paths in a recipe (`model.path`, `data.path`, `run.dir`, ...) are relative to the working directory, as on a
-command line; `~` is the home folder. A plugin file (`./my_reward.py:Class`) is looked for beside the recipe only, so
-that the two travel together.
+Relative paths in a recipe (`model.path`, `data.path`, `run.dir`, ...) are relative to the working directory; `~` is the
+home folder. The path of a plugin file (`./my_reward.py:Class`) is relative to the recipe's folder, so that recipe and
+plugin can be moved together.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from rlkit.recipe.schema.reward_section import DEFAULT_WEIGHTS
 
 @dataclass(frozen=True)
 class LoadedRecipe:
-    """A valid recipe, and where it came from."""
+    """A valid recipe and its origin."""
 
     recipe: Recipe
-    """Every knob, checked."""
+    """The validated recipe."""
     path: Path
-    """The file, as given."""
+    """The recipe file, as the user gave it."""
     resolved: dict[str, Any]
-    """Every key with its value, defaults included; as YAML (`recipe.yaml` of a run) it loads to an equal recipe."""
+    """Every key with its value, including defaults. The YAML of it (a run's `recipe.yaml`) loads as an equal recipe."""
     base_dir: Path
-    """The recipe's folder: where `./file.py:Class` plugins are looked for."""
+    """The recipe's folder; `./file.py:Class` plugins are relative to it."""
     positions: Positions
-    """Where each key was written."""
+    """Line or override that each key comes from."""
 
     def error(self, key: str, problem: str) -> RecipeError:
-        """`file:line: key: problem`, for checks that come after loading.
+        """A RecipeError "file:line: key: problem", for checks after loading.
 
         Args:
             key: Dotted path, such as "reward.brevity.limit".
@@ -50,10 +50,10 @@ class LoadedRecipe:
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> LoadedRecipe:
-    """The recipe of a file with overrides set into it.
+    """Loads a recipe file and applies the overrides.
 
     Raises:
-        RecipeError: One sentence a problem, each with file:line or the override it comes from.
+        RecipeError: The recipe is invalid; one sentence per problem, each with file:line or the override.
     """
     data, positions = read_yaml(path)
     raw_texts = apply_overrides(data, positions, overrides)
@@ -64,10 +64,10 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> LoadedRecipe:
 
 
 def resolve(recipe: Recipe) -> dict[str, Any]:
-    """Every key of a recipe as plain values that YAML and JSON can hold."""
+    """All keys of a recipe as plain values for YAML and JSON."""
     resolved = recipe.model_dump(mode="json")
     for name in DEFAULT_WEIGHTS:
-        resolved["reward"].setdefault(name, None)  # a default part that was taken out stays out
+        resolved["reward"].setdefault(name, None)  # null keeps a removed default part removed when it is loaded again
     return resolved
 
 
@@ -84,14 +84,14 @@ def _validate(data: dict[str, Any], raw_texts: dict[KeyPath, str], positions: Po
 
 
 def _quote_overrides(error: ValidationError, data: dict[str, Any], raw_texts: dict[KeyPath, str]) -> bool:
-    """Takes overrides of text keys as written: `run.name=2026` needs no quotes inside the shell's quotes."""
+    """Replaces values of text keys by the overrides' raw text, so that `run.name=2026` needs no quotes."""
     changed = False
     for detail in error.errors(include_url=False):
         path = key_path(detail["loc"], data)
         if detail["type"] == "string_type" and raw_texts.get(path):
-            at: Any = data
+            parent: Any = data
             for part in path[:-1]:
-                at = at[part]
-            at[path[-1]] = raw_texts[path]
+                parent = parent[part]
+            parent[path[-1]] = raw_texts[path]
             changed = True
     return changed

@@ -1,4 +1,4 @@
-"""`KEY=VALUE` from the command line, set into a recipe's mapping by dotted path."""
+"""Applies `KEY=VALUE` overrides from the command line to a recipe's mapping, by dotted path."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import yaml
 from rlkit.errors import RecipeError
 from rlkit.recipe.positions import KeyPath, Positions, dotted, kind_of, parse_value
 
-# By section, keys of which a recipe gives one: an override of one drops the others. `data.path` keeps mapping,
-# fields, filter and split, since the new file usually has the old one's columns.
+# By section: keys that exclude each other. An override of one removes the others. An override of `data.path` keeps
+# mapping, fields, filter and split, because the new file usually has the same columns.
 ALTERNATIVES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("model", ("path", "init")),
     ("data", ("path", "sources")),
@@ -21,10 +21,10 @@ ALTERNATIVES: tuple[tuple[str, tuple[str, ...]], ...] = (
 
 
 def apply_overrides(data: dict[str, Any], positions: Positions, overrides: Sequence[str]) -> dict[KeyPath, str]:
-    """Sets each override into `data`, in order, and notes its place; the raw text of each value by path.
+    """Sets each override in `data`, in order, and records it in `positions`. Returns each value's raw text by path.
 
     Raises:
-        RecipeError: An override is not KEY=VALUE, or its path leads nowhere.
+        RecipeError: An override is not KEY=VALUE, or its path does not exist.
     """
     raw: dict[KeyPath, str] = {}
     given: list[KeyPath] = []
@@ -55,35 +55,37 @@ def _value(override: str, text: str) -> Any:
 
 
 def _set(data: dict[str, Any], key: list[str], value: Any, override: str, positions: Positions) -> KeyPath:
-    """Walks to the key's parent, making sections that are missing, and sets the value there."""
-    at: Any = data
+    """Sets the value and creates missing parent sections."""
+    parent: Any = data
     path: KeyPath = ()
     for i, name in enumerate(key):
-        step = _step(at, name, path, override)
+        step = _step(parent, name, path, override)
         path = (*path, step)
         if i == len(key) - 1:
-            at[step] = value
+            parent[step] = value
             break
-        if isinstance(at, dict) and at.get(step) is None:
-            at[step] = {}
+        if isinstance(parent, dict) and parent.get(step) is None:
+            parent[step] = {}
             positions.forget(path)
             positions.overrides[path] = override
-        elif isinstance(at[step], (dict, list)):
-            at[step] = at[step].copy()  # an anchor may share it with another place
-        at = at[step]
+        elif isinstance(parent[step], (dict, list)):
+            # A YAML anchor may share this value with another key, which must keep the old one.
+            parent[step] = parent[step].copy()
+        parent = parent[step]
     positions.forget(path)
     positions.overrides[path] = override
     return path
 
 
-def _step(at: Any, name: str, path: KeyPath, override: str) -> str | int:
-    if isinstance(at, dict):
+def _step(parent: Any, name: str, path: KeyPath, override: str) -> str | int:
+    """The key or list index that `name` means in `parent`."""
+    if isinstance(parent, dict):
         return name
-    if not isinstance(at, list):
-        raise RecipeError(f"override {override}: {dotted(path)} is {kind_of(at)} and has no key {name!r}")
-    if not name.isdecimal() or int(name) >= len(at):
-        known = f"0 to {len(at) - 1}" if at else "it is empty"
-        raise RecipeError(f"override {override}: {dotted(path)} is a list, and {name!r} is none of its items: {known}")
+    if not isinstance(parent, list):
+        raise RecipeError(f"override {override}: {dotted(path)} is {kind_of(parent)} and has no key {name!r}")
+    if not name.isdecimal() or int(name) >= len(parent):
+        known = f"its items are 0 to {len(parent) - 1}" if parent else "it is empty"
+        raise RecipeError(f"override {override}: {dotted(path)} is a list without an item {name!r}: {known}")
     return int(name)
 
 
@@ -91,14 +93,14 @@ def _drop_alternatives(data: dict[str, Any], path: KeyPath, positions: Positions
     for end in range(1, len(path)):
         parent, name = path[:end], path[end]
         section = parent[-1] if isinstance(parent[-1], str) else parent[0]
-        for other in _others(section, name):
-            rival = (*parent, other)
-            if not any(p[: len(rival)] == rival for p in given):
-                _remove(data, rival)
-                positions.forget(rival)
+        for other in _alternatives(section, name):
+            alternative = (*parent, other)
+            if not any(p[: len(alternative)] == alternative for p in given):
+                _remove(data, alternative)
+                positions.forget(alternative)
 
 
-def _others(section: str | int, name: str | int) -> list[str]:
+def _alternatives(section: str | int, name: str | int) -> list[str]:
     return [k for s, keys in ALTERNATIVES if s == section and name in keys for k in keys if k != name]
 
 

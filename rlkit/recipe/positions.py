@@ -1,4 +1,4 @@
-"""YAML with a memory: where each key of a recipe was written, so that every message can name file and line."""
+"""Reads YAML and records the line of each key, so that every error message can name file and line."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAX_DEPTH = 50
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader that also reads `1e-5` (no dot) as a number, as YAML 1.2 does."""
+    """PyYAML's safe loader, which also reads `1e-5` (without a dot) as a number, as YAML 1.2 does."""
 
 
 _Loader.yaml_implicit_resolvers = {k: list(v) for k, v in yaml.SafeLoader.yaml_implicit_resolvers.items()}
@@ -32,17 +32,17 @@ _Loader.add_implicit_resolver(
 
 @dataclass
 class Positions:
-    """Where each key path of a recipe comes from: a line of the file, or an override."""
+    """The origin of each key of a recipe: a line of the file, or an override."""
 
     file: str
     """The recipe's path as the user gave it."""
     lines: dict[KeyPath, int] = field(default_factory=dict)
-    """Line, from 1, of each key and list item in the file."""
+    """Line of each key and list item in the file, from 1."""
     overrides: dict[KeyPath, str] = field(default_factory=dict)
-    """`KEY=VALUE` as given, by the path it set."""
+    """`KEY=VALUE` as the user gave it, by the path that it set."""
 
     def where(self, path: KeyPath) -> str:
-        """`file:line` or `override KEY=VALUE` of a key, or of its nearest parent where the key is not written."""
+        """`file:line` or `override KEY=VALUE` of a key, or of its nearest parent if the key is not given."""
         for end in range(len(path), -1, -1):
             if path[:end] in self.overrides:
                 return f"override {self.overrides[path[:end]]}"
@@ -51,32 +51,32 @@ class Positions:
         return self.file
 
     def place(self, path: KeyPath, value: str = "") -> str:
-        """What a sentence about a key begins with: `file:line: key = value`, or the override alone, which says both."""
+        """Start of a message about a key: `file:line: key = value`, or the override, which contains key and value."""
         if self.overrides.get(path, "").partition("=")[0] == dotted(path):
             return self.where(path)
         return f"{self.where(path)}: {dotted(path)}" + (f" = {value}" if value else "")
 
-    def known(self, path: KeyPath) -> bool:
-        """Whether the key itself was written somewhere."""
+    def is_written(self, path: KeyPath) -> bool:
+        """Whether the file or an override gives this key."""
         return path in self.overrides or path in self.lines
 
     def forget(self, path: KeyPath) -> None:
-        """Drop a key and everything below it."""
+        """Removes a key and everything below it."""
         for table in (self.lines, self.overrides):
             for key in [k for k in table if k[: len(path)] == path]:
                 del table[key]
 
 
 def dotted(path: Iterable[str | int]) -> str:
-    """`stages.0.steps`."""
+    """A path as text: `stages.0.steps`."""
     return ".".join(str(part) for part in path)
 
 
 def read_yaml(path: Path) -> tuple[dict[str, Any], Positions]:
-    """A recipe file's mapping and the line of each of its keys.
+    """Reads a recipe file. Returns its mapping and the line of each key.
 
     Raises:
-        RecipeError: The file is not there, is not YAML, repeats a key or is no mapping.
+        RecipeError: The file does not exist, is not YAML, repeats a key or does not contain a mapping.
     """
     text = _read_text(path)
     positions = Positions(str(path), {(): 1})
@@ -91,7 +91,8 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], Positions]:
         raise RecipeError(_yaml_sentence(path, e)) from e
     except ReaderError as e:
         line = text.count("\n", 0, e.position) + 1
-        raise RecipeError(f"{path}:{line}: not YAML: the character #x{ord(text[e.position]):04x} must go") from e
+        character = f"#x{ord(text[e.position]):04x}"
+        raise RecipeError(f"{path}:{line}: not YAML: the character {character} is not allowed; remove it") from e
     except yaml.YAMLError as e:
         raise RecipeError(f"{path}: not YAML: {' '.join(str(e).split())}") from e
     except (ValueError, RecursionError) as e:  # a date such as 2026-13-45, or brackets without end
@@ -106,12 +107,16 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], Positions]:
 
 
 def parse_value(text: str) -> Any:
-    """The value of an override: a YAML scalar or flow collection; raises `yaml.YAMLError`."""
+    """Parses the value of an override, a YAML scalar or flow collection.
+
+    Raises:
+        yaml.YAMLError: The text is not YAML.
+    """
     return yaml.load(text, Loader=_Loader)
 
 
 def kind_of(value: Any) -> str:
-    """What a YAML value is, in words."""
+    """The type of a YAML value, in words for a message."""
     if isinstance(value, bool):
         return "true or false"
     if isinstance(value, dict):
@@ -134,7 +139,7 @@ def _read_text(path: Path) -> str:
 
 
 def nearest_sibling(path: Path) -> str:
-    """`; did you mean 'dir/file'?` for a path that does not exist, from what lies beside its missing part."""
+    """`; did you mean 'dir/file'?` for a path that does not exist; empty if no file beside it has a similar name."""
     missing = path
     while not missing.parent.exists() and missing.parent != missing:
         missing = missing.parent
@@ -147,14 +152,15 @@ def nearest_sibling(path: Path) -> str:
 
 
 def _walk(loader: _Loader, root: yaml.Node, positions: Positions) -> None:
-    """Notes each key's line (what an anchor brings keeps the anchor's) and refuses repeated keys."""
+    """Records the line of each key and rejects repeated keys. Keys merged from an anchor keep the anchor's lines."""
     queue: list[tuple[yaml.Node, KeyPath]] = [(root, ())]
-    num_seen = 0
+    num_nodes = 0
     while queue:
         node, path = queue.pop()
-        num_seen += 1
-        if num_seen > MAX_NODES or len(path) > MAX_DEPTH:
-            raise ValueError(f"more than {MAX_NODES} values or {MAX_DEPTH} levels, or an anchor that holds itself")
+        num_nodes += 1
+        # An anchor that contains itself would never end, and nested anchors can expand to billions of nodes.
+        if num_nodes > MAX_NODES or len(path) > MAX_DEPTH:
+            raise ValueError(f"more than {MAX_NODES} values or {MAX_DEPTH} levels, or an anchor that contains itself")
         if isinstance(node, yaml.MappingNode):
             queue += _walk_mapping(loader, node, path, positions)
         elif isinstance(node, yaml.SequenceNode):
@@ -173,15 +179,15 @@ def _walk_mapping(
             continue
         if key.value in seen:
             raise RecipeError(
-                f"{positions.file}:{line}: {dotted((*path, key.value))} is written twice, "
+                f"{positions.file}:{line}: {dotted((*path, key.value))} is given twice, "
                 f"first on line {seen[key.value]}; keep one"
             )
         seen[key.value] = line
-    loader.flatten_mapping(node)  # `<<: *anchor`: the anchor's keys come first, so that the mapping's own win
+    loader.flatten_mapping(node)  # `<<: *anchor`: puts the anchor's keys first, so that the mapping's own override them
     children: dict[KeyPath, yaml.Node] = {}
     for key, value in node.value:
         if isinstance(key, yaml.ScalarNode):
-            if key.tag == "tag:yaml.org,2002:float":  # a key is a word: 1e5 as much as name
+            if key.tag == "tag:yaml.org,2002:float":  # keys are text, also one such as 1e5
                 key.tag = "tag:yaml.org,2002:str"
             positions.lines[(*path, key.value)] = key.start_mark.line + 1
             children[(*path, key.value)] = value
@@ -196,7 +202,7 @@ def _yaml_sentence(path: Path, error: yaml.MarkedYAMLError) -> str:
     if "\\t" in what:
         hint = " (indent with spaces, not tabs)"
     elif "mapping values are not allowed" in what:
-        hint = " (quote a value that holds ': ')"
+        hint = " (quote a value that contains ': ')"
     elif "could not determine a constructor" in what:
         hint = " (plain YAML only)"
     return f"{where}: not YAML: {what}{hint}"

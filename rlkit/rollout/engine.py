@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rlkit.cluster.thread_env import thread_env
 from rlkit.recipe.schema import RolloutKeys
 from rlkit.records import Group, Sample
 from rlkit.rollout.request import DrawRequest
@@ -41,19 +42,15 @@ class EngineSpec:
 
 def engine_env(keys: RolloutKeys) -> dict[str, str]:
     """Environment of a process that is to hold an engine."""
-    threads = str(keys.num_threads)
-    env = {
-        "OMP_NUM_THREADS": threads,
-        "MKL_NUM_THREADS": threads,
+    env = thread_env(keys.num_threads, keys.gpus) | {
         # The engine lives in the actor's own process: it starts in seconds and small models sample faster.
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         "VLLM_LOGGING_LEVEL": "ERROR",
         "VLLM_NO_USAGE_STATS": "1",
-        "TOKENIZERS_PARALLELISM": "false",
     }
     if not keys.gpus:
         # Threads are not pinned to cores: several engines and a learner share them.
-        env |= {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "CUDA_VISIBLE_DEVICES": ""}
+        env["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
         if "compilation_config" not in keys.engine and keys.engine.get("enforce_eager") is not False:
             # Eager mode: nothing is compiled, so no C++ compiler is needed and the first step is not 10 s late.
             env["TORCHDYNAMO_DISABLE"] = "1"

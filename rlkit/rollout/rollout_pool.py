@@ -7,11 +7,11 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import ray
-from ray.exceptions import RayError, RayTaskError
-
-from rlkit.cluster.ray_cluster import Restarts, get, get_each, let_children_hear, remote_error, wait
-from rlkit.errors import ActorDied, ActorLost, ClusterError, LearnerLost, ValueLost
+from rlkit.cluster.calls import get_next, wait_for_any
+from rlkit.cluster.ray_start import unblock_sigterm_in_children
+from rlkit.cluster.restarts import Restarts
+from rlkit.cluster.supervisor import ActorKind, Supervisor
+from rlkit.errors import ActorDied, ActorLost, ClusterError, LearnerLost, RlkitError, ValueLost
 from rlkit.records import Group
 from rlkit.rollout.engine import EngineSpec, engine_env
 from rlkit.rollout.request import DrawRequest
@@ -32,7 +32,7 @@ class RolloutWorker:
 
         from rlkit.rollout.engine import Engine
 
-        let_children_hear()
+        unblock_sigterm_in_children()
         if not spec.on_gpu:
             torch.set_num_threads(spec.keys.num_threads)
         self.engine = Engine(spec)
@@ -90,29 +90,26 @@ class RolloutPool:
     ) -> None:
         """`options`: Ray's, of each worker, beside its GPUs."""
         self._spec = spec
-        self._options = options
         self._timeout_s = spec.keys.deadline_s
         self._start_timeout_s = start_timeout_s
-        self._restarts = Restarts(max_restarts, "cluster.max_restarts")
-        self._on_event = on_event
         self._weights: tuple[Any, int] | None = None
         self._warm: set[int] = set()
-        self._workers = [self._spawn(worker) for worker in range(spec.keys.num_engines)]
+        self._workers = Supervisor(
+            ActorKind(RolloutWorker, env=engine_env(spec.keys), gpus=spec.keys.gpus, options=options),
+            spec.keys.num_engines,
+            restarts=Restarts(max_restarts, "cluster.max_restarts"),
+            on_replace=lambda text: on_event("rollout_worker_replaced", text),
+        )
         self._start()
 
     def _start(self) -> None:
         """All workers. One that dies on the way has one more try: where there is too little memory, none starts."""
-        what = f"starting {len(self._workers)} rollout worker(s) on {self._spec.model_path}"
-        died = {}
-        refs = [worker.start.remote(self._spec) for worker in self._workers]
-        for worker, outcome in enumerate(get_each(refs, timeout_s=self._start_timeout_s, what=what)):
-            if isinstance(outcome, ActorDied):
-                died[worker] = f"was lost ({outcome})"
-            elif isinstance(outcome, ClusterError):
-                raise outcome
+        what = f"starting {len(self._workers.actors)} rollout worker(s) on {self._spec.model_path}"
+        limit_s = self._start_timeout_s
+        _, died = self._call(None, "start", what, self._spec, limit_s=limit_s, loss=ActorDied)
         if died:
-            self._respawn(died, "it is started once more")
-            get([self._workers[w].start.remote(self._spec) for w in died], timeout_s=self._start_timeout_s, what=what)
+            self._replace_actors(died, "it is started once more")
+            _, died = self._call(died, "start", what, self._spec, limit_s=limit_s, loss=())
 
     def draw(self, requests: Sequence[DrawRequest]) -> Iterator[tuple[int, Group]]:
         """Yields (request.index, group) in the order of finishing; every request exactly once.
@@ -121,7 +118,7 @@ class RolloutPool:
             ClusterError: cluster.max_restarts is used up.
             LearnerLost: a replacement cannot get the weights: the node that held them died.
         """
-        count = len(self._workers)
+        count = len(self._workers.actors)
         shares = {w: _Share({r.index: r for r in requests[w::count]}) for w in range(min(count, len(requests)))}
         for worker, share in shares.items():
             self._begin(worker, share)
@@ -133,8 +130,7 @@ class RolloutPool:
         streams = [share.stream for share in shares.values()]
         left = min(share.deadline for share in shares.values()) - time.monotonic()
         what = f"the next group ({sum(len(share.todo) for share in shares.values())} to come)"
-        wait(streams, num_returns=1, timeout_s=max(0.0, left), what=what)
-        ready = {id(stream) for stream in wait(streams, num_returns=len(streams), timeout_s=0, what=what)}
+        ready = {id(stream) for stream in wait_for_any(streams, timeout_s=max(0.0, left), what=what)}
         # The caller may keep what is yielded for long: who is late is judged by now, when it was last looked.
         now = time.monotonic()
         lost: dict[int, str] = {}
@@ -144,8 +140,8 @@ class RolloutPool:
                 continue
             try:
                 found = self._take(worker, share)
-            except ActorLost as e:
-                lost[worker] = str(e)
+            except ActorDied:
+                lost[worker] = "died"
                 continue
             yield found
         for worker in [worker for worker, share in shares.items() if not share.todo]:
@@ -159,14 +155,9 @@ class RolloutPool:
         """The next group of a stream that has one.
 
         Raises:
-            ActorLost: there is none because the worker died; the message is how it was lost.
+            ActorDied: there is none because the worker died.
         """
-        try:
-            index, group = ray.get(next(share.stream), timeout=self._timeout_s)
-        except RayTaskError as e:
-            raise remote_error(e, f"sampling on rollout-{worker}") from e
-        except (RayError, StopIteration) as e:
-            raise ActorLost("died") from e
+        index, group = get_next(share.stream, timeout_s=self._timeout_s, what=f"sampling on rollout-{worker}")
         self._note_warm([worker])
         del share.todo[index]
         share.deadline = time.monotonic() + self._timeout_s
@@ -174,7 +165,9 @@ class RolloutPool:
 
     def _begin(self, worker: int, share: _Share) -> None:
         """Sets a worker to its share. What an engine draws first after its start may take as long as the start."""
-        share.stream = self._workers[worker].draw.options(num_returns="streaming").remote(list(share.todo.values()))
+        share.stream = (
+            self._workers.actors[worker].draw.options(num_returns="streaming").remote(list(share.todo.values()))
+        )
         share.deadline = time.monotonic() + self._limit_s([worker])
 
     def _limit_s(self, workers: Collection[int]) -> float:
@@ -185,12 +178,12 @@ class RolloutPool:
         """They have drawn something since their start."""
         if not self._warm.issuperset(workers):
             self._warm |= set(workers)
-            self._restarts.worked()
+            self._workers.worked()
 
     def draw_on_each(self, requests: Sequence[DrawRequest]) -> list[list[Group]]:
         """Every worker draws all requests (the parity canary); one list a worker, in the requests' order."""
         found: list[list[Group]] = self._on_each("draw_all", "the canary of the parity gate", requests)
-        self._note_warm(range(len(self._workers)))
+        self._note_warm(self._workers.actors)
         return found
 
     def load(self, weights: Any, version: int) -> None:
@@ -205,34 +198,34 @@ class RolloutPool:
     def _on_each(self, method: str, what: str, *args: Any) -> list[Any]:
         """One call on every worker, all at once; workers that are lost are replaced and asked again."""
         results: dict[int, Any] = {}
-        while missing := [w for w in range(len(self._workers)) if w not in results]:
+        while missing := [w for w in sorted(self._workers.actors) if w not in results]:
             found, lost = self._call(missing, method, what, *args, limit_s=self._limit_s(missing))
             results |= found
             self._replace(lost)
-        return [results[worker] for worker in range(len(self._workers))]
+        return [results[worker] for worker in sorted(results)]
 
     def _call(
         self,
-        workers: Collection[int],
+        workers: Collection[int] | None,
         method: str,
         what: str,
         *args: Any,
         limit_s: float,
-        loss: type[ClusterError] = ActorLost,
+        loss: type[ClusterError] | tuple[()] = ActorLost,
     ) -> tuple[dict[int, Any], dict[int, str]]:
-        """One call on some workers: by worker what came back, or how the worker was lost.
+        """One call on some workers, or all: by worker what came back, or how the worker was lost.
 
-        `loss`: what counts as that; any other error is raised.
+        `loss`: the errors that count as a lost worker; any other error is raised.
         """
-        refs = [getattr(self._workers[worker], method).remote(*args) for worker in workers]
         found: dict[int, Any] = {}
         lost: dict[int, str] = {}
-        for worker, outcome in zip(workers, get_each(refs, timeout_s=limit_s, what=what), strict=True):
+        outcomes = self._workers.call(method, *args, timeout_s=limit_s, what=what, numbers=workers)
+        for worker, outcome in outcomes.items():
             if isinstance(outcome, ValueLost):
                 raise LearnerLost(str(outcome)) from outcome
             if isinstance(outcome, loss):
                 lost[worker] = f"was lost ({outcome})"
-            elif isinstance(outcome, ClusterError):
+            elif isinstance(outcome, RlkitError):
                 raise outcome
             else:
                 found[worker] = outcome
@@ -245,22 +238,12 @@ class RolloutPool:
 
     def close(self) -> None:
         """Ends the workers."""
-        for worker in self._workers:
-            ray.kill(worker)
-        self._workers = []
-
-    def _spawn(self, worker: int) -> Any:
-        actor = ray.remote(RolloutWorker).options(
-            num_gpus=self._spec.keys.gpus,
-            runtime_env={"env_vars": engine_env(self._spec.keys)},
-            **self._options(worker),
-        )
-        return actor.remote()
+        self._workers.close()
 
     def _replace(self, lost: Mapping[int, str]) -> None:
         """New workers with the current weights, all at once; where one is lost on the way there, another one."""
         while lost:
-            self._respawn(lost, "its unfinished groups are drawn again")
+            self._replace_actors(lost, "its unfinished groups are drawn again")
             what, limit_s = "starting new rollout workers", self._start_timeout_s
             # Where an engine does not start, what the lost one held (a GPU's memory) may not be free yet.
             started, lost = self._call(lost, "start", what, self._spec, limit_s=limit_s, loss=ClusterError)
@@ -270,12 +253,7 @@ class RolloutPool:
                 _, unloaded = self._call(started, "load", what, weights, version, limit_s=limit_s)
                 lost = {**lost, **unloaded}
 
-    def _respawn(self, lost: Mapping[int, str], then: str) -> None:
+    def _replace_actors(self, lost: Mapping[int, str], then: str) -> None:
         """New actors in place of lost ones, not started yet."""
-        for worker, why in lost.items():
-            self._on_event("rollout_worker_replaced", f"rollout-{worker} {why}; {then}")
-            ray.kill(self._workers[worker])
-            self._warm.discard(worker)
-        self._restarts.take([f"rollout-{worker} {why}" for worker, why in lost.items()])
-        for worker in lost:
-            self._workers[worker] = self._spawn(worker)
+        self._warm.difference_update(lost)
+        self._workers.replace({worker: f"rollout-{worker} {why}" for worker, why in lost.items()}, then)

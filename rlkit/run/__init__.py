@@ -1,1 +1,1 @@
-"""One start of a run: everything checked, its inputs, and its stages one after another."""
+"""Runs a recipe: checks, inputs, and the stages one after another."""

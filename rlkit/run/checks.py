@@ -1,4 +1,4 @@
-"""What is checked of a run before anything heavy is imported: one list, which `plan` and `train` go through alike."""
+"""All checks of a run that need no heavy import. `rlkit plan` and `rlkit train` run the same checks."""
 
 from __future__ import annotations
 
@@ -25,32 +25,32 @@ from rlkit.stages.registry import stages_of
 from rlkit.watch.sinks import check_sinks
 
 SMALL_BYTES = 64 * 2**20
-"""Data up to this size on this disk is read by every plan."""
+"""`rlkit plan` reads local data up to this size, in bytes."""
 
 
 @dataclass(frozen=True)
 class Checked:
-    """A recipe that passed every check but those that the plan's refusals name."""
+    """A recipe that passed all checks, except those that `plan.refusals` reports."""
 
     plan: Plan
-    """What it will do here."""
+    """Its plan on this machine."""
     data: RunData | None
-    """Its rows; None where they were not read, or the plan refuses the recipe."""
+    """Its rows; None if they were not read, or if the plan has refusals."""
     notes: tuple[str, ...]
-    """What a person should know of the data."""
+    """Warnings about the data."""
 
 
 def check_run(loaded: LoadedRecipe, *, run_dir: Path, address: str | None, read_all: bool) -> Checked:
-    """Goes through the list.
+    """Checks a recipe and makes its plan.
 
     Args:
         loaded: The recipe.
         run_dir: The run's folder.
-        address: A Ray cluster's, instead of the recipe's.
-        read_all: Whether data that is large, or on the Hub, is read too.
+        address: Address of a Ray cluster, in place of the recipe's cluster.address.
+        read_all: Whether to read data that is large or on the Hub.
 
     Raises:
-        UsageError: one of its kinds, for what cannot work whatever the machine.
+        UsageError: The recipe cannot run on any machine.
     """
     recipe = loaded.recipe
     parts = check_plugins(recipe.reward, loaded.base_dir)
@@ -81,9 +81,9 @@ def check_run(loaded: LoadedRecipe, *, run_dir: Path, address: str | None, read_
 
 
 def _check_writable(run_dir: Path) -> None:
-    there = next(path for path in (run_dir.absolute(), *run_dir.absolute().parents) if path.exists())
-    why = f"{there} is a file" if not there.is_dir() else f"no permission to write in {there}"
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+    existing = next(path for path in (run_dir.absolute(), *run_dir.absolute().parents) if path.exists())
+    why = f"{existing} is a file" if not existing.is_dir() else f"no permission to write in {existing}"
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         raise UsageError(f"the run folder {run_dir} cannot be written: {why}; set run.dir or --run-dir")
 
 
@@ -97,7 +97,7 @@ def _count(recipe: Recipe, data: RunData) -> RowCounts:
 
 
 def _is_small(recipe: Recipe) -> bool:
-    """Whether all rows lie on this disk and take a moment to read."""
+    """Whether all data is local and small enough to read quickly."""
     paths = [source.path for source in sources_of(recipe) if not source.path.startswith("builtin:")]
     return all(Path(path).exists() for path in paths) and sum(_bytes(Path(path)) for path in paths) <= SMALL_BYTES
 

@@ -1,6 +1,6 @@
-"""`rlkit plan --deep`: what is known of a run only with its tokenizer, its chat template and the installed vLLM.
+"""`rlkit plan --deep`: checks that need the tokenizer, the chat template and the installed vLLM.
 
-`rlkit train` goes through the same before any actor starts.
+`rlkit train` makes the same checks before it starts any actor.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from rlkit.run.run_data import RunData
 
 
 def check_deeply(recipe: Recipe, data: RunData) -> list[str]:
-    """Renders every prompt and demonstration, and lets vLLM check the engine's arguments; what was found, in sentences.
+    """Renders every prompt and demonstration, and checks the engine's arguments with vLLM. Returns notes for the user.
 
     Args:
-        recipe: One whose defaults are filled in.
+        recipe: A recipe whose defaults are filled in.
         data: Its rows.
 
     Raises:
-        UsageError: one of its kinds, as `rlkit train` would.
+        UsageError: A check failed.
         ClusterError: vLLM cannot be imported.
     """
     with TemporaryDirectory() as folder:
@@ -41,7 +41,7 @@ def _findings(recipe: Recipe, inputs: Inputs) -> Iterator[str]:
     if tasks:
         lengths = sorted(len(inputs.renderer.render(task).token_ids) for task in tasks)
         yield (
-            f"prompts have {lengths[0]} to {lengths[-1]} tokens ({lengths[len(lengths) // 2]} in the middle); with "
+            f"prompts have {lengths[0]} to {lengths[-1]} tokens (median {lengths[len(lengths) // 2]}); with "
             f"rollout.max_tokens={recipe.rollout.max_tokens} a sequence has at most "
             f"{lengths[-1] + recipe.rollout.max_tokens} of the model's {context_length(inputs.model_path)}"
         )

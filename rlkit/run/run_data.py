@@ -1,4 +1,4 @@
-"""A recipe's rows, read and checked as far as that goes without the model: no import here is heavy."""
+"""Reads and checks the rows of a recipe, without the model and without heavy imports."""
 
 from __future__ import annotations
 
@@ -18,72 +18,73 @@ from rlkit.stages.stage import Stage, StageRows
 
 @dataclass(frozen=True)
 class RunData:
-    """What the recipe's data sections hold."""
+    """All rows that the recipe names."""
 
     tasks: LoadedTasks | None
-    """Training tasks with those that are held out of them; None where no stage needs any."""
+    """Training tasks, including those that will be held out; None if no stage needs tasks."""
     heldout: LoadedTasks | None
-    """Tasks of `evaluation.sources`; None where it names none."""
+    """Tasks of `evaluation.sources`; None if it is not given."""
     rows: Mapping[int, StageRows]
-    """What stages learn from in place of tasks, by the stage's number."""
+    """By stage index: the rows of a stage that trains on rows other than tasks."""
 
     @property
     def columns(self) -> TaskColumns:
-        """Columns of the tasks that the reward scores."""
+        """Metadata columns of the tasks that the reward scores."""
         tasks = [task for found in (self.tasks, self.heldout) if found is not None for task in found.tasks]
         counts = Counter(name for task in tasks for name, value in task.metadata.items() if value is not None)
         return TaskColumns(len(tasks), dict(counts))
 
     def split(self, recipe: Recipe) -> Split:
-        """What is learned from and what is held out.
+        """Splits the data into training tasks and held-out tasks.
 
         Raises:
-            DataError: nothing would be left to train on.
+            DataError: No training task is left.
         """
         keys, seed = recipe.evaluation, recipe.run.seed
-        both: Sequence[Task] = () if self.tasks is None else self.tasks.tasks
-        rest, heldout = both, () if self.heldout is None else self.heldout.tasks
-        if keys.sources is None and both:
-            rest, heldout = split_holdout(both, keys.num_held_out(len(both)), seed)
+        all_tasks: Sequence[Task] = () if self.tasks is None else self.tasks.tasks
+        rest, heldout = all_tasks, () if self.heldout is None else self.heldout.tasks
+        if keys.sources is None and all_tasks:
+            rest, heldout = split_holdout(all_tasks, keys.num_held_out(len(all_tasks)), seed)
         if keys.max_rows is not None and keys.max_rows < len(heldout):
             _, heldout = split_holdout(heldout, keys.max_rows, seed)
-        asked = {task.wording for task in heldout}
-        train = [task for task in rest if task.wording not in asked]
+        # Compare prompts, not ids: the same problem may be in several sources.
+        heldout_prompts = {task.wording for task in heldout}
+        train = [task for task in rest if task.wording not in heldout_prompts]
         if rest and not train:
-            raise DataError("every training task is held out by evaluation.sources too: give it tasks of its own")
-        rows = {i: found.without(asked) for i, found in self.rows.items()}
+            raise DataError("every training task is also in evaluation.sources: give evaluation.sources other tasks")
+        rows = {i: found.without(heldout_prompts) for i, found in self.rows.items()}
         return Split(train, heldout, rows, len(rest) - len(train))
 
 
 @dataclass(frozen=True)
 class TaskColumns:
-    """Which columns the tasks have beside prompt and reference, for what reads them by name."""
+    """The metadata columns of the tasks, for checking reward parts that read a column by name."""
 
     num_tasks: int
-    """How many tasks there are, held-out ones included."""
+    """Number of tasks, including held-out ones."""
     num_with: Mapping[str, int]
-    """By column of `Task.metadata`, how many tasks have a value there; a column that no task has is not in it."""
+    """By column of `Task.metadata`: number of tasks with a value. Columns without any value are absent."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """What is learned from, and what is held out of it."""
+    """Training tasks and held-out tasks."""
 
     train: Sequence[Task]
     """Training tasks without the held-out ones."""
     heldout: Sequence[Task]
-    """For the evaluations."""
+    """Held-out tasks, for the evaluations."""
     rows: Mapping[int, StageRows]
-    """What stages learn from in place of tasks, by the stage's number, without rows of held-out tasks."""
+    """By stage index: rows of a stage that trains on rows other than tasks, without rows of held-out tasks."""
     num_shared: int
-    """Training tasks left out because `evaluation.sources` holds them too."""
+    """Number of training tasks that were removed because they are in `evaluation.sources` too."""
 
 
 def read_data(recipe: Recipe) -> RunData:
-    """Reads every source of the recipe and checks its rows, the split, and the order in which they are drawn.
+    """Reads all sources of the recipe. Checks their rows, the split and the order of the tasks.
 
     Raises:
-        DataError: a source or a row cannot be used, or too little is left to train on.
+        DataError: A source or row is invalid, or too few tasks are left to train on.
     """
     seed, kinds = recipe.run.seed, recipe.reward.kinds
     stages: list[Stage[Any]] = stages_of(recipe)

@@ -1,4 +1,4 @@
-"""A start of `rlkit train`: what it is made with, whether it goes on, its folder's lock and copy, and its stages."""
+"""`rlkit train`: locks the run's folder, decides between start and resume, keeps the mirror, and runs the stages."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 
 from rlkit.cluster.stop import StopSignal
-from rlkit.disk import write_whole
+from rlkit.disk import write_atomically
 from rlkit.keep.mirror import Mirror
 from rlkit.keep.resume import begin, describe_start, locked
 from rlkit.keep.runfiles import RECIPE
@@ -35,33 +35,34 @@ def run_recipe(
     address: str | None,
     allow: Sequence[str] = (),
 ) -> int:
-    """Runs a recipe on its data to its end; returns the exit code.
+    """Starts or resumes a run and executes its stages. Returns the exit code.
 
     Args:
-        loaded: The recipe as it was written: what a resume is compared by.
-        recipe: The same with its defaults filled in for this model and machine.
+        loaded: The recipe without filled-in defaults; a resume compares this one with the run's start.
+        recipe: The recipe with the defaults for this model and machine.
         data: Its rows.
         run_dir: The run's folder.
         resume: "auto", "must" or "never".
-        address: A Ray cluster's, or None.
+        address: Address of a Ray cluster; None: start a local one.
         allow: Keys that may differ from the run's start.
 
     Raises:
-        RlkitError: the run failed, was stopped or cannot start; what it had done is kept.
+        RlkitError: The run failed, was stopped or cannot start. Finished work is saved.
     """
     report = Report()
-    report.hear()
-    stop = StopSignal(lambda: report.line("stopping after this step; Ctrl-C again leaves at once"))
+    report.forward_cluster_logs()
+    stop = StopSignal(lambda: report.line("stopping after this step; press Ctrl-C again to stop at once"))
     parts = [(part.name, part.plugin) for part in load_parts(recipe.reward, loaded.base_dir)]
     own = [named for stage in stages_of(recipe) for named in stage.own_code(loaded.base_dir)]
-    made_with = {
+    provenance = {
         "code": code_hashes([*parts, *own]),
         "files": model_hashes(recipe),
         "versions": library_versions(),
         "machine": {"precision": str(recipe.learner.precision)},
     }
-    here = recipe.cluster.address is None
-    if loaded.recipe.rollout.engine and recipe.model.path is not None and here and recipe.has_engines:
+    is_local = recipe.cluster.address is None
+    # A new model (model.init) does not exist yet: vLLM checks the arguments for it when the engine starts.
+    if loaded.recipe.rollout.engine and recipe.model.path is not None and is_local and recipe.has_engines:
         spec = EngineSpec(recipe.model.path, recipe.rollout, recipe.learner.dtype, recipe.run.seed)
         with report.waiting("checking rollout.engine with the installed vLLM"):
             check_engine_values(spec, timeout_s=recipe.cluster.start_timeout_s)
@@ -69,24 +70,24 @@ def run_recipe(
     mirror = Mirror(recipe.run, run_dir, report)
     with stop.installed(), locked(run_dir):
         mirror.fetch(resume)
-        goes_on = (run_dir / RECIPE).exists()
-        state = begin(run_dir, loaded, resume, made_with=made_with, allow=allow)
+        is_resumed = (run_dir / RECIPE).exists()
+        state = begin(run_dir, loaded, resume, provenance=provenance, allow=allow)
         with mirror.kept_up():
             if state is None:
                 model = run_dir / "model"
                 report.line(
-                    f"the run in {run_dir} is done; its model is in {model}. For another run give another run.name"
+                    f"the run in {run_dir} is done; its model is in {model}. To start a new run, set another run.name"
                 )
                 return 0
             _write_recipe(run_dir, recipe)
-            if goes_on:
+            if is_resumed:
                 report.line(describe_start(state, recipe))
             return Pipeline(recipe, data, loaded.base_dir, state, report, stop).execute(address)
 
 
 def _write_recipe(run_dir: Path, recipe: Recipe) -> None:
-    """Writes every key with its value, those that were worked out too; what a resume compares is in progress.json."""
+    """Writes recipe.yaml with all keys, for the user. A resume compares with the recipe in progress.json instead."""
     try:
-        write_whole(run_dir / RECIPE, yaml.safe_dump(resolve(recipe), sort_keys=False, allow_unicode=True))
+        write_atomically(run_dir / RECIPE, yaml.safe_dump(resolve(recipe), sort_keys=False, allow_unicode=True))
     except OSError as e:
         raise unwritable(run_dir, e) from e

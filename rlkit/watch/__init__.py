@@ -1,1 +1,1 @@
-"""What a run shows: metrics of a step, events, the log on disk, the lines and tables on the console."""
+"""Metrics, events, log files and console output of a run."""

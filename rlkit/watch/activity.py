@@ -1,4 +1,4 @@
-"""What a run is doing right now, shown while it goes on: a live line on a terminal, elsewhere a line now and then."""
+"""Shows the current activity of a run: as a live line on a terminal, otherwise as an occasional line."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from rich.live import Live
 from rich.text import Text
 
 SILENCE_S = 20.0
-"""Where there is no terminal: seconds without any line after which one says what goes on."""
+"""Without a terminal: minimum seconds without any line before the current activity is printed."""
 GROWTH = 0.05
-"""Share of the time that an activity has taken, which is the longest silence of a long one: hours need fewer lines."""
+"""Without a terminal: minimum interval between such lines as a share of the activity's duration so far."""
 
 FRAMES = "|/-\\"
-"""Of the live line, by turns."""
+"""Characters of the live line's spinner."""
 
 
 @dataclass
 class Activity:
-    """Something that takes a while."""
+    """A phase of a run that may take long."""
 
     what: str
     """Such as "starting Ray"."""
     began: float = field(default_factory=time.monotonic)
-    """On the monotonic clock."""
+    """Start time on the monotonic clock."""
     count: str = ""
-    """How much of it is done, in words."""
+    """Progress as text: ": 3 of 8 groups"."""
 
     @property
     def seconds(self) -> float:
-        """How long it has taken so far."""
+        """Duration so far, in seconds."""
         return time.monotonic() - self.began
 
     def __str__(self) -> str:
@@ -42,44 +42,44 @@ class Activity:
 
 
 class Activities:
-    """The activities that are going on; the one that began last is shown.
+    """The current activities, which may be nested; shows the innermost one.
 
     Args:
-        console: Where.
-        say: Prints a line there.
+        console: The console of the live line.
+        print_line: Prints a line on it.
     """
 
-    def __init__(self, console: Console, say: Callable[[str], None]) -> None:
+    def __init__(self, console: Console, print_line: Callable[[str], None]) -> None:
         self._console = console
-        self._say = say
-        self._going_on: list[Activity] = []
-        self._spoke_at = time.monotonic()
+        self._print_line = print_line
+        self._current: list[Activity] = []
+        self._last_line = time.monotonic()
 
-    def spoke(self) -> None:
-        """A line was printed: the silence begins anew."""
-        self._spoke_at = time.monotonic()
+    def line_printed(self) -> None:
+        """Restarts the interval until the next automatic line. Call it after every printed line."""
+        self._last_line = time.monotonic()
 
-    def at(self, what: str) -> None:
-        """The activity that is shown is now this, which begins now."""
-        if self._going_on:
-            now = self._going_on[-1]
-            now.what, now.began, now.count = what, time.monotonic(), ""
+    def update(self, what: str) -> None:
+        """Replaces the text of the innermost activity and restarts its clock."""
+        if self._current:
+            activity = self._current[-1]
+            activity.what, activity.began, activity.count = what, time.monotonic(), ""
 
     def count(self, done: int, total: int, unit: str) -> None:
-        """So much of the activity that is shown is done."""
-        if self._going_on:
-            self._going_on[-1].count = f": {done} of {total} {unit}"
+        """Sets the progress of the innermost activity."""
+        if self._current:
+            self._current[-1].count = f": {done} of {total} {unit}"
 
     @contextmanager
     def shown(self, what: str) -> Iterator[Activity]:
-        """Shows an activity inside the block."""
-        outermost, activity = not self._going_on, Activity(what)
-        self._going_on.append(activity)
+        """Shows an activity during the block."""
+        outermost, activity = not self._current, Activity(what)
+        self._current.append(activity)
         try:
             with self._display() if outermost else nullcontext():
                 yield activity
         finally:
-            self._going_on.remove(activity)
+            self._current.remove(activity)
 
     def _display(self) -> AbstractContextManager[object]:
         if not self._console.is_interactive:
@@ -87,26 +87,27 @@ class Activities:
         return Live(get_renderable=self._live, console=self._console, transient=True)
 
     def _live(self) -> Text:
-        """The time first: on a narrow terminal the rest is cut."""
+        """The live line. It begins with the time, because a narrow terminal cuts the end."""
         text = Text(no_wrap=True, overflow="ellipsis")
-        for activity in self._going_on[-1:]:
-            turn = FRAMES[int(4 * activity.seconds) % len(FRAMES)]
-            text.append(f"{turn} {activity.seconds:.0f} s  {activity.what}{activity.count}")
+        for activity in self._current[-1:]:
+            frame = FRAMES[int(4 * activity.seconds) % len(FRAMES)]
+            text.append(f"{frame} {activity.seconds:.0f} s  {activity.what}{activity.count}")
         return text
 
     @contextmanager
     def _lines(self) -> Iterator[None]:
-        over = threading.Event()
-        self.spoke()
-        threading.Thread(target=self._break_silence, args=(over,), daemon=True).start()
+        done = threading.Event()
+        self.line_printed()
+        threading.Thread(target=self._print_until, args=(done,), daemon=True).start()
         try:
             yield
         finally:
-            over.set()
+            done.set()
 
-    def _break_silence(self, over: threading.Event) -> None:
-        while not over.wait(SILENCE_S / 20):
-            for activity in self._going_on[-1:]:
-                silent = time.monotonic() - self._spoke_at
+    def _print_until(self, done: threading.Event) -> None:
+        """Prints the innermost activity whenever no line was printed for a while."""
+        while not done.wait(SILENCE_S / 20):
+            for activity in self._current[-1:]:
+                silent = time.monotonic() - self._last_line
                 if silent >= max(SILENCE_S, GROWTH * activity.seconds):
-                    self._say(str(activity))
+                    self._print_line(str(activity))

@@ -1,4 +1,4 @@
-"""What an evaluation found: shares with their intervals, as metrics, reports and summaries show them."""
+"""The result of an evaluation, as used in metrics, reports and summaries."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Share:
-    """A share with its 95% interval."""
+    """A share with its 95% confidence interval."""
 
     value: float
     low: float
     high: float
     n: int
-    """Tasks it was measured on."""
+    """Number of tasks."""
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """What a set of weights does on the held-out tasks."""
+    """Accuracy and rewards of one version of the weights on the held-out tasks."""
 
     sampled: Share
     """Accuracy of sampled replies at the training temperature (pass@1)."""
     greedy: Share | None
-    """Accuracy of the greedy reply, where it was asked for."""
+    """Accuracy of the greedy reply; None without evaluation.greedy."""
     parts: dict[str, float]
     """Mean of each reward part over the sampled replies."""
     reward: float
     """Mean total reward of the sampled replies."""
 
     def summary(self) -> dict[str, object]:
-        """As in summary.json's "before" and "after"."""
+        """The content of "before" or "after" in summary.json."""
         figures: dict[str, object] = {
             "accuracy": self.sampled.value,
             "n": self.sampled.n,

@@ -1,4 +1,4 @@
-"""Numbers of a step, computed from records in one place."""
+"""Computes a step's metrics from its records."""
 
 from __future__ import annotations
 
@@ -28,37 +28,37 @@ class PhaseTimer:
             self.seconds[phase] = self.seconds.get(phase, 0.0) + time.monotonic() - began
 
     def metrics(self) -> dict[str, float]:
-        """As `time/<phase>`, with the sum as `time/step`."""
+        """Seconds as metrics: `time/<phase>`, and their sum as `time/step`."""
         figures = {f"time/{phase}": seconds for phase, seconds in self.seconds.items()}
         return figures | {"time/step": sum(self.seconds.values())}
 
 
 def mean(values: Sequence[float]) -> float:
-    """Arithmetic mean; NaN of nothing."""
+    """Arithmetic mean; NaN for no values."""
     return math.fsum(values) / len(values) if values else math.nan
 
 
 def is_right(score: Score) -> bool:
-    """Whether the accuracy part found the reply fully right."""
+    """Whether an accuracy score counts as fully right."""
     return score.value is not None and score.value >= 1.0
 
 
 def accuracy(groups: Sequence[ScoredGroup]) -> float:
-    """Share of fully right replies among the graded ones; NaN where the recipe has no accuracy part."""
+    """Share of fully right replies among the graded ones; NaN if the recipe has no accuracy part."""
     graded = [s for g in groups for s in g.parts.get("accuracy", ()) if s.value is not None]
     return mean([float(is_right(s)) for s in graded])
 
 
 def part_means(groups: Sequence[ScoredGroup]) -> dict[str, float]:
-    """Mean value of each part over the samples it graded."""
+    """Mean value of each part over the samples that it graded."""
     names = list(groups[0].parts) if groups else []
     return {n: mean([s.value for g in groups for s in g.parts[n] if s.value is not None]) for n in names}
 
 
 def reward_metrics(groups: Sequence[ScoredGroup]) -> dict[str, float]:
-    """A step's reward, its parts with spread, verdict counts and time, lengths and what could not be graded.
+    """Metrics of a step's rewards, parts, verdicts, lengths and unscored samples.
 
-    `time/reward/<part>` is what the part's plugin took for all groups, in seconds of one process.
+    `time/reward/<part>` is the time that the part's plugin took for all groups, in seconds of one process.
     """
     rewards = [r for g in groups for r in g.rewards if r is not None]
     samples = [s for g in groups for s in g.samples]
@@ -83,9 +83,11 @@ def reward_metrics(groups: Sequence[ScoredGroup]) -> dict[str, float]:
 
 
 def _spread_metrics(groups: Sequence[ScoredGroup], name: str) -> dict[str, float]:
-    """A part's spread over the samples it applies to, how many it failed on, and its correlation with accuracy: a part
-    that rises while that falls is being gamed. NaN where one of the two does not vary. How many samples it does not
-    apply to is `verdicts/<part>/not_applicable`."""
+    """A part's standard deviation, number of failures, and correlation with accuracy.
+
+    A part that rises while its correlation falls may be exploited by the policy. The correlation is NaN if part or
+    accuracy does not vary. Samples that the part does not apply to are counted in `verdicts/<part>/not_applicable`.
+    """
     scores = [s for g in groups for s in g.parts[name]]
     values = [s.value for s in scores if s.value is not None]
     figures = {
@@ -105,7 +107,7 @@ def _std(values: Sequence[float]) -> float:
 
 
 def _correlation(pairs: Sequence[tuple[float, float]]) -> float:
-    """Pearson's; NaN where a side does not vary. [(0, 1), (1, 3), (2, 5)] -> 1"""
+    """Pearson correlation; NaN if a side does not vary. [(0, 1), (1, 3), (2, 5)] -> 1"""
     a, b = [x for x, _ in pairs], [y for _, y in pairs]
     spread = _std(a) * _std(b)
     if not pairs or not spread > 1e-12:
@@ -114,18 +116,18 @@ def _correlation(pairs: Sequence[tuple[float, float]]) -> float:
 
 
 def _code_metrics(groups: Sequence[ScoredGroup]) -> dict[str, float]:
-    """Hidden tests, which the reward does not see: where their share falls behind, tests are being gamed."""
+    """Share of hidden tests passed. If it falls behind the visible tests, the policy exploits those."""
     hidden = [found["hidden"] for found in _evidence(groups) if "hidden" in found]
     total = sum(int(counts["total"]) for counts in hidden)
     return {"code/hidden_passed": sum(int(counts["passed"]) for counts in hidden) / total} if total else {}
 
 
 def sandbox_tiers(groups: Sequence[ScoredGroup]) -> list[str]:
-    """How the programs in these groups were isolated."""
+    """The sandbox tiers that isolated the programs in these groups."""
     return sorted({str(found["tier"]) for found in _evidence(groups) if found.get("tier")})
 
 
 def _evidence(groups: Sequence[ScoredGroup]) -> list[Mapping[str, Any]]:
-    """What the accuracy part says it rests on, a mapping for each sample that has one."""
+    """The evidence of the accuracy part, for each sample that has a mapping there."""
     scores = [score for group in groups for score in group.parts.get("accuracy", ())]
     return [score.evidence for score in scores if isinstance(score.evidence, Mapping)]

@@ -1,4 +1,4 @@
-"""What to say of a step whose rewards teach nothing: how many groups differ, why, one reply, and what to do."""
+"""Explains a step without a learning signal: how many groups differ, broken rules, an example reply, and remedies."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from rlkit.records import Sample, Score, ScoredGroup
 from rlkit.watch.metrics import is_right
 
 PASSING = ("", "ok", "correct", "pass", "not_applicable")
-"""Verdicts of scores that name no broken rule."""
-MOST = 0.5
-"""A share above which something counts as the main cause."""
+"""Verdicts without a broken rule."""
+MAIN_CAUSE = 0.5
+"""Share of the replies above which a problem counts as a main cause."""
 RULES_SHOWN = 3
 REPLY_SHOWN = 400
-"""Characters of the reply."""
+"""Maximum number of characters shown of a reply."""
 
 
 def describe_no_signal(groups: Sequence[ScoredGroup], *, whole_step: bool = False) -> str:
-    """Says why a step teaches nothing; empty where it does teach.
+    """Explains why a step has no learning signal; empty if it has one.
 
-    A step teaches nothing where no group's rewards differ, and next to nothing where no reply at all is right: then
-    only the shaping parts are learned.
+    A step has none if the rewards within each group are equal. If no reply is right, it has only that of the shaping
+    parts, which is reported too.
 
     Args:
         groups: The step's groups.
@@ -44,7 +44,7 @@ def describe_no_signal(groups: Sequence[ScoredGroup], *, whole_step: bool = Fals
     none_right = bool(right) and not any(right)
     if not equal and not none_right:
         return ""
-    headline = "teaches nothing" if equal else "teaches only the shaping parts: no reply is right"
+    headline = "has no learning signal" if equal else "has a signal only from the shaping parts: no reply is right"
     sentences = [
         f"{headline}; the rewards differ in {differing} of {len(groups)} groups, and {sum(right)} of {len(graded)} "
         f"replies are right (reward {min(rewards):.3f} to {max(rewards):.3f})"
@@ -52,17 +52,17 @@ def describe_no_signal(groups: Sequence[ScoredGroup], *, whole_step: bool = Fals
     broken = broken_rules(groups)
     if broken and not all(right or [False]):
         shown = "; ".join(f"{part}: {rule} ({share:.0%})" for part, rule, share in broken[:RULES_SHOWN])
-        sentences.append(f"What most replies lack: {shown}")
+        sentences.append(f"Most frequent problems: {shown}")
     samples = [sample for sample, _ in graded]
     sentences.append(f"One reply: {_shortened(samples[0].response)!r}")
-    sentences.append(f"What helps: {_advice(samples, right, {rule[0]: rule[2] for rule in reversed(broken)})}")
+    sentences.append(f"Try: {_advice(samples, right, {rule[0]: rule[2] for rule in reversed(broken)})}")
     return ". ".join(sentences)
 
 
 def broken_rules(groups: Sequence[ScoredGroup]) -> list[tuple[str, str, float]]:
-    """(part, rule, share of the samples that break it), the most frequent first; of equals, the heavier part's.
+    """(part, rule, share of the samples that break it), the most frequent first, then by the part's weight.
 
-    A rule is a reason that a part gave beside a failing verdict, without its figures and quotations.
+    A rule is the reason of a failing verdict, with its numbers and quotations replaced.
     """
     counts: Counter[tuple[str, str]] = Counter()
     weights: dict[str, float] = {}
@@ -84,22 +84,22 @@ def _rules(score: Score) -> list[str]:
 
 
 def _advice(samples: Sequence[Sample], right: Sequence[bool], shares: dict[str, float]) -> str:
-    """The remedies that fit, the likeliest first."""
+    """Remedies for the step, the most promising first."""
     found = []
     if right and all(right):
-        return "harder tasks, for every reply is right; another data.path, or data.filter"
+        return "harder tasks (another data.path, or data.filter), because every reply is right"
     cut = sum(sample.finish_reason == "length" for sample in samples) / len(samples)
-    if cut > MOST:
-        found.append(f"a larger rollout.max_tokens, for {cut:.0%} of the replies are cut there")
+    if cut > MAIN_CAUSE:
+        found.append(f"a larger rollout.max_tokens, because {cut:.0%} of the replies are cut there")
     if len({sample.response for sample in samples}) < len(samples) / 2:
-        found.append("a higher rollout.temperature, for most replies are the same")
-    if shares.get("format", 0.0) > MOST:
+        found.append("a higher rollout.temperature, because most replies are the same")
+    if shares.get("format", 0.0) > MAIN_CAUSE:
         found += [
-            "an sft stage first, on replies in the form that is asked for",
-            "another data.prompt.template or data.prompt.system that shows the form, with an example or two",
-            "data.prompt.force_think=false, for a model that was never taught to think in tags: a reply without them "
-            "is judged whole",
-            "reward.format=null, until the form is learned",
+            "an sft stage first, on replies in the required format",
+            "another data.prompt.template or data.prompt.system that shows the format, with an example or two",
+            "data.prompt.force_think=false, for a model that was never trained to think in tags: a reply without tags "
+            "is judged as a whole",
+            "reward.format=null, until the model has learned the format",
         ]
     else:
         found += ["easier tasks, or an sft stage first", "more stages.N.samples_per_prompt, so that some are right"]
@@ -107,7 +107,7 @@ def _advice(samples: Sequence[Sample], right: Sequence[bool], shares: dict[str, 
 
 
 def _shortened(text: str) -> str:
-    """The start and the end of a reply: the form is broken at either."""
+    """The start and the end of a reply, because format errors are at one of them."""
     if len(text) <= REPLY_SHOWN:
         return text
     return f"{text[: REPLY_SHOWN // 2]} … {text[-REPLY_SHOWN // 2 :]}"

@@ -1,4 +1,4 @@
-"""What a person sees of a run: what it is doing, a line a step, and the table at the end."""
+"""Console output of a run: the current activity, one line per step, and the table at the end."""
 
 from __future__ import annotations
 
@@ -19,35 +19,41 @@ from rlkit.watch.activity import Activities, Activity
 from rlkit.watch.evaluated import Evaluated, Share
 
 ORDINARY = ("checkpoint", "sandbox")
-"""Events of every run."""
+"""Kinds of events that every run has; the last line does not list them."""
 
 
 Item = TypeVar("Item")
 
 
-class Quieting(Console):
-    """Falls silent where its reader has gone (`| head`) or its disk is full: a run is worth more than its lines."""
+class FailSafeConsole(Console):
+    """A console that stops printing after an error, such as a closed pipe (`| head`) or a full disk.
+
+    The run then continues without console output.
+    """
 
     def print(self, *objects: Any, **options: Any) -> None:
         """See rich's Console."""
         try:
             super().print(*objects, **options)
         except OSError:
-            self.fall_silent()
+            self.stop_printing()
 
     def on_broken_pipe(self) -> None:
         """See rich's Console."""
-        self.fall_silent()
+        self.stop_printing()
 
-    def fall_silent(self) -> None:
-        """Prints no more; what is left in the output's buffers goes nowhere, or it would raise once more at the end."""
+    def stop_printing(self) -> None:
+        """Discards all further output.
+
+        Redirects stdout to /dev/null, because Python would raise again when it flushes its buffers at exit.
+        """
         self.quiet = True
         with suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-class _Lines(logging.Handler):
-    """Log records as lines of a report."""
+class _ReportHandler(logging.Handler):
+    """Prints log records as lines of a report."""
 
     def __init__(self, report: Report) -> None:
         super().__init__()
@@ -58,27 +64,27 @@ class _Lines(logging.Handler):
 
 
 class Report:
-    """On a terminal a live line under the others says what goes on; elsewhere there are plain lines only."""
+    """Prints the progress of a run. On a terminal, a live line below shows the current activity."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Quieting(soft_wrap=True, highlight=False, file=sys.stdout)
+        self.console = console or FailSafeConsole(soft_wrap=True, highlight=False, file=sys.stdout)
         self._began: dict[str, tuple[float, int]] = {}
         self._activities = Activities(self.console, self.line)
 
-    def hear(self) -> None:
-        """Prints what `rlkit.cluster.ray_cluster` says of long waits."""
+    def forward_cluster_logs(self) -> None:
+        """Prints what `rlkit.cluster` logs about long waits."""
         waits = logging.getLogger("rlkit.waiting")
-        waits.handlers, waits.propagate = [_Lines(self)], False
+        waits.handlers, waits.propagate = [_ReportHandler(self)], False
         waits.setLevel(logging.INFO)
 
     def line(self, text: str) -> None:
-        """One line, never folded."""
+        """Prints one line without wrapping it."""
         self.console.print(text, markup=False)
-        self._activities.spoke()
+        self._activities.line_printed()
 
     @contextmanager
     def waiting(self, what: str) -> Iterator[None]:
-        """Names a phase of a run, shows that it goes on, and says at its end how long it took."""
+        """Shows an activity during the block and prints its duration at the end."""
         if not self.console.is_interactive:
             self.line(f"{what} ...")
         with self._activities.shown(what) as activity:
@@ -86,26 +92,26 @@ class Report:
         self.line(f"{what} took {activity.seconds:.1f} s")
 
     def clear_live_line(self) -> None:
-        """Before the process ends without leaving `waiting`: no half of a line stays, and the cursor is shown."""
+        """Removes the live line and shows the cursor. For an exit that skips the end of `waiting`."""
         if self.console.is_interactive:
             print("\r\x1b[2K\x1b[?25h", end="", file=self.console.file, flush=True)
 
     def during(self, what: str) -> AbstractContextManager[Activity]:
-        """Shows what goes on inside the block, as `waiting` does but without a line at its start and end."""
+        """Shows an activity during the block, without a line at its start and end."""
         return self._activities.shown(what)
 
-    def at(self, what: str) -> None:
-        """What `during` shows is now this."""
-        self._activities.at(what)
+    def update_activity(self, what: str) -> None:
+        """Replaces the text of the current activity."""
+        self._activities.update(what)
 
     def counted(self, items: Iterable[Item], total: int, unit: str) -> Iterator[Item]:
-        """The items as they come, their number shown with what goes on."""
+        """Yields the items and shows their count with the current activity."""
         for done, item in enumerate(items, start=1):
             self._activities.count(done, total, unit)
             yield item
 
     def step(self, stage: str, step: int, steps: int, metrics: Mapping[str, float], parts: Sequence[str]) -> None:
-        """The line of an RL step."""
+        """Prints the line of an RL step."""
         scores = " ".join(f"{name} {_mean(metrics[f'reward/{name}'])}" for name in parts)
         times = " ".join(f"{p} {metrics[f'time/{p}']:.1f}" for p in ("sample", "score", "update", "sync", "canary"))
         rate = metrics["samples/tokens"] / metrics["time/step"] if metrics["time/step"] else math.nan
@@ -116,20 +122,20 @@ class Report:
         )
 
     def sft_step(self, stage: str, metrics: Mapping[str, float]) -> None:
-        """The line of an SFT step; about twenty in a stage."""
+        """Prints the line of an SFT step, for about twenty steps per stage."""
         step, steps = int(metrics["step"]), int(metrics["steps"])
-        self.at(f"{stage}: step {min(step + 1, steps)} of {steps}")
-        eta = self._eta(stage, step, steps)  # from the first step on, also where it has no line
+        self.update_activity(f"{stage}: step {min(step + 1, steps)} of {steps}")
+        eta = self._eta(stage, step, steps)  # at every step, because the first call starts its clock
         if step == steps or step % max(1, steps // 20) == 0:
             self.line(f"{stage} {step:>{len(str(steps))}}/{steps}  loss {metrics['learner/loss']:.3f}{eta}")
 
     def evaluated(self, what: str, result: Evaluated) -> None:
-        """The line of an evaluation."""
+        """Prints the line of an evaluation."""
         greedy = f", greedy {_share(result.greedy)}" if result.greedy is not None else ""
         self.line(f"held-out {what}: sampled {_share(result.sampled)}{greedy}, n = {result.sampled.n}")
 
     def table(self, before: Evaluated, after: Evaluated, before_name: str) -> None:
-        """Before and after: accuracy with its interval, then the mean of each reward part."""
+        """Prints the table of before and after: accuracies with intervals, and the mean of each reward part."""
         table = Table(title="Held-out tasks (95% intervals)")
         for heading in ("", before_name, "after", "change"):
             table.add_column(heading, justify="left" if not heading else "right")
@@ -142,10 +148,10 @@ class Report:
         self.console.print(table)
 
     def done(self, run_dir: Path, seconds: float, events: Mapping[str, int]) -> None:
-        """The last line, and before it what happened on the way that is no part of every run."""
-        happened = [f"{kind} {count}" for kind, count in events.items() if kind not in ORDINARY]
-        if happened:
-            self.line(f"on the way: {', '.join(happened)}; {run_dir / 'events.jsonl'} says when and why")
+        """Prints the last line, and before it the number of unusual events."""
+        unusual = [f"{kind} {count}" for kind, count in events.items() if kind not in ORDINARY]
+        if unusual:
+            self.line(f"events: {', '.join(unusual)}; see {run_dir / 'events.jsonl'} for details")
         self.line(f"done in {seconds:.0f} s: the model is in {run_dir / 'model'}")
 
     def _eta(self, stage: str, step: int, steps: int) -> str:
@@ -158,7 +164,7 @@ class Report:
 
 
 def _mean(value: float) -> str:
-    """A mean, or a dash where there was nothing to take it of: a part that applies to no sample of the step."""
+    """A mean, or a dash if it is NaN: the part applies to no sample of the step."""
     return "-" if math.isnan(value) else f"{value:.2f}"
 
 

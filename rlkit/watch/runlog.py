@@ -1,6 +1,6 @@
-"""The folder a run leaves behind: metrics, evaluations, events, samples, and what makes each survive a kill.
+"""Writes a run's files: metrics, evaluations, events, logs and samples.
 
-Rows are appended, and a kill may cut off the last one; other files are written beside and renamed: they are whole.
+A kill may truncate the last row of a JSON-lines file, which readers drop. All other files are written atomically.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from rlkit.disk import sync, write_whole
+from rlkit.disk import sync, write_atomically
 from rlkit.errors import CheckpointError
 from rlkit.records import Sample, ScoredGroup
 
@@ -24,21 +24,21 @@ METRICS, EVALUATIONS, EVENTS = "metrics.jsonl", "evaluations.jsonl", "events.jso
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a file of JSON lines; a last line that a kill cut off is left out."""
+    """The rows of a JSON-lines file, without a truncated last line; empty if the file does not exist."""
     if not path.exists():
         return []
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
-def _end_last_row(path: Path) -> None:
-    """Drops a last row that a kill cut off: the next one would be written on to it."""
+def _drop_truncated_row(path: Path) -> None:
+    """Removes a truncated last row, so that the next row starts on a new line."""
     if path.exists() and (text := path.read_bytes()) and not text.endswith(b"\n"):
         os.truncate(path, text.rfind(b"\n") + 1)
 
 
 class RunLog:
-    """Writes metrics.jsonl, events.jsonl, run.log, rollouts and summary.json of one run folder."""
+    """Writes metrics.jsonl, evaluations.jsonl, events.jsonl, run.log, rollouts and summary.json of one run."""
 
     def __init__(self, run_dir: Path, on_step: Callable[[Mapping[str, Any]], None] = lambda row: None) -> None:
         """`on_step` gets every row of metrics.jsonl as it is written."""
@@ -47,7 +47,7 @@ class RunLog:
         self._unsynced: set[Path] = set()
         run_dir.mkdir(parents=True, exist_ok=True)
         for name in (METRICS, EVALUATIONS, EVENTS):
-            _end_last_row(run_dir / name)
+            _drop_truncated_row(run_dir / name)
 
     def step(self, row: Mapping[str, Any]) -> None:
         """Appends one step's metrics."""
@@ -55,31 +55,31 @@ class RunLog:
         self._on_step(row)
 
     def last_step(self, stage: str) -> int:
-        """The last step of a stage that has metrics; 0: none."""
+        """The last step of a stage for which there are metrics; 0: none."""
         return max((row["step"] for row in read_rows(self.run_dir / METRICS) if row["stage"] == stage), default=0)
 
     def evaluation(self, row: Mapping[str, Any]) -> None:
-        """Appends what an evaluation inside a stage found, to evaluations.jsonl."""
+        """Appends the result of an evaluation inside a stage to evaluations.jsonl."""
         self._append(EVALUATIONS, row)
 
     def evaluations(self, stage: str) -> list[dict[str, Any]]:
-        """What `evaluation` wrote of a stage."""
+        """The rows of a stage in evaluations.jsonl."""
         return [row for row in read_rows(self.run_dir / EVALUATIONS) if row["stage"] == stage]
 
     def event(self, kind: str, text: str) -> None:
-        """Appends something that happened: a replaced worker, a checkpoint, the end.
+        """Appends an event, such as a replaced worker or a checkpoint, to events.jsonl and run.log.
 
-        A full disk does not raise here: what is told may be just that.
+        Ignores write errors: the event may report just that the disk is full.
         """
         try:
             self._append(EVENTS, {"time": time.time(), "event": kind, "text": text})
         except OSError:
             with suppress(OSError):
-                _end_last_row(self.run_dir / EVENTS)
+                _drop_truncated_row(self.run_dir / EVENTS)
         self.line(f"{kind}: {text}")
 
     def num_events(self) -> dict[str, int]:
-        """How often each kind of thing happened, over all starts of the run; damaged lines count for nothing."""
+        """Number of events of each kind, over all starts of the run; ignores damaged lines."""
         path, counts = self.run_dir / EVENTS, Counter[str]()
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else ():
             with suppress(ValueError, KeyError, TypeError):
@@ -87,51 +87,51 @@ class RunLog:
         return dict(sorted(counts.items()))
 
     def line(self, text: str) -> None:
-        """Appends a line to run.log, where the disk has room for it."""
+        """Appends a line to run.log; ignores write errors."""
         with suppress(OSError), (self.run_dir / "run.log").open("a", encoding="utf-8") as f:
             f.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
 
     def sync(self) -> None:
-        """Puts metrics, evaluations and rollouts on the disk: a checkpoint of a step must not outlast what it told.
+        """Flushes metrics, evaluations and rollouts to disk, so that they are at least as recent as a checkpoint.
 
         Raises:
-            CheckpointError: the disk is full or fails.
+            CheckpointError: The disk is full or fails.
         """
         try:
             for path in sorted({*self._unsynced, *(path.parent for path in self._unsynced)}):
-                with suppress(FileNotFoundError):  # somebody needed the room: old samples are missed by nothing here
+                with suppress(FileNotFoundError):  # the user may have deleted old samples to free space
                     sync(path)
         except OSError as e:
             raise CheckpointError(
-                f"metrics and samples of {self.run_dir} cannot be put on the disk: {e.strerror}; no checkpoint is "
-                "written without them: free space"
+                f"metrics and samples of {self.run_dir} cannot be written to disk: {e.strerror}; no checkpoint is "
+                "saved without them: free space"
             ) from e
         self._unsynced.clear()
 
     def write_json(self, name: str, value: Any) -> None:
-        """Writes a whole JSON file, atomically."""
-        write_whole(self.run_dir / name, json.dumps(_finite(value), indent=2) + "\n")
+        """Writes a JSON file atomically."""
+        write_atomically(self.run_dir / name, json.dumps(_finite(value), indent=2) + "\n")
 
     def keep_steps(self, stage: str, last_step: int) -> None:
-        """Drops what a resumed stage is about to do again: its rows and rollouts after `last_step`."""
+        """Deletes a stage's rows and rollouts after `last_step`, because a resume repeats these steps."""
         for path in (self.run_dir / METRICS, self.run_dir / EVALUATIONS):
             if path.exists():
                 kept = [row for row in read_rows(path) if row["stage"] != stage or row["step"] <= last_step]
-                write_whole(path, "".join(json.dumps(row) + "\n" for row in kept))
+                write_atomically(path, "".join(json.dumps(row) + "\n" for row in kept))
         for rollouts in (self.run_dir / stage / "rollouts").glob("step-*.parquet"):
             if int(rollouts.stem.removeprefix("step-")) > last_step:
                 rollouts.unlink()
                 self._unsynced.discard(rollouts)
-        for half_written in (self.run_dir / stage / "rollouts").glob("*.tmp"):
-            half_written.unlink()
+        for unfinished in (self.run_dir / stage / "rollouts").glob("*.tmp"):
+            unfinished.unlink()
 
     def rollouts(
         self, stage: str, step: int, groups: Sequence[ScoredGroup], advantages: Sequence[Sequence[float | None]]
     ) -> None:
         """Writes every sample of a step with its scores to `<stage>/rollouts/step-N.parquet`.
 
-        A row's `group` is its task's id. Where few tasks are drawn more than once a step, each later group of a task
-        and the samples in it get names of their own: `sum-7@2`, `sum-7@2#0`.
+        A row's `group` is its task's id. If a step contains a task more than once, the names of its later groups and
+        their samples get a number: `sum-7@2`, `sum-7@2#0`.
         """
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -144,9 +144,9 @@ class RunLog:
         ]
         path = self.run_dir / stage / "rollouts" / f"step-{step:06d}.parquet"
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_suffix(".tmp")
-        pq.write_table(pa.Table.from_pylist(rows, schema=_rollout_schema(list(groups[0].parts))), beside)
-        os.replace(beside, path)
+        temporary = path.with_suffix(".tmp")
+        pq.write_table(pa.Table.from_pylist(rows, schema=_rollout_schema(list(groups[0].parts))), temporary)
+        os.replace(temporary, path)
         self._unsynced.add(path)
 
     def _append(self, name: str, row: Mapping[str, Any]) -> None:
@@ -156,7 +156,7 @@ class RunLog:
 
 
 def _finite(value: Any) -> Any:
-    """NaN and infinities as null: JSON has no word for them."""
+    """Replaces NaN and infinities by None, because JSON cannot represent them."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
@@ -167,12 +167,12 @@ def _finite(value: Any) -> Any:
 
 
 def as_json(value: Any) -> str:
-    """Any evidence as JSON; what JSON cannot say is written as text."""
+    """Any value as JSON text; values that JSON cannot represent become their repr."""
     return json.dumps(_finite(value), default=repr, ensure_ascii=False)
 
 
 def _unique(names: Sequence[str]) -> list[str]:
-    """The names in their order; one that came before has the least number from 2 on added that makes it new."""
+    """Makes names unique: a repeated name gets the smallest free number, from 2 on: `a`, `a@2`."""
     taken, seen = set(names), set[str]()
     found = []
     for name in names:

@@ -1,7 +1,7 @@
-"""Metrics sinks: where each row of metrics.jsonl goes besides, such as a tracker's server.
+"""Metrics sinks: user classes, named in `tracking.sinks`, that also get each row of metrics.jsonl.
 
-A sink is a class of anybody's, named in `tracking.sinks`. It works in a thread of its own: one that is slow, hangs or
-raises costs the run neither a step nor its end.
+For example, a sink can send rows to an experiment tracker. Each sink runs in its own thread, so one that is slow, hangs
+or raises neither delays nor fails the run.
 """
 
 from __future__ import annotations
@@ -19,44 +19,44 @@ from rlkit.find import find_plugin
 from rlkit.recipe.schema import SinkKeys, TrackingKeys
 
 GROUP = "rlkit.sinks"
-"""Entry-point group of sinks that packages bring."""
+"""Entry-point group of sinks in installed packages."""
 _END: dict[str, Any] = {}
-"""Tells a sink's thread that no row follows."""
+"""Sentinel in a sink's queue: no row follows."""
 
 
 class MetricsSink(Protocol):
-    """What a class has to have to be a sink; `close()`, where it has that too, is called at the run's end."""
+    """The interface of a sink. If it also has a method `close()`, the run calls it at the end."""
 
     def log(self, row: Mapping[str, Any]) -> None:
-        """Takes one row of metrics.jsonl: its "stage" and "step", and the step's metrics by name.
+        """Logs one row of metrics.jsonl: "stage", "step", and the step's metrics by name.
 
-        A step that a resumed run does again comes again, with the same stage and step.
+        A resumed run logs the steps that it repeats again, with the same stage and step.
         """
 
 
 def check_sinks(tracking: TrackingKeys, base_dir: Path) -> None:
-    """Finds the sinks of a recipe and sees that they take their arguments; none is built.
+    """Checks that the sinks of a recipe exist and accept their arguments, without constructing them.
 
     Args:
         tracking: The recipe's section.
-        base_dir: The recipe's folder: `./file.py:Class` is beside it.
+        base_dir: The recipe's folder, which `./file.py:Class` is relative to.
 
     Raises:
-        PluginError: the sentence begins with the sink's key.
+        PluginError: A sink cannot be found or used; the message begins with its key.
     """
     for where, keys in _named(tracking):
         _find(where, keys, base_dir)
 
 
 def build_sinks(tracking: TrackingKeys, base_dir: Path) -> list[MetricsSink]:
-    """The sinks of a recipe, built; as `check_sinks`."""
+    """Constructs the sinks of a recipe. Arguments and errors as for `check_sinks`."""
     built: list[MetricsSink] = []
     for where, keys in _named(tracking):
         found = _find(where, keys, base_dir)
         try:
             built.append(found(**keys.arguments))
-        except Exception as e:  # a stranger's constructor may raise anything
-            raise PluginError(f"{where}: {found.__name__} cannot be built: {type(e).__name__}: {e}") from e
+        except Exception as e:  # a user's constructor may raise anything
+            raise PluginError(f"{where}: {found.__name__} cannot be constructed: {type(e).__name__}: {e}") from e
     return built
 
 
@@ -70,7 +70,7 @@ def _find(where: str, keys: SinkKeys, base_dir: Path) -> Any:
         raise PluginError(f"{where}.plugin: {keys.plugin} has no method log(row), which a metrics sink needs")
     try:
         parameters = inspect.signature(found).parameters.values()
-    except (TypeError, ValueError):  # a class written in C says nothing of its arguments
+    except (TypeError, ValueError):  # a class written in C has no signature to check
         return found
     known = [p.name for p in parameters]
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
@@ -86,11 +86,11 @@ def _find(where: str, keys: SinkKeys, base_dir: Path) -> Any:
 
 
 class SinkThreads:
-    """Sends rows to sinks, each in a thread of its own.
+    """Sends rows to sinks, each in its own thread.
 
     Args:
-        sinks: Where rows go.
-        on_event: Hears of a sink's first failure, in the thread that calls `put` or `close`.
+        sinks: The sinks.
+        on_event: Called with (kind, text) at a sink's first failure, in the thread that calls `put` or `close`.
     """
 
     def __init__(self, sinks: Sequence[MetricsSink], on_event: Callable[[str, str], None]) -> None:
@@ -98,16 +98,16 @@ class SinkThreads:
         self._on_event = on_event
 
     def put(self, row: Mapping[str, Any]) -> None:
-        """Sends a row to every sink, and waits for none."""
+        """Queues a row for every sink, without waiting."""
         for thread in self._threads:
             thread.rows.put(dict(row))
-        self._note_failures()
+        self._report_failures()
 
     def close(self, timeout_s: float) -> None:
-        """Lets the sinks take the rows that are left and close; one that takes longer is left behind.
+        """Waits until the sinks have logged the remaining rows and closed; abandons those that take longer.
 
         Args:
-            timeout_s: Longest wait for all of them, in seconds.
+            timeout_s: Deadline for all of them, in seconds.
         """
         for thread in self._threads:
             thread.rows.put(_END)
@@ -115,31 +115,31 @@ class SinkThreads:
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
             if thread.is_alive():
-                text = f"{thread.name} had not taken all rows {timeout_s:g} s after the last (tracking.sink_timeout_s)"
+                text = f"{thread.name} had not logged all rows after tracking.sink_timeout_s={timeout_s:g} s"
                 self._on_event("sink_late", text)
-        self._note_failures()
+        self._report_failures()
 
-    def _note_failures(self) -> None:
+    def _report_failures(self) -> None:
         for thread in self._threads:
-            if thread.failure and not thread.failure_noted:
-                thread.failure_noted = True
-                self._on_event("sink_failed", f"{thread.name}: {thread.failure}; the run goes on")
+            if thread.failure and not thread.failure_reported:
+                thread.failure_reported = True
+                self._on_event("sink_failed", f"{thread.name}: {thread.failure}; the run continues")
 
 
 class _SinkThread(threading.Thread):
-    """One sink and its rows. A daemon: the process can end while it hangs."""
+    """One sink and its queue of rows. A daemon thread, so that a sink that hangs does not keep the process alive."""
 
     def __init__(self, sink: MetricsSink) -> None:
         super().__init__(name=f"metrics sink {type(sink).__name__}", daemon=True)
         self.rows: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self.failure = ""
-        """Of its first failed call; later rows are sent all the same, since a server may come back."""
-        self.failure_noted = False
+        """Error of its first failed call. Later rows are sent anyway: a server may become available again."""
+        self.failure_reported = False
         self._sink = sink
         self.start()
 
     def run(self) -> None:
-        """Takes rows until the end."""
+        """Logs rows until the sentinel."""
         while (row := self.rows.get()) is not _END:
             self._try(self._sink.log, row)
         if callable(close := getattr(self._sink, "close", None)):
@@ -148,5 +148,5 @@ class _SinkThread(threading.Thread):
     def _try(self, call: Callable[..., Any], *args: Any) -> None:
         try:
             call(*args)
-        except Exception as e:  # a stranger's sink may raise anything
+        except Exception as e:  # a user's sink may raise anything
             self.failure = self.failure or f"{type(e).__name__}: {e}"

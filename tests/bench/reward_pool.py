@@ -74,7 +74,7 @@ def measure_loop(groups: list[Group]) -> float:
 
 def measure_pool(kind: str, workers: int, groups: list[Group]) -> float:
     """Seconds of a pool over all groups."""
-    from rlkit.cluster.ray_cluster import start_ray, stop_ray
+    from rlkit.cluster.ray_start import start_ray, stop_ray
     from rlkit.scoring.processes.child_processes import LocalPool
     from rlkit.scoring.processes.scoring_pool import ScoringPool
 

@@ -174,7 +174,7 @@ def measure_sync(size: Size, threads: int, pairs: int) -> dict[str, float]:
     """Median seconds of a sync, of a bare reload and of the canary, and of the pairs' ratios bare / sync."""
     import ray
 
-    from rlkit.cluster.ray_cluster import start_ray, stop_ray
+    from rlkit.cluster.ray_start import start_ray, stop_ray
     from rlkit.learner.learner_group import LearnerGroup
     from rlkit.learner.spec import LearnerSpec
     from rlkit.recipe.schema import ClusterKeys, GrpoKeys, LearnerKeys, RolloutKeys
@@ -205,7 +205,7 @@ def measure_sync(size: Size, threads: int, pairs: int) -> dict[str, float]:
         DrawRequest(i, Task(str(i), "math", "", "1"), np.array(ids, np.int32), "", (i,), max_tokens=CANARY_TOKENS)
         for i, ids in enumerate(prompts)
     ]
-    (engine,) = pool._workers
+    (engine,) = pool._workers.actors.values()
     rows = []
     for version in range(pairs + 2):
         began = time.perf_counter()

@@ -73,7 +73,7 @@ def test_train_defaults(recipe: str, pipeline: list[Any]) -> None:
         (
             ZeroDivisionError("division\nby zero"),
             1,
-            "rlkit: error: ZeroDivisionError: division by zero (a defect of rlkit; "
+            "rlkit: error: ZeroDivisionError: division by zero (a bug in rlkit; "
             "run again with --debug for the traceback)\n",
         ),
     ],
@@ -123,7 +123,7 @@ def test_the_schema_documents_every_key(capsys: pytest.CaptureFixture[str]) -> N
     schema = json.loads(capsys.readouterr().out)
     assert schema["properties"]["rollout"]["description"]
     rollout = schema["$defs"][schema["properties"]["rollout"]["$ref"].rpartition("/")[2]]["properties"]
-    assert rollout["max_tokens"]["description"] == "Most tokens of a reply."
+    assert rollout["max_tokens"]["description"] == "Maximum length of a reply, in tokens."
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_the_schema_documents_every_key(capsys: pytest.CaptureFixture[str]) -> N
         (["trian"], "unknown command 'trian'; did you mean 'train'?"),
         (["--versoin"], "unknown option '--versoin'; did you mean '--version'?"),
         (["train", "r.yaml", "--resum", "auto"], "unknown option '--resum'; did you mean '--resume'?"),
-        (["train", "r.yaml", "--stages.0.steps=3"], "an override takes no dashes: stages.0.steps=3"),
+        (["train", "r.yaml", "--stages.0.steps=3"], "write an override without dashes: stages.0.steps=3"),
         (["train", "r.yaml", "--resume", "maybe"], "--resume 'maybe': must be one of auto, must, never (see"),
         (
             ["train"],
@@ -158,9 +158,9 @@ def test_wrong_use_ends_with_2_and_names_the_nearest(
     ("words", "sentence"),
     [
         (["run.seed=1", "RECIPE"], "the recipe comes first: rlkit plan RECIPE run.seed=1"),
-        (["run.seed=1"], "'run.seed=1' is an override and no recipe: rlkit plan RECIPE [KEY=VALUE ...]"),
-        (["RECIPE", "RECIPE"], "rlkit plan takes one recipe, and 'RECIPE' is a second file"),
-        (["RECIPE", "run.seed", "=", "3"], "an override has no blanks round its equals sign: run.seed=3"),
+        (["run.seed=1"], "'run.seed=1' is an override, not a recipe: rlkit plan RECIPE [KEY=VALUE ...]"),
+        (["RECIPE", "RECIPE"], "rlkit plan takes one recipe, but 'RECIPE' is a second file"),
+        (["RECIPE", "run.seed", "=", "3"], "write an override without spaces around the equals sign: run.seed=3"),
         (["RECIPE", "run.seed"], "override 'run.seed' is not KEY=VALUE"),
     ],
 )
@@ -216,7 +216,7 @@ def test_a_closed_pipe_is_no_error(recipe: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("override", "says"),
+    ("override", "reason"),
     [
         ("data.path=builtin:quikstart", 'did you mean "quickstart"'),
         ("data.path=builtin:quickstart?foo=2", "no parameter 'foo'"),
@@ -226,17 +226,19 @@ def test_a_closed_pipe_is_no_error(recipe: str) -> None:
     ],
 )
 def test_plan_refuses_what_cannot_start(
-    recipe: str, override: str, says: str, capsys: pytest.CaptureFixture[str]
+    recipe: str, override: str, reason: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["plan", recipe, override]) == 2
-    assert says in errors(capsys)
+    assert reason in errors(capsys)
 
 
-def test_a_recipe_with_a_control_character_is_told_its_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_control_character_in_a_recipe_is_reported_with_its_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "r.yaml"
     path.write_text("model: {init: {}}\n# colour \x1b[0m\n")
     assert main(["plan", str(path)]) == 2
-    assert errors(capsys) == f"rlkit: error: {path}:2: not YAML: the character #x001b must go\n"
+    assert errors(capsys) == f"rlkit: error: {path}:2: not YAML: the character #x001b is not allowed; remove it\n"
 
 
 def test_an_output_without_room_is_one_sentence(recipe: str) -> None:
@@ -253,9 +255,9 @@ def test_an_output_without_room_is_one_sentence(recipe: str) -> None:
         (["verify", "code", "--input", "i", "--output", "o", "--gold", "3"], "unknown option '--gold'"),
         (["verify", "math", "--tier", "wasm"], "unknown option '--tier'"),
         (["verify", "maths"], "unknown command 'maths'; did you mean 'math'? (see rlkit verify --help)"),
-        (["verify", "--input", "i"], "unknown option '--input'; there is math, code, --help (see rlkit verify"),
+        (["verify", "--input", "i"], "unknown option '--input'; known: math, code, --help (see rlkit verify"),
         (["verify", "code"], "rlkit verify code needs --input and --output (see rlkit verify code --help)"),
-        (["reward", "--version"], "unknown option '--version'; there is score, test, new, --help"),
+        (["reward", "--version"], "unknown option '--version'; known: score, test, new, --help"),
         (["doctor", "all"], "unexpected argument 'all'"),
     ],
 )
@@ -267,17 +269,17 @@ def test_a_word_knows_its_own_options_only(words: list[str], message: str, capsy
 
 def test_a_family_tells_its_members(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", "--help"]) == 0
-    told = capsys.readouterr().out
-    assert told.startswith("usage: rlkit verify COMMAND ...")
-    assert re.findall(r"^  (\w+)  ", told, re.MULTILINE) == ["math", "code"]
+    shown = capsys.readouterr().out
+    assert shown.startswith("usage: rlkit verify COMMAND ...")
+    assert re.findall(r"^  (\w+)  ", shown, re.MULTILINE) == ["math", "code"]
     assert main(["verify"]) == 2
-    assert errors(capsys) == told
+    assert errors(capsys) == shown
 
 
 BAD_PARTS = {
-    "{plugin: ./gone.py:Mine, weight: 1}": "reward.mine.plugin: there is no file ./gone.py beside the recipe",
-    "{plugin: 'gone.module:Mine', weight: 1}": "cannot import gone.module: there is no module 'gone'",
-    "{plugin: acuracy, weight: 1}": "no installed plugin is called 'acuracy' (did you mean 'accuracy'?)",
+    "{plugin: ./gone.py:Mine, weight: 1}": "reward.mine.plugin: there is no file ./gone.py in the recipe's folder",
+    "{plugin: 'gone.module:Mine', weight: 1}": "cannot import gone.module: there is no module named 'gone'",
+    "{plugin: acuracy, weight: 1}": "no installed plugin is named 'acuracy' (did you mean 'accuracy'?)",
     "{plugin: ./mine.py:Min, weight: 1}": "has no class or function 'Min' (did you mean 'Mine'?)",
     "{plugin: {trl: ./mine.py:gone}, weight: 1}": "./mine.py has no class or function 'gone'",
     "{plugin: ./mine.py:Mine, weight: 1, sise: 3}": "reward.mine.sise: Mine has no such argument",

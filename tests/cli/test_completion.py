@@ -113,7 +113,7 @@ def test_fish_offers_what_can_follow_with_its_help(folder):
     done = subprocess.run(["fish", "-N", "-c", program], cwd=folder, capture_output=True, text=True, timeout=60)
     assert done.stderr == ""
     answers = [part.split("\n")[:-1] for part in done.stdout.split("END\n")[:-1]]
-    assert "train\tRun a recipe: fine-tune the model and leave everything of the run on disk." in answers[1]
+    assert "train\tRun a recipe: fine-tune the model and save the run to disk." in answers[1]
     check([[line.partition("\t")[0] for line in answer] for answer in answers])
 
 
@@ -176,7 +176,7 @@ def test_every_key_that_is_offered_is_one_of_the_recipe(tmp_path):
 
 def test_the_scripts_start_no_python_and_their_program_needs_no_quoting(scripts):
     for script in scripts.values():
-        program = script[script.index("# What can follow") : script.index("    exit\n}\n")]
+        program = script[script.index("# Prints the completions") : script.index("    exit\n}\n")]
         assert "'" not in program
         assert "\\\\" not in program, "fish reads two backslashes as one"
         assert "python" not in script.replace(program, "").lower()

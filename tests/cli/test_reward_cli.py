@@ -168,7 +168,7 @@ def test_prompts_may_be_chat_messages_and_references_lists_as_in_a_recipes_data(
     assert [row["parts"]["accuracy"]["value"] for row in out] == [1, 1, 1]
     done, _ = score(folder, [{"id": 0, "prompt": talk[:1], "reference": "2", **reply}])
     assert done.returncode == 2
-    assert "in.jsonl:1: prompt must hold a message of the user last" in done.stderr
+    assert "in.jsonl:1: prompt must end with a message of the user" in done.stderr
 
 
 def test_the_last_traceback_of_a_plugin_is_shown_on_demand(folder):
@@ -243,7 +243,7 @@ def test_rows_are_read_as_the_recipes_data_would_be(folder):
     assert only["parts"]["accuracy"]["value"] == 1.0
 
 
-def test_two_trl_functions_score_their_own_kinds_of_task_and_the_reason_of_none_is_told(folder):
+def test_two_trl_functions_score_their_own_kinds_of_task_and_the_reason_of_none_is_reported(folder):
     parts = {n: {"plugin": {"trl": f"./f.py:for_{n}"}, "weight": 1} for n in ("math", "code")}
     write_recipe(folder, "two.yaml", parts)
     rows = [
@@ -286,7 +286,7 @@ def test_an_input_that_would_be_lost_is_refused(folder):
     assert (folder / "in.jsonl").read_text() == row
 
 
-def test_a_plugin_that_returns_something_else_is_told_with_what_it_returned(folder):
+def test_a_plugin_that_returns_something_else_is_reported_with_what_it_returned(folder):
     (folder / "five.py").write_text("class Five:\n    def score(self, group):\n        return 5\n")
     five = {"mine": {"plugin": "./five.py:Five", "weight": 1}}
     (folder / "five.yaml").write_text(yaml.safe_dump(RECIPE | {"reward": five}))
@@ -304,8 +304,11 @@ def test_a_plugin_that_returns_something_else_is_told_with_what_it_returned(fold
         ({"response": 7}, "in.jsonl:2: response is missing, or no text"),
         ({"num_tokens": -1}, "in.jsonl:2: num_tokens must be a whole number from 0, got -1"),
         ({"token_ids": "12"}, "in.jsonl:2: token_ids must be a list of whole numbers"),
-        ({"kind": "maths"}, 'in.jsonl:2: nothing judges tasks of kind "maths" (did you mean "math"?)'),
-        ({"kind": "numeric", "reference": "x"}, "in.jsonl:2: the reference 'x' of a task of kind numeric is no number"),
+        ({"kind": "maths"}, 'in.jsonl:2: no judge for tasks of kind "maths" (did you mean "math"?)'),
+        (
+            {"kind": "numeric", "reference": "x"},
+            "in.jsonl:2: the reference 'x' of a task of kind numeric is not a number",
+        ),
         ({"group": []}, "in.jsonl:2: group must be a text or a number"),
         ({"group": "g", "prompt": "Another"}, "has another kind, prompt or reference than in line 1"),
     ],

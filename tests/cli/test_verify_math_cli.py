@@ -68,9 +68,9 @@ def test_bad_rows_are_unscored_in_their_place_and_stop_no_other(tmp_path):
     assert "Traceback" not in done.stderr
     out = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert [row["verdict"] for row in out] == ["unscored", "correct"] * len(BAD_LINES)
-    for row, (line, says) in zip(out[::2], BAD_LINES, strict=True):
-        assert says in row["detail"]
-        assert row["id"] == (7 if line.startswith(b'{"id": 7,') and says != "not UTF-8" else None)
+    for row, (line, reason) in zip(out[::2], BAD_LINES, strict=True):
+        assert reason in row["detail"]
+        assert row["id"] == (7 if line.startswith(b'{"id": 7,') and reason != "not UTF-8" else None)
     before, _, after = done.stderr.partition("15 correct, 0 wrong, 15 unscored\n")
     assert "15 of 30 rows cannot be judged (lines 2, 5, 8, 11, 14 and 10 more); the others are" in before
     assert after.count("\n") == 1
@@ -90,14 +90,14 @@ def test_a_file_that_could_not_be_read_twice_or_would_be_lost_is_refused(tmp_pat
     source.write_text(row)
     empty.touch()
     os.mkfifo(fifo)
-    for where, out, says in [
+    for where, out, reason in [
         (source, source, "is the input: give another file"),
         (fifo, tmp_path / "out.jsonl", "is read twice"),
         (empty, tmp_path / "out.jsonl", "holds no rows"),
     ]:
         done = run("--input", where, "--output", out)
         assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-        assert says in done.stderr
+        assert reason in done.stderr
     assert source.read_text() == row
 
 

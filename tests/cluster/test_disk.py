@@ -127,7 +127,7 @@ def test_checkpoints_of_another_run_are_not_taken(tiny_recipe, whole_run, tmp_pa
     done = run_rlkit("train", tiny_recipe, "--run-dir", run_dir)
     assert done.code == 1
     assert "it belongs to another run" in done.err
-    assert "no whole one is left" in done.err
+    assert "no intact checkpoint is left" in done.err
     assert "Traceback" not in done.err
     checkpoints = run_dir / "stage-1-grpo" / "checkpoints"
     assert sorted(p.name for p in checkpoints.iterdir()) == ["step-000004", "step-000005"]

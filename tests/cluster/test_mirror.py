@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 
 from rlkit.cluster.stop import StopSignal
-from rlkit.disk import write_whole
+from rlkit.disk import write_atomically
 from rlkit.errors import ClusterError, MirrorError, Stopped, UsageError
 from rlkit.keep.checkpoint import find_checkpoint, find_damage, list_checkpoints, prune_checkpoints, save_checkpoint
 from rlkit.keep.mirror import FETCHING, Mirror
@@ -65,11 +65,11 @@ class Work:
         self.checkpoints = run_dir / STAGE / "checkpoints"
 
     def begin(self, run_id: str) -> None:
-        write_whole(self.run_dir / "recipe.yaml", "run: {}\n")
+        write_atomically(self.run_dir / "recipe.yaml", "run: {}\n")
         self.progress(run_id, [])
 
     def progress(self, run_id: str, models: list[str]) -> None:
-        write_whole(self.run_dir / "progress.json", json.dumps({"run": run_id, "models": models}))
+        write_atomically(self.run_dir / "progress.json", json.dumps({"run": run_id, "models": models}))
 
     def step(self, step: int, run_id: str) -> None:
         self.log.step({"stage": STAGE, "step": step})
@@ -233,12 +233,12 @@ def test_a_copy_of_something_else_is_refused(keys, tmp_path):
     other = Work(tmp_path / "other")
     other.begin("r2")
     other.step(1, "r2")
-    with pytest.raises(UsageError, match="another run"):
+    with pytest.raises(UsageError, match="are different runs"):
         make(keys, tmp_path / "other").fetch("auto")
     with pytest.raises(UsageError, match="--resume never"):
         make(keys, tmp_path / "new").fetch("never")
     RemoteFolder(f"{keys.mirror}/mine").write("notes.txt", b"of mine")
-    with pytest.raises(UsageError, match="holds no run"):
+    with pytest.raises(UsageError, match="contains no run"):
         make(keys.model_copy(update={"name": "mine"}), tmp_path / "new").fetch("auto")
     (tmp_path / "full").mkdir()
     (tmp_path / "full/notes.txt").write_text("of mine")
@@ -408,7 +408,7 @@ def test_a_missing_package_is_named():
     fsspec.register_implementation("rlkit-test", "no_such_package.FileSystem", clobber=True)
     with pytest.raises(UsageError, match="pip install no_such_package"):
         check_url("rlkit-test://bucket/runs")
-    with pytest.raises(UsageError, match="no file system 's33'; did you mean 's3'"):
+    with pytest.raises(UsageError, match="does not support 's33'; did you mean 's3'"):
         check_url("s33://bucket/runs")
     check_url("file:///mnt/runs")
 
@@ -435,7 +435,7 @@ def test_killed_on_one_machine_the_run_goes_on_on_another_bitwise(tiny_recipe, w
 
     done = run_rlkit("train", *words, "--resume", "must", "--run-dir", tmp_path / "second")
     assert done.code == 0, done.err + done.out
-    assert "fetching it" in done.out
+    assert "downloading it" in done.out
     assert "resume" in events(tmp_path / "second")
     assert numbers(tmp_path / "second") == numbers(whole_run) == numbers(there)
     ours, theirs, copied = weights(tmp_path / "second"), weights(whole_run), weights(there)

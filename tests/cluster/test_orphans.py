@@ -272,7 +272,7 @@ def test_a_run_stopped_while_programs_are_judged_leaves_nothing(start, judging_r
 def test_the_next_run_deletes_what_ray_wrote_for_runs_that_have_ended():
     """A program that starts a local Ray and is killed, one that runs on, and a third that starts after both."""
     program = (
-        "import sys; from rlkit.cluster.ray_cluster import start_ray; from rlkit.recipe.schema import ClusterKeys\n"
+        "import sys; from rlkit.cluster.ray_start import start_ray; from rlkit.recipe.schema import ClusterKeys\n"
         f"start_ray(ClusterKeys(object_store_mb={ClusterKeys().store_mb}), None); print('up', flush=True)\n"
         "sys.stdin.read()\n"
     )

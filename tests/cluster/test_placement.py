@@ -13,13 +13,12 @@ from hypothesis import strategies as st
 from ray.cluster_utils import Cluster as RayCluster
 from ray.util.placement_group import placement_group_table
 
-from rlkit.cluster import ray_cluster as cluster_module
+from rlkit.cluster import placement as placement_module
 from rlkit.cluster.layout import bundles, lack
-from rlkit.cluster.placement import Placement
-from rlkit.cluster.ray_cluster import bundle_options, release, reserve
+from rlkit.cluster.placement import Placement, bundle_options, release, reserve
 from rlkit.errors import ClusterError
 from rlkit.learner.learner_group import LearnerWorker
-from rlkit.plan.defaults import settle
+from rlkit.plan.defaults import fill_in_defaults
 from rlkit.plan.machine import Machine
 from rlkit.plan.make_plan import make_plan
 from rlkit.recipe.load import load_recipe
@@ -80,7 +79,7 @@ def test_plan_shows_the_bundles_and_refuses_what_cannot_be_placed():
         return sentence
 
     no_gpus = Machine(cpus=16, memory_gib=500, shm_gib=500, disk_gib=5000)
-    assert "CPU engines cannot sleep" in refused("cluster.placement=together", machine=no_gpus)
+    assert "an engine on a CPU cannot sleep" in refused("cluster.placement=together", machine=no_gpus)
     wide = ("rollout.gpus_per_worker=1", "learner.gpus_per_worker=1")
     assert "at most 1" in refused("cluster.placement=together", *wide)
     assert "a run without cluster.address has one" in refused("cluster.strategy=STRICT_SPREAD")
@@ -90,7 +89,7 @@ def test_plan_shows_the_bundles_and_refuses_what_cannot_be_placed():
 
 
 def test_engines_sleep_where_they_share_a_gpu_and_only_there():
-    recipe = settle(recipe_with("cluster.placement=together"), GPUS)
+    recipe = fill_in_defaults(recipe_with("cluster.placement=together"), GPUS)
     spec = EngineSpec("m", recipe.rollout, "bfloat16", 0, sleeps=True)
     assert engine_arguments(spec)["enable_sleep_mode"] is True
     assert "enable_sleep_mode" not in engine_arguments(EngineSpec("m", recipe.rollout, "bfloat16", 0))
@@ -155,7 +154,7 @@ def wait_for(condition) -> None:
 
 @pytest.mark.slow
 def test_an_impossible_demand_ends_at_the_deadline_and_is_named(three_nodes, monkeypatch, caplog):
-    monkeypatch.setattr(cluster_module, "HEARTBEAT_S", 0.0)
+    monkeypatch.setattr(placement_module, "HEARTBEAT_S", 0.0)
     with caplog.at_level("INFO", "rlkit.waiting"), pytest.raises(ClusterError) as e:
         Placement(recipe_with("cluster.cpus_per_actor=3", "cluster.start_timeout_s=3"))
     assert "asked for CPU 6 in 2 bundles (PACK); 3 nodes have CPU 6" in str(e.value)

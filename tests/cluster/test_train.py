@@ -100,7 +100,7 @@ def test_a_run_that_is_stopped_and_then_killed_continues_to_the_same_end(whole_r
     assert victim.finish() == 0, victim.output()
     happened = json.loads((run_dir / "summary.json").read_text())["events"]
     assert (happened["stopped"], happened["resume"]) == (1, 2)
-    assert re.search(r"on the way: .*resume 2, stopped 1; ", victim.output())
+    assert re.search(r"events: .*resume 2, stopped 1; ", victim.output())
     again = r"continuing the run in \S+: stage-0-sft is done, stage-1-grpo continues after step \d\n"
     assert re.search(again, victim.output())
     assert differences(run_dir, whole_run) == []
@@ -163,9 +163,9 @@ def test_a_finished_run_says_so_and_refuses_another_seed(whole_run, tiny_recipe)
 @pytest.mark.slow
 def test_never_refuses_a_run_that_is_there_and_must_one_that_is_not(whole_run, tiny_recipe, tmp_path):
     done = run_rlkit("train", tiny_recipe, "--run-dir", whole_run, "--resume", "never")
-    assert (done.code, "already holds a run" in done.err) == (2, True)
+    assert (done.code, "already contains a run" in done.err) == (2, True)
     done = run_rlkit("train", tiny_recipe, "--run-dir", tmp_path / "none", "--resume", "must")
-    assert (done.code, "no run to continue" in done.err) == (2, True)
+    assert (done.code, "no run to resume" in done.err) == (2, True)
 
 
 def test_the_saved_model_loads_in_transformers_and_vllm_and_both_say_the_same(whole_run):

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import ray
 
-from rlkit.cluster import ray_cluster as cluster
+from rlkit.cluster import calls
+from rlkit.cluster.ray_start import start_ray
 from rlkit.errors import ActorDied, ActorLost, ClusterError, DataError
 from rlkit.recipe.schema import ClusterKeys
 
@@ -41,30 +42,30 @@ class Worker:
 @pytest.fixture
 def worker(ray_cluster):
     found = ray.remote(Worker).options(num_cpus=0).remote()
-    assert cluster.get(found.answer.remote(), timeout_s=60, what="the start") == 7
+    assert calls.get(found.answer.remote(), timeout_s=60, what="the start") == 7
     yield found
     ray.kill(found)
 
 
 def test_a_hanging_call_is_told_while_it_hangs_and_ends_at_its_deadline(worker, monkeypatch, caplog):
-    monkeypatch.setattr(cluster, "HEARTBEAT_S", 0.1)
+    monkeypatch.setattr(calls, "HEARTBEAT_S", 0.1)
     with (
         caplog.at_level(logging.INFO, "rlkit.waiting"),
         pytest.raises(ActorLost, match=r"the update took more than 1 s"),
     ):
-        cluster.get(worker.hang.remote(), timeout_s=1, what="the update")
+        calls.get(worker.hang.remote(), timeout_s=1, what="the update")
     assert "still waiting, 0 s of at most 1: the update" in caplog.text
 
 
 def test_actors_run_at_the_priority_of_the_command(worker):
-    found = cluster.get(worker.priority.remote(), timeout_s=60, what="the priority")
+    found = calls.get(worker.priority.remote(), timeout_s=60, what="the priority")
     assert found == os.getpriority(os.PRIO_PROCESS, 0)
 
 
 def test_a_list_waits_for_all_of_them(worker):
-    assert cluster.get([worker.answer.remote(), ray.put(8)], timeout_s=60, what="both") == [7, 8]
+    assert calls.get([worker.answer.remote(), ray.put(8)], timeout_s=60, what="both") == [7, 8]
     with pytest.raises(ActorLost, match="both took more than"):
-        cluster.get([ray.put(8), worker.hang.remote()], timeout_s=0.5, what="both")
+        calls.get([ray.put(8), worker.hang.remote()], timeout_s=0.5, what="both")
 
 
 def test_of_several_actors_each_has_its_own_end(worker):
@@ -76,7 +77,7 @@ def test_of_several_actors_each_has_its_own_end(worker):
         others[2].fail.remote(KeyError("a")),
     ]
     ray.wait([refs[0], refs[1], refs[3]], num_returns=3, timeout=60)
-    value, *errors = cluster.get_each(refs, timeout_s=1, what="the canary")
+    value, *errors = calls.get_each(refs, timeout_s=1, what="the canary")
     assert value == 7
     assert [type(e) for e in errors] == [ActorDied, ActorLost, ClusterError]
     assert "its process or node died" in str(errors[0])
@@ -89,7 +90,7 @@ LOST_NODE = """
 import sys
 import ray
 from ray.cluster_utils import Cluster
-from rlkit import cluster
+from rlkit.cluster import calls
 from rlkit.errors import ActorLost, ValueLost
 from tests.cluster.test_waiting import Worker
 
@@ -104,10 +105,10 @@ nodes.remove_node(other, allow_graceful=False)
 # One after the other: an actor may still answer in the moment after its node's end.
 for call, args, expected in ((here.echo, [value], ValueLost), (there.answer, [], ActorLost)):
     try:
-        cluster.get(call.remote(*args), timeout_s=100, what="it")
+        calls.get(call.remote(*args), timeout_s=100, what="it")
     except expected as e:
         told.append(f"{type(e).__name__} {e}")
-told.append(cluster.get(here.answer.remote(), timeout_s=60, what="the next call"))
+told.append(calls.get(here.answer.remote(), timeout_s=60, what="the next call"))
 ray.shutdown()
 nodes.shutdown()
 open(sys.argv[1], "w").write(repr(told))
@@ -128,11 +129,11 @@ def test_what_a_call_was_given_and_is_gone_with_its_node_is_told_apart_from_a_lo
 
 def test_a_death_an_error_of_ours_and_an_unforeseen_one_are_told_apart(worker):
     with pytest.raises(DataError, match="row 3"):
-        cluster.get(worker.fail.remote(DataError("row 3")), timeout_s=60, what="it")
+        calls.get(worker.fail.remote(DataError("row 3")), timeout_s=60, what="it")
     with pytest.raises(ClusterError, match="it failed: KeyError: 'a'"):
-        cluster.get(worker.fail.remote(KeyError("a")), timeout_s=60, what="it")
+        calls.get(worker.fail.remote(KeyError("a")), timeout_s=60, what="it")
     with pytest.raises(ActorLost, match="it was lost: its process or node died"):
-        cluster.get(worker.die.remote(), timeout_s=60, what="it")
+        calls.get(worker.die.remote(), timeout_s=60, what="it")
 
 
 def test_whatever_ray_raises_at_its_start_is_one_sentence_of_ours(monkeypatch):
@@ -143,4 +144,4 @@ def test_whatever_ray_raises_at_its_start_is_one_sentence_of_ours(monkeypatch):
 
     monkeypatch.setattr(ray, "init", init)
     with pytest.raises(ClusterError, match=r"^the Ray cluster at head:6379 cannot be used: The current node timed out"):
-        cluster.start_ray(ClusterKeys(), "head:6379")
+        start_ray(ClusterKeys(), "head:6379")

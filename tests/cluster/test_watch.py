@@ -1,4 +1,4 @@
-"""The program beside a run, and a scorer's: processes without Ray, killed and stopped."""
+"""The program that ends what a run or a scorer leaves: processes without Ray, killed and stopped."""
 
 import os
 import signal
@@ -14,8 +14,8 @@ from tests.chaos.tree import MARK
 
 DRIVER = """
 import os, signal, subprocess, sys
-from rlkit.cluster.orphans import GOODBYE, watched
-with watched() as watch:
+from rlkit.cluster.orphans import end_marked, mark_processes
+with mark_processes() as watch:
     inside = [subprocess.Popen(["sleep", "1000"], start_new_session=True) for _ in range(2)]
     os.kill(inside[1].pid, signal.SIGSTOP)
     # Without the environment: known by its parent.
@@ -24,14 +24,14 @@ with watched() as watch:
 outside = subprocess.Popen(["sleep", "1000"], start_new_session=True)
 print(watch.pid, *(child.pid for child in (*inside, outside)), flush=True)
 if sys.stdin.readline() == "end\\n":
-    watch.communicate(GOODBYE)
+    end_marked(watch)
     print("ended", flush=True)
     sys.stdin.readline()
 """
 ACTOR = """
 import multiprocessing, os, subprocess, sys, time
-from rlkit.scoring.processes.scoring_pool import _guard_children
-_guard_children()
+from rlkit.cluster.orphans import end_children_with_this_process
+killer = end_children_with_this_process()
 child = subprocess.Popen(["sleep", "1000"])
 forked = multiprocessing.get_context("fork").Process(target=time.sleep, args=(1000,))
 forked.start()

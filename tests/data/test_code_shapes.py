@@ -127,38 +127,38 @@ def test_asserts_are_read_in_every_form(given):
         ({"checker": "numeric", "compare": {"numbers": False}}, {"numbers": False}),
     ],
 )
-def test_a_row_says_how_its_outputs_are_compared(more, compare):
+def test_a_row_chooses_how_its_outputs_are_compared(more, compare):
     assert reshape({"mode": "stdin", "tests": SCRIPT, **more}).get("compare") == compare
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "reason"),
     [
         ("print(1)", "text without tests"),
-        ('{"inputs": [1', "looks like a code reference and is broken JSON"),
-        (7, "an object, a list or JSON text is wanted"),
+        ('{"inputs": [1', "looks like a code reference, but is invalid JSON"),
+        (7, "it must be an object, a list or JSON text"),
         ([], "mode is null"),
-        ({"inputs": ["1"], "outputs": []}, "two lists of one length"),
+        ({"inputs": ["1"], "outputs": []}, "two lists of the same length"),
         ({"inputs": [{"a": 1}], "outputs": ["1"]}, "test 1 of the code reference: \"{'a': 1}\" is neither text nor"),
-        ([{"input": "1", "output": "2", "testtype": "functional"}], "nothing names it: add entry_point"),
+        ([{"input": "1", "output": "2", "testtype": "functional"}], "without a name: add entry_point"),
         ([{"input": "1", "output": "2", "testtype": "interactive"}], "'interactive', not stdin or functional"),
-        ([{"stdin": "1", "stdout": "2"}, {"args": [1], "expected": 2}], "keep one kind"),
+        ([{"stdin": "1", "stdout": "2"}, {"args": [1], "expected": 2}], "keep only one kind"),
         ([{"input": "1"}], "test 1 of the code reference lacks stdin and stdout"),
         ({"fn_name": "f", "inputs": ["f(x)"], "outputs": ["1"]}, "the arguments cannot be read"),
         ({"fn_name": "f", "inputs": ["1"], "outputs": ["abc"]}, "neither JSON nor a Python literal"),
         ({"fn_name": "not a name", "inputs": [[1]], "outputs": [1]}, "no entry_point"),
         ({**PAIRS, "checker": "#include <testlib.h>"}, "reward.accuracy.judges"),
         ({**PAIRS, "generated_checker": "import sys"}, "reward.accuracy.judges"),
-        ({**PAIRS, "tolerance": "much"}, "tolerance must be a number from 0"),
+        ({**PAIRS, "tolerance": "much"}, "tolerance must be a number of at least 0"),
         ({**PAIRS, "compare": 3}, "compare must be an object"),
         ({"public_test_cases": json.dumps(LIST), "private_test_cases": "eJw="}, "private_test_cases cannot be read"),
         (LIST * 600, "1200 tests, more than 1000"),
     ],
 )
-def test_a_form_that_cannot_be_used_is_refused_with_its_reason(given, said):
+def test_a_form_that_cannot_be_used_is_refused_with_its_reason(given, reason):
     with pytest.raises(RowError) as error:
         code_reference(given)
-    assert said in str(error.value)
+    assert reason in str(error.value)
 
 
 def test_private_tests_are_unpacked_and_other_pickles_are_not():
@@ -259,5 +259,5 @@ def test_rows_of_apps_and_livecodebench_are_recognised():
     draft = READY["livecodebench"](row)
     assert (draft.reference["entry_point"], len(draft.reference["tests"])) == ("f", 2)
     assert "class Solution" in draft.prompt
-    with pytest.raises(RowError, match="broken JSON"):
+    with pytest.raises(RowError, match="invalid JSON"):
         READY["apps"]({"question": "Add.", "input_output": "{"})

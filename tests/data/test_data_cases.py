@@ -148,7 +148,7 @@ def test_a_reference_of_plain_asserts_becomes_cases():
     }
 
 
-def test_a_reference_that_says_more_stays_as_it_is():
+def test_a_reference_with_more_than_cases_is_kept():
     for code in ("import math\nassert f(1) == 2", "def check(c):\n    assert c(1) == 2\ncheck(g)", "(", "", 7):
         reference = {"mode": "asserts", "entry_point": "f", "test_code": code}
         assert turn_asserts(reference) is reference

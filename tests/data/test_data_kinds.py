@@ -1,4 +1,4 @@
-"""Tasks of other kinds than math and code: let through where something judges them, told apart and made whole."""
+"""Tasks of other kinds than math and code: accepted if there is a judge, inferred, and completed."""
 
 import json
 
@@ -53,7 +53,7 @@ def test_a_source_names_the_kind_of_rows_that_do_not(write, load):
     gsm = write("gsm.jsonl", [{"question": "q", "answer": "so #### 72"}])
     assert load(gsm, kind="numeric").tasks[0].kind == "numeric"
     mbpp = write("mbpp.jsonl", [{"text": "t", "test_list": ["assert f(1) == 2"]}])
-    with pytest.raises(DataError, match=r"mbpp.jsonl:1: data.kind is exact and the row is a task of kind code"):
+    with pytest.raises(DataError, match=r"mbpp.jsonl:1: data.kind is exact, but the row is a task of kind code"):
         load(mbpp, kind="exact")
     with pytest.raises(ValueError, match="kind and filter belong to each source"):
         DataKeys.model_validate({"sources": [{"path": "a"}], "kind": "exact"})
@@ -62,9 +62,7 @@ def test_a_source_names_the_kind_of_rows_that_do_not(write, load):
 def test_a_kind_that_nothing_judges_is_a_bad_row_with_the_nearest_one(write):
     rows = [{"prompt": "a", "reference": {"any": ["thing"]}, "kind": "sql"}, {"prompt": "b", "reference": "1"}]
     data = DataKeys.model_validate({"path": str(write("rows.jsonl", rows))})
-    with pytest.raises(
-        DataError, match=r'rows.jsonl:1: nothing judges tasks of kind "sql".*reward.accuracy.judges.sql'
-    ):
+    with pytest.raises(DataError, match=r'rows.jsonl:1: no judge for tasks of kind "sql".*reward.accuracy.judges.sql'):
         load_tasks(data, seed=0)
     own = RewardKeys.model_validate({"accuracy": {"judges": {"sql": "my_lab.judges:sql"}}})
     assert load_tasks(data, seed=0, kinds=own.kinds).tasks[0].reference == {"any": ["thing"]}
@@ -116,5 +114,5 @@ rollout: {{max_tokens: 16}}
     assert "B. Paris One letter." in shown[0]
     assert "Put the final answer in \\boxed{}." in shown[1]
     unjudged = load_recipe(write("bad.yaml", recipe))
-    with pytest.raises(DataError, match=r'train.jsonl:2: nothing judges tasks of kind "length"'):
+    with pytest.raises(DataError, match=r'train.jsonl:2: no judge for tasks of kind "length"'):
         read_data(unjudged.recipe)

@@ -78,12 +78,12 @@ def test_demonstration_begins_with_exactly_the_tokens_of_the_prompt(force, make_
 
 def test_demonstration_without_the_forced_think_is_refused(make_tokenizer):
     demo = Demonstration("d", "p", "2")
-    with pytest.raises(DataError, match=r"does not begin with <think>, which data.prompt.force_think asks for"):
+    with pytest.raises(DataError, match=r"does not begin with <think>, which data.prompt.force_think requires"):
         PromptRenderer(make_tokenizer(CHAT), PromptKeys()).render_demonstration(demo)
     assert PromptRenderer(make_tokenizer(CHAT), PromptKeys(force_think=False)).render_demonstration(demo)
 
 
-def test_tokenizers_that_cannot_do_it_say_what_is_missing(make_tokenizer):
+def test_unusable_tokenizers_are_refused_with_what_is_missing(make_tokenizer):
     with pytest.raises(DataError, match=r"has no chat template"):
         PromptRenderer(make_tokenizer(None), PromptKeys())
     failing = PromptRenderer(make_tokenizer("{{ raise_exception('no system turn') }}"), PromptKeys())
@@ -91,7 +91,7 @@ def test_tokenizers_that_cannot_do_it_say_what_is_missing(make_tokenizer):
         failing.render(TASK)
     endless = make_tokenizer(CHAT)
     endless.eos_token = None
-    with pytest.raises(DataError, match=r"names no end-of-text token"):
+    with pytest.raises(DataError, match=r"has no end-of-text token"):
         PromptRenderer(endless, PromptKeys()).render_demonstration(DEMO)
 
 

@@ -167,8 +167,8 @@ REFUSED_TASKS = {
     ),
     "nearly the usual names": (
         {"promt": "p", "refrence": "1"},
-        "cannot tell what the columns promt, refrence hold; name them with data.fields, such as {prompt: promt, "
-        "reference: refrence}",
+        "cannot tell which of the columns promt, refrence is the prompt; name them with "
+        "data.fields, such as {prompt: promt, reference: refrence}",
     ),
     "columns in capitals": (
         {"Question": "q", "Answer": 1},
@@ -182,22 +182,22 @@ REFUSED_TASKS = {
         {"prompt": "p", "reference": ["A", "B"], "choices": ["x", "y"], "kind": "choice"},
         "the reference ['A', 'B'] names more than one of the choices A, B",
     ),
-    "text": ({"text": "t"}, "a prompt and what belongs to it must stand in columns of their own"),
+    "text": ({"text": "t"}, "prompt and reply must be separate columns"),
     "an image": (
         {"prompt": [user([{"type": "image"}])], "answer": "1"},
-        "message 1 of prompt has a part that is no text",
+        "message 1 of prompt has a part that is not text",
     ),
     "a role of its own": ({"prompt": [{"role": "robot", "content": "x"}], "answer": "1"}, "has the role 'robot'"),
-    "the system last": ({"prompt": [user("a"), SYSTEM], "answer": "1"}, "must hold a message of the user last"),
+    "the system last": ({"prompt": [user("a"), SYSTEM], "answer": "1"}, "must end with a message of the user"),
     "no user": ({"prompt": [assistant("a")], "answer": "1"}, "right before the reply; there is no other"),
     "an empty message": ({"prompt": [user(" ")], "answer": "1"}, "the user's last message of prompt is empty"),
     "an object of answers": (
         {"question": "q", "answer": {"value": "x"}},
-        "the reference is an object with the keys value, and none of them holds tests of a program",
+        "the reference is an object with the keys value, but none of them contains tests of a program",
     ),
     "a solution that marks nothing": (
         {"prompt": "p", "solution": "It is x."},
-        "where all of it is the answer, name it: reference: solution",
+        "if the whole solution is the answer, set reference: solution",
     ),
     "an empty list of messages": ({"prompt": [], "answer": "1"}, "or messages that each have role and content"),
     "a solution without a box": ({"problem": "p", "solution": "s"}, "name the columns of your own with data.fields"),
@@ -231,18 +231,18 @@ TURNS = st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=3)
 @settings(max_examples=50, deadline=None)
 @given(TURNS, st.none() | TEXTS, st.booleans(), st.booleans(), st.booleans())
 def test_a_conversation_keeps_every_word_however_it_is_written(turns, system, replied, as_json, sharegpt):
-    said = [("system", system)] if system else []
+    turns = [("system", system)] if system else []
     for asked, answered in turns:
-        said += [("user", asked), ("assistant", answered)]
-    said = said if replied else said[:-1]
+        turns += [("user", asked), ("assistant", answered)]
+    turns = turns if replied else turns[:-1]
     names = {"user": "human", "assistant": "gpt", "system": "system"}
     ours = [
-        {"from": names[role], "value": text} if sharegpt else {"role": role, "content": text} for role, text in said
+        {"from": names[role], "value": text} if sharegpt else {"role": role, "content": text} for role, text in turns
     ]
     messages = messages_of(json.dumps(ours) if as_json else ours)
     talk = conversation_of(messages, "messages")
     assert (talk.prompt, talk.response) == (turns[-1][0], turns[-1][1] if replied else None)
-    earlier = said[: -2 if replied else -1]
+    earlier = turns[: -2 if replied else -1]
     assert [(message["role"], message["content"]) for message in talk.history] == earlier
 
 
@@ -256,7 +256,7 @@ def test_parquet_holds_messages_and_nested_references(load, tmp_path):
     assert (second.prompt, second.history) == ("2 + 2?", ())
 
 
-def test_fields_that_are_left_out_are_told_from_the_columns(write, load):
+def test_missing_fields_are_inferred_from_the_columns(write, load):
     rows = [{"question": "q", "answer": "1", "level": "hard"}]
     (task,) = load(write("rows.jsonl", rows), fields={"difficulty": "level"}).tasks
     assert (task.prompt, task.reference, task.metadata["difficulty"]) == ("q", "1", "hard")
@@ -308,9 +308,9 @@ def test_the_columns_that_tell_domain_and_difficulty_are_kept_too(write, load):
 @pytest.mark.parametrize(
     ("row", "kind", "expected"),
     [
-        ({"question": "q", "answer": "#### 2"}, "code", "data.kind is code and the row holds an answer"),
+        ({"question": "q", "answer": "#### 2"}, "code", "data.kind is code, but the row has an answer"),
         ({"question": "q", "input_output": '{"inputs": ["1"], "outputs": ["2"]}'}, "math", "leave data.kind out"),
-        ({"prompt": "p", "reference": '{"inputs": 1}'}, "math", "kind is math and the reference is an object"),
+        ({"prompt": "p", "reference": '{"inputs": 1}'}, "math", "kind is math, but the reference is an object"),
     ],
 )
 def test_a_kind_that_the_rows_are_not_of_is_refused(row, kind, expected, write, load):
@@ -330,7 +330,7 @@ def test_the_message_names_the_key_of_the_section_that_mends_it(write):
         with pytest.raises(DataError) as refused:
             load_tasks(DataKeys.model_validate(data), seed=0, key=key)
         assert str(refused.value).startswith(
-            f"{other}:1: cannot tell what the columns a, q hold; name them with {expected}"
+            f"{other}:1: cannot tell which of the columns a, q is the prompt; name them with {expected}"
         )
         assert str(refused.value).endswith("(2 of the 2 rows read so far cannot be used)")
     with pytest.raises(DataError, match=r"name its column with stages\.0\.data\.fields\.response"):

@@ -133,9 +133,9 @@ def test_state_of_other_tasks_or_another_order_is_refused():
         TaskStream(tasks, seed=1).load_state_dict(state)
 
 
-def test_wrong_shares_and_strata_say_what_there_is():
+def test_wrong_shares_and_strata_are_refused_with_the_existing_values():
     tasks = tasks_of(["algebra", "geometry"] * 3)
-    with pytest.raises(DataError, match=r'did you mean "algebra"\?\); domains there: algebra, geometry'):
+    with pytest.raises(DataError, match=r'did you mean "algebra"\?\); existing domains: algebra, geometry'):
         TaskStream(tasks, seed=0, domain_shares={"algebr": 0.3})
     with pytest.raises(DataError, match="the domains geometry would never be drawn"):
         TaskStream(tasks, seed=0, domain_shares={"algebra": 1.0})

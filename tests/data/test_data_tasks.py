@@ -140,14 +140,14 @@ def test_hub_error_is_one_sentence(load, monkeypatch):
         load("openai/gsm8k")
 
 
-def test_filters_keep_matching_rows_and_say_what_there_is(write, load):
+def test_filters_keep_matching_rows_and_list_existing_values(write, load):
     path = write("rows.jsonl", ROWS)
     assert [t.prompt for t in load(path, filter={"domain": ["algebra"]}).tasks] == ["a", "c"]
     assert [t.prompt for t in load(path, filter={"difficulty": [3]}).tasks] == ["b", "c"]
     assert [t.prompt for t in load(path, filter={"domain": ["algebra"], "difficulty": [3]}).tasks] == ["c"]
-    with pytest.raises(DataError, match=r'did you mean "algebra"\?\); values there: algebra, geometry'):
+    with pytest.raises(DataError, match=r'did you mean "algebra"\?\); existing values: algebra, geometry'):
         load(path, filter={"domain": ["algebr"]})
-    with pytest.raises(DataError, match=r"filter.kind code keeps none of 3 rows; values there: math"):
+    with pytest.raises(DataError, match=r"filter.kind code keeps none of 3 rows; existing values: math"):
         load(path, filter={"kind": ["code"]})
 
 

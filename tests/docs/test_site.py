@@ -11,7 +11,7 @@ from markdown.extensions.toc import slugify
 from pydantic import BaseModel
 
 from rlkit.recipe.schema import Recipe, RewardPartKeys
-from rlkit.recipe.schema.stage_kinds import kinds_of_keys
+from rlkit.recipe.schema.stage_kinds import stage_key_classes
 from tests.docs.pages import ROOT, prose_of
 
 
@@ -45,7 +45,7 @@ def test_the_index_for_tools_names_every_page(site):
 
 def test_the_reference_holds_every_key(site):
     html = (site / "reference/index.html").read_text()
-    models = [Recipe, RewardPartKeys, *kinds_of_keys().values()]
+    models = [Recipe, RewardPartKeys, *stage_key_classes().values()]
     for model in models:
         for section, key in keys_of(model):
             assert f"<code>{key}</code>" in html, f"{section.__name__}.{key}"

@@ -1,4 +1,4 @@
-"""What rlkit is extended by is one new file each: examples/extending, used as its README says, in a real run."""
+"""Each kind of extension is one new file: runs examples/extending as its README describes."""
 
 import csv
 import json
@@ -117,8 +117,8 @@ def test_a_sink_that_hangs_or_fails_costs_the_run_nothing_and_is_named_once():
     threads.close(timeout_s=0.2)
     go.set()
     assert closed == [True]
-    late = "metrics sink Slow had not taken all rows 0.2 s after the last (tracking.sink_timeout_s)"
-    failed = "metrics sink Failing: OSError: the server is gone; the run goes on"
+    late = "metrics sink Slow had not logged all rows after tracking.sink_timeout_s=0.2 s"
+    failed = "metrics sink Failing: OSError: the server is gone; the run continues"
     assert sorted(events) == [("sink_failed", failed), ("sink_late", late)]
 
 
@@ -131,7 +131,7 @@ def test_a_sink_that_hangs_or_fails_costs_the_run_nothing_and_is_named_once():
         ),
         ({"plugin": "./csv_sink.py:CsvSinks"}, r"^tracking.sinks.0.plugin: .* no class or function 'CsvSinks'"),
         ({"plugin": "./judges.py:judge_reversed"}, r"^tracking.sinks.0.plugin: .* has no method log\(row\)"),
-        ({"plugin": "nowhere"}, r"^tracking.sinks.0.plugin: no installed plugin is called 'nowhere'"),
+        ({"plugin": "nowhere"}, r"^tracking.sinks.0.plugin: no installed plugin is named 'nowhere'"),
         ({"plugin": "./csv_sink.py:CsvSink"}, r"^tracking.sinks.0.arguments.path: CsvSink needs this argument"),
         (
             {"plugin": "./csv_sink.py:CsvSink", "arguments": {"pat": "x"}},
@@ -146,5 +146,5 @@ def test_a_sink_that_cannot_be_used_is_named_by_its_key(sink, sentence):
 
 def test_a_sink_whose_constructor_raises_is_named_by_its_key(tmp_path):
     keys = {"plugin": "./csv_sink.py:CsvSink", "arguments": {"path": str(tmp_path / "no folder" / "x.csv")}}
-    with pytest.raises(PluginError, match=r"^tracking.sinks.0: CsvSink cannot be built: FileNotFoundError"):
+    with pytest.raises(PluginError, match=r"^tracking.sinks.0: CsvSink cannot be constructed: FileNotFoundError"):
         build_sinks(TrackingKeys.model_validate({"sinks": [keys]}), EXAMPLE)

@@ -64,9 +64,9 @@ def test_damage_to_any_file_is_found_and_the_one_before_is_taken(tmp_path, file,
     DAMAGE[how](tmp_path / "step-000004" / file)
     found = find_checkpoint(tmp_path, "this run")
     assert found.checkpoint.step == 2
-    (told,) = found.damaged
-    assert "step-000004" in told
-    assert file in told
+    (damage,) = found.damaged
+    assert "step-000004" in damage
+    assert file in damage
     # Put aside, not deleted; and not met again.
     assert (tmp_path / "damaged-step-000004").is_dir()
     assert find_checkpoint(tmp_path, "this run").damaged == ()
@@ -102,9 +102,9 @@ def test_with_no_whole_one_left_the_run_stops_and_touches_nothing(tmp_path):
     save(tmp_path, 2, 4)
     for step in (2, 4):
         flipped(tmp_path / f"step-{step:06d}" / "state.json")
-    with pytest.raises(CheckpointError, match=r"state.json .* no whole one is left") as told:
+    with pytest.raises(CheckpointError, match=r"state.json .* no intact checkpoint is left") as raised:
         find_checkpoint(tmp_path, "this run")
-    assert "step-000002" in str(told.value)
+    assert "step-000002" in str(raised.value)
     assert steps(tmp_path) == [2, 4]
 
 

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from rlkit.disk import write_whole
+from rlkit.disk import write_atomically
 from rlkit.errors import DataError, UsageError
 from rlkit.keep import first_step, resume, runstate
 from rlkit.keep.first_step import has_work
@@ -65,7 +65,7 @@ def run_dir(tmp_path):
 
 def start(run_dir, loaded, resume="auto", **keys):
     with locked(run_dir):
-        return begin(run_dir, loaded, resume, made_with=keys.get("made", MADE))
+        return begin(run_dir, loaded, resume, provenance=keys.get("made", MADE))
 
 
 CHANGED = ["run.seed=7", "data.path=builtin:quickstart?rows=50", "stages.1.learning_rate=0.5", "stages.0.steps=1"]
@@ -88,7 +88,7 @@ def test_a_start_without_a_whole_step_is_started_anew_with_another_recipe(load, 
     }
     assert "why the first start failed" in (run_dir / "run.log").read_text()
     assert describe_start(state, loaded.recipe) == (
-        f"an earlier start in {run_dir} ended before its first step: starting the run anew"
+        f"an earlier start in {run_dir} ended before its first step: starting the run again"
     )
 
 
@@ -105,7 +105,7 @@ def test_what_was_learned_or_sampled_is_never_started_over_with_another_recipe(l
     assert has_work(run_dir)
     with pytest.raises(UsageError, match="was started with another recipe"):
         start(run_dir, load("run.seed=7"))
-    with pytest.raises(UsageError, match=r"--resume never: .* already holds a run"):
+    with pytest.raises(UsageError, match=r"--resume never: .* already contains a run"):
         start(run_dir, load(), "never")
     assert (run_dir / WORK[work][0]).read_text() == WORK[work][1]
     assert start(run_dir, load(), "must").run_id == start(run_dir, load()).run_id
@@ -122,7 +122,7 @@ def test_a_finished_stage_counts_though_its_files_were_moved_away(load, run_dir)
 def test_without_a_whole_step_must_has_nothing_to_continue_and_never_starts(load, run_dir):
     start(run_dir, load())
     put(run_dir, LEFTOVERS)
-    with pytest.raises(UsageError, match="ended before its first step, so there is nothing to continue"):
+    with pytest.raises(UsageError, match="ended before its first step, so there is nothing to resume"):
         start(run_dir, load(), "must")
     assert (run_dir / "summary.json").exists()
     assert start(run_dir, load("run.seed=3"), "never").recipe["run"]["seed"] == 3
@@ -139,7 +139,7 @@ def test_files_that_are_not_of_a_run_stay(load, run_dir):
 
 def test_a_folder_whose_recipe_yaml_is_of_no_run_is_not_touched(load, run_dir):
     put(run_dir, {"recipe.yaml": "mine", "start/weights": "mine"})
-    with pytest.raises(UsageError, match=r"progress\.json is not there"):
+    with pytest.raises(UsageError, match=r"progress\.json is missing"):
         start(run_dir, load())
     assert (run_dir / "recipe.yaml").read_text() == (run_dir / "start/weights").read_text() == "mine"
 
@@ -182,7 +182,7 @@ def test_a_start_anew_that_is_killed_anywhere_is_started_again(load, run_dir, tm
         return counted
 
     for module in (runstate, resume):
-        monkeypatch.setattr(module, "write_whole", or_die(write_whole))
+        monkeypatch.setattr(module, "write_atomically", or_die(write_atomically))
     monkeypatch.setattr(first_step.shutil, "rmtree", or_die(first_step.shutil.rmtree))
     kills = 0
     for kill_at in range(100):
@@ -237,10 +237,10 @@ stages: [{{kind: grpo, steps: 3, prompts_per_step: 4}}]
 SAVED = "stage-1-grpo/checkpoints/step-{:06d}/manifest.json"
 FIRST_MODEL = ["stage-0-sft/model"]
 STANDS = {
-    # models, files, the stage that is under way, its last whole step; what is said at the stop, and at the next start
+    # models, files, the stage that is under way, its last whole step; the message at the stop, and at the next start
     "nothing": (
         *([], [], "setup", 0),
-        *("before the first step; the same command starts the run in", "starting the run anew"),
+        *("before the first step; the same command starts the run in", "starting the run again"),
     ),
     "in a step": (
         *([], ["metrics.jsonl"], "stage-0-sft", 4),
@@ -279,7 +279,7 @@ STANDS = {
 
 
 @pytest.mark.parametrize("case", STANDS)
-def test_a_stop_and_the_next_start_say_where_the_run_stands(load, run_dir, case):
+def test_a_stop_and_the_next_start_report_the_runs_position(load, run_dir, case):
     models, files, at, step, stop, again = STANDS[case]
     state, loaded = start(run_dir, load()), load()
     state.models = list(models)

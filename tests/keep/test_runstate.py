@@ -8,7 +8,7 @@ from contextlib import suppress
 import pytest
 import yaml
 
-from rlkit.disk import write_whole
+from rlkit.disk import write_atomically
 from rlkit.errors import DataError, UsageError
 from rlkit.keep import resume, runstate
 from rlkit.keep.resume import begin, locked
@@ -65,7 +65,7 @@ def do_a_step(run_dir):
 
 
 def changes(run_dir):
-    """What was told of changes, in all starts."""
+    """The changes that all starts logged."""
     return [row["text"] for row in read_rows(run_dir / "events.jsonl") if row["event"] == "changed"]
 
 
@@ -82,7 +82,7 @@ def test_a_done_run_is_not_run_again(loaded, tmp_path):
 def test_a_folder_of_something_else_is_not_touched(loaded, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "thesis.tex").write_text("x")
-    with pytest.raises(UsageError, match="is not empty and holds no run"):
+    with pytest.raises(UsageError, match="is not empty and contains no run"):
         begin(tmp_path / "run", loaded, "auto")
 
 
@@ -95,25 +95,25 @@ def test_a_start_killed_at_any_write_is_started_again(loaded, tmp_path, monkeypa
             path.with_name(path.name + ".tmp").write_text(text[:7])
             raise Killed
         left.pop()
-        write_whole(path, text)
+        write_atomically(path, text)
 
     for module in (runstate, resume):
-        monkeypatch.setattr(module, "write_whole", write_or_die)
+        monkeypatch.setattr(module, "write_atomically", write_or_die)
     seen = set()
     for kill_at in range(4):
         run_dir, left = tmp_path / f"run-{kill_at}", [None] * kill_at
         with suppress(Killed), locked(run_dir):
-            begin(run_dir, loaded, "auto", made_with=MADE)
+            begin(run_dir, loaded, "auto", provenance=MADE)
         seen.add(tuple(sorted(path.name for path in run_dir.iterdir())))
         left = [None] * 9
         with locked(run_dir):
-            state = begin(run_dir, loaded, "auto", made_with=MADE)
-        assert (state.models, state.made_with, changes(run_dir)) == ([], MADE, [])
+            state = begin(run_dir, loaded, "auto", provenance=MADE)
+        assert (state.models, state.provenance, changes(run_dir)) == ([], MADE, [])
         assert sorted(path.name for path in run_dir.iterdir()) == [".lock", "progress.json", "recipe.yaml"]
     assert len(seen) == 3  # killed in the first file, in the second, and not at all
 
 
-@pytest.mark.parametrize(("text", "why"), [(None, "is not there"), ("{", "cannot be read")])
+@pytest.mark.parametrize(("text", "why"), [(None, "is missing"), ("{", "cannot be read")])
 def test_a_run_without_its_progress_is_refused_with_a_sentence(loaded, tmp_path, text, why):
     run_dir = tmp_path / "run"
     with locked(run_dir):
@@ -122,11 +122,11 @@ def test_a_run_without_its_progress_is_refused_with_a_sentence(loaded, tmp_path,
     path.unlink()
     if text is not None:
         path.write_text(text)
-    with pytest.raises(UsageError, match=rf"progress\.json {why}.*give another run\.name"):
+    with pytest.raises(UsageError, match=rf"progress\.json {why}.*set another run\.name"):
         begin(run_dir, loaded, "auto")
 
 
-def test_a_run_that_goes_on_says_no_more_how_an_earlier_start_ended(continued, tmp_path):
+def test_a_resumed_run_has_no_summary_of_an_earlier_start(continued, tmp_path):
     state = continued("stages.1.steps=7", models=BOTH, status="done")
     assert (state.reopened, state.models) == (1, BOTH[:1])
     assert not (tmp_path / "run" / "summary.json").exists()
@@ -137,7 +137,7 @@ def test_held_out_tasks_stay_those_that_the_run_began_with(continued):
     state = continued()
     state.check_heldout("these")
     state.check_heldout("these")
-    with pytest.raises(DataError, match=r"the held-out tasks have changed since .* put the data back"):
+    with pytest.raises(DataError, match=r"the held-out tasks have changed since .* restore the data"):
         state.check_heldout("others")
 
 
@@ -184,17 +184,17 @@ def test_an_edited_recipe_yaml_of_a_run_is_not_what_it_was_made_with(continued, 
     path = tmp_path / "run" / "recipe.yaml"
     path.write_text(path.read_text().replace("seed: 0", "seed: 7"))
     with pytest.raises(UsageError, match=r"run\.seed: 0 -> 7"):
-        begin(tmp_path / "run", load_recipe(path), "auto", made_with=MADE)
+        begin(tmp_path / "run", load_recipe(path), "auto", provenance=MADE)
 
 
 def test_model_files_that_one_start_did_not_see_are_no_change(continued, tmp_path):
     """Of a Hub model nothing is known before its first download, nor where the Hub does not answer."""
-    assert continued(made={**MADE, "files": {}}).made_with == MADE
+    assert continued(made={**MADE, "files": {}}).provenance == MADE
     loaded = load_recipe(tmp_path / "recipe.yaml")
-    assert begin(tmp_path / "run", loaded, "auto", made_with=MADE)
+    assert begin(tmp_path / "run", loaded, "auto", provenance=MADE)
     assert changes(tmp_path / "run") == []
     with pytest.raises(UsageError, match=r"files\.model\.path: 'one' -> 'two'"):
-        begin(tmp_path / "run", loaded, "auto", made_with={**MADE, "files": {"model.path": "two"}})
+        begin(tmp_path / "run", loaded, "auto", provenance={**MADE, "files": {"model.path": "two"}})
 
 
 def test_other_data_is_allowed_by_its_keys_and_by_the_seed(continued):
@@ -221,7 +221,7 @@ def test_a_file_system_without_locks_is_not_another_process(tmp_path, monkeypatc
 
 
 def test_a_folder_at_work_is_refused(tmp_path):
-    with locked(tmp_path / "run"), pytest.raises(UsageError, match="another process is at work"):  # noqa: SIM117
+    with locked(tmp_path / "run"), pytest.raises(UsageError, match="another process uses"):  # noqa: SIM117
         with locked(tmp_path / "run"):
             pass
 
@@ -239,12 +239,12 @@ def continued(tmp_path):
         run_dir = tmp_path / "run"
         run_dir.mkdir(exist_ok=True)
         (run_dir / "recipe.yaml").write_text(yaml.safe_dump(load_recipe(path).resolved))
-        RunState(run_dir, "run", list(models), recipe=load_recipe(path).resolved, made_with=MADE).save()
+        RunState(run_dir, "run", list(models), recipe=load_recipe(path).resolved, provenance=MADE).save()
         do_a_step(run_dir)
         if status:
             (run_dir / "summary.json").write_text(json.dumps({"status": status}))
         path.write_text(then or recipe)
-        return begin(run_dir, load_recipe(path, overrides), "auto", made_with=made, **keys)
+        return begin(run_dir, load_recipe(path, overrides), "auto", provenance=made, **keys)
 
     return go
 
@@ -273,15 +273,15 @@ HARMFUL = {
 
 @pytest.mark.parametrize("name", HARMFUL)
 def test_harmful_changes_stop_with_the_list_unless_allowed_by_name(continued, name, tmp_path):
-    overrides, made, told = HARMFUL[name]
+    overrides, made, message = HARMFUL[name]
     with pytest.raises(UsageError) as refused:
         continued(*overrides, made=made)
-    assert told in str(refused.value)
-    key = told.partition(":")[0]
+    assert message in str(refused.value)
+    key = message.partition(":")[0]
     assert f"--allow {key}" in str(refused.value)
     assert changes(tmp_path / "run") == []
     continued(*overrides, made=made, allow=[key])
-    assert any(told in change for change in changes(tmp_path / "run"))
+    assert any(message in change for change in changes(tmp_path / "run"))
 
 
 def test_other_library_versions_are_recorded_and_pass(continued, tmp_path):

@@ -36,7 +36,7 @@ def processes_of(group):
     """The process of each rank."""
     return [
         ray.get(worker.__ray_call__.remote(lambda actor: os.getpid()), timeout=60)
-        for worker in group._workers  # the handle of a process is nobody else's business
+        for worker in group._ranks.actors.values()  # the handle of a process is nobody else's business
     ]
 
 

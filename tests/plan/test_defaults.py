@@ -1,4 +1,4 @@
-"""What a recipe leaves out follows from its model and the machine; what it says itself always stays."""
+"""Keys that a recipe does not give follow from its model and the machine; keys that it gives stay."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlkit.plan.defaults import LEAST_MICROBATCH_TOKENS, settle, store_needed_mb, worked_out
+from rlkit.plan.defaults import MIN_MICROBATCH_TOKENS, fill_in_defaults, store_needed_mb, worked_out
 from rlkit.plan.machine import Machine
 from rlkit.plan.make_plan import Plan, make_plan
 from rlkit.plan.memory import GIB
@@ -40,7 +40,7 @@ def recipe(init: dict[str, Any] | None = None, **sections: Any) -> Recipe:
 
 
 def settled(machine: Machine = TWO_CORES, init: dict[str, Any] | None = None, **sections: Any) -> Recipe:
-    return settle(recipe(init, **sections), machine)
+    return fill_in_defaults(recipe(init, **sections), machine)
 
 
 def plan_of(machine: Machine = TWO_CORES, init: dict[str, Any] | None = None, **sections: Any) -> Plan:
@@ -113,20 +113,20 @@ GIVEN: dict[str, dict[str, Any]] = {
 }
 
 
-def test_what_a_recipe_says_itself_stays() -> None:
+def test_keys_that_a_recipe_gives_stay() -> None:
     sections = {**GIVEN, "stages": [{"kind": "sft", "max_length": 99}, {"kind": "grpo", "steps": 1}]}
     given_, settled_ = recipe(**sections), settled(**sections)
     assert settled_ == given_
     assert list(worked_out(given_, settled_)) == []
 
 
-def test_every_key_that_is_worked_out_is_told_with_its_value() -> None:
+def test_every_derived_key_is_reported_with_its_value() -> None:
     plan = plan_of(stages=[{"kind": "sft"}, {"kind": "grpo", "steps": 1}])
-    told = {item.key: item.value for item in plan.worked_out}
-    assert told["rollout.threads"] == 1
-    assert told["learner.threads"] == 2
-    assert told["cluster.object_store_mb"] == 256
-    assert told["stages.0.max_length"] == 512
+    found = {item.key: item.value for item in plan.worked_out}
+    assert found["rollout.threads"] == 1
+    assert found["learner.threads"] == 2
+    assert found["cluster.object_store_mb"] == 256
+    assert found["stages.0.max_length"] == 512
     assert all(item.why for item in plan.worked_out)
     assert plan.recipe.cluster.object_store_mb == 256
     assert make_plan(plan.recipe, machine=TWO_CORES).recipe == plan.recipe
@@ -145,7 +145,7 @@ def test_the_object_store_stops_at_shared_memory_and_is_refused_only_where_the_w
 def test_the_micro_batch_and_then_the_cache_give_way_to_the_memory() -> None:
     roomy, tight = settled(init=MIDDLING), settled(replace(TWO_CORES, memory_gib=12), init=MIDDLING)
     assert roomy.learner.microbatch_tokens == 4096
-    assert LEAST_MICROBATCH_TOKENS <= tight.learner.microbatch_tokens < 4096
+    assert MIN_MICROBATCH_TOKENS <= tight.learner.microbatch_tokens < 4096
     assert 0.25 < tight.rollout.cache_gib < 3
     tighter = plan_of(replace(TWO_CORES, memory_gib=11), init=MIDDLING)
     assert tighter.recipe.rollout.cache_gib < tight.rollout.cache_gib
@@ -174,12 +174,12 @@ def test_the_learner_leaves_a_shared_gpu_the_engines_part() -> None:
     assert small.recipe.learner.microbatch_tokens < 16_384
     assert small.refusals == ()
     (refusal,) = plan_of(replace(gpu, gpus_gib=(3.0,)), init=MIDDLING).refusals
-    assert "the largest GPU has 3.0 GiB, of which an engine leaves it 1.7 GiB" in refusal
+    assert "the largest GPU has 3.0 GiB, of which 1.7 GiB remain beside an engine" in refusal
 
 
-def test_more_prompts_a_step_than_tasks_are_told_with_what_happens() -> None:
+def test_more_prompts_per_step_than_tasks_are_noted() -> None:
     rows = RowCounts(tasks=10, heldout=3, demonstrations={})
     plan = make_plan(recipe(), machine=TWO_CORES, rows=rows)
     (note,) = plan.notes
-    assert "stages.0.prompts_per_step=32 is more than the 10 training tasks: every step draws each of them 3" in note
+    assert "stages.0.prompts_per_step=32 is more than the 10 training tasks: every step repeats each task" in note
     assert "lower it to 10 or less" in note

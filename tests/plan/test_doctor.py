@@ -45,7 +45,7 @@ def test_it_names_the_tier_its_probes_and_what_is_installed(capsys):
     assert found["machine"]["cpus"] >= 1
 
 
-def test_the_text_says_what_the_json_says(capsys):
+def test_the_text_shows_what_the_json_contains(capsys):
     found = doctor.examine_machine()
     text = doctor.as_text(found)
     assert main(["doctor"]) == 0
@@ -56,7 +56,7 @@ def test_the_text_says_what_the_json_says(capsys):
     assert f"sandbox   {found['sandbox']['tier']}" in printed
 
 
-def test_a_tier_that_does_not_hold_is_told_with_its_reason_and_what_to_enable():
+def test_a_tier_that_does_not_hold_is_reported_with_its_reason_and_what_to_enable():
     probe = {"name": "no socket opens", "held": False, "detail": "escaped: family 2"}
     tier = {"tier": "landlock", "holds": False, "probes": [probe], "reason": "r", "advice": "enable it so"}
     off = {"tier": "namespaces", "holds": False, "probes": [], "reason": "unshare: no", "advice": "sysctl"}

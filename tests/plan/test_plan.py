@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlkit.plan.defaults import settle
+from rlkit.plan.defaults import fill_in_defaults
 from rlkit.plan.machine import Machine
 from rlkit.plan.make_plan import Plan, make_plan
 from rlkit.plan.memory import LOGITS_ROWS
@@ -57,7 +57,7 @@ def test_the_arithmetic_of_a_recipe_is_what_one_works_out_by_hand() -> None:
     assert plan.refusals == ()
 
 
-def test_what_is_not_known_is_null_and_says_why() -> None:
+def test_what_is_not_known_is_null_with_a_reason() -> None:
     plan = plan_of(model={"path": "org/name"}, stages=[{"kind": "sft"}, {"kind": "grpo", "steps": 1}])
     assert plan.parameters is None
     assert "org/name" in plan.parameters_unknown
@@ -147,7 +147,7 @@ def test_only_own_actors_need_no_scorer() -> None:
 def test_two_engines_by_default_where_cpus_and_memory_are_there(
     machine: dict[str, Any], sections: dict[str, Any], engines: int
 ) -> None:
-    assert settle(recipe(**sections), replace(MACHINE, **machine)).rollout.num_engines == engines
+    assert fill_in_defaults(recipe(**sections), replace(MACHINE, **machine)).rollout.num_engines == engines
 
 
 CONFIGS = [
@@ -231,7 +231,7 @@ REFUSED: dict[str, tuple[Machine, dict[str, Any], str]] = {
     "memory": (
         replace(MACHINE, memory_gib=2),
         {},
-        "and 2.0 GiB are free here: set learner.activation_checkpointing, learn adapters (learner.lora) or take a",
+        "only 2.0 GiB are free here: set learner.activation_checkpointing, train adapters (learner.lora) or use a",
     ),
     "shared memory": (
         replace(MACHINE, shm_gib=0.0625),
@@ -241,7 +241,7 @@ REFUSED: dict[str, tuple[Machine, dict[str, Any], str]] = {
     "object store": (
         MACHINE,
         {"model": {"init": {"hidden_size": 1024, "num_layers": 4}}, "cluster": {"object_store_mb": 256}},
-        "cluster.object_store_mb=256 is too small for syncing this model's weights, 3 copies of which take",
+        "cluster.object_store_mb=256 is too small for a weight sync, which needs 3 copies of the weights",
     ),
     "cache": (
         MACHINE,
@@ -259,9 +259,9 @@ REFUSED: dict[str, tuple[Machine, dict[str, Any], str]] = {
             "data": {"path": "builtin:quickstart", "max_prompt_tokens": 300},
             "model": {"init": {"max_position_embeddings": 512}},
         },
-        "data.max_prompt_tokens=300 and rollout.max_tokens=256 need 556 tokens, above the model's context of 512",
+        "data.max_prompt_tokens=300 and rollout.max_tokens=256 need 556 tokens, more than the model's context of 512",
     ),
-    "disk": (replace(MACHINE, disk_gib=0.01), {}, "and 10 MiB of disk are free: choose another --run-dir"),
+    "disk": (replace(MACHINE, disk_gib=0.01), {}, "but only 10 MiB of disk are free: choose another --run-dir"),
 }
 
 
@@ -276,7 +276,7 @@ def test_a_reward_that_depends_on_time_is_refused_in_a_deterministic_run() -> No
     (refusal,) = plan_of(run={"deterministic": True}, reward={"efficiency": {"cpu_time_share": 0.5}}).refusals
     assert refusal.startswith("reward.efficiency.cpu_time_share=0.5 makes rewards depend on time")
     (refusal,) = plan_of(run={"deterministic": True}, reward={"rm": {**OWN, "actors": {}}}).refusals
-    assert refusal.startswith("reward.rm.actors.groups_per_call=8 lets time decide")
+    assert refusal.startswith("reward.rm.actors.groups_per_call=8 makes the groups of one call depend on time")
     alone = {"rm": {**OWN, "actors": {"groups_per_call": 1}}}
     assert plan_of(run={"deterministic": True}, reward=alone).refusals == ()
 
@@ -295,7 +295,7 @@ def test_a_clusters_machines_are_not_judged_by_this_one() -> None:
     tiny = Machine(cpus=1, memory_gib=0.1, shm_gib=0, disk_gib=100)
     plan = plan_of(tiny, cluster={"address": "auto"}, rollout={"gpus_per_worker": 8})
     assert plan.refusals == ()
-    assert "placement is Ray's on auto" in plan.notes[0]
+    assert "Ray places the actors on the cluster auto" in plan.notes[0]
 
 
 def test_this_machine_can_be_read() -> None:
@@ -339,31 +339,31 @@ def test_every_recipe_of_the_repository_has_a_plan(path: Path) -> None:
 def test_precision_follows_the_machine_where_the_recipe_leaves_it_out() -> None:
     """A deterministic run's does not: in float32 alone no number depends on what is drawn together."""
     fast = replace(MACHINE, bfloat16=True)
-    assert settle(recipe(), MACHINE).learner.precision == "float32"
-    assert settle(recipe(), fast).learner.precision == "bfloat16"
-    assert settle(recipe(run={"deterministic": True}), fast).learner.precision == "float32"
-    assert settle(recipe(learner={"precision": "float32"}), fast).learner.precision == "float32"
-    assert settle(recipe(), replace(MACHINE, gpus_gib=(80.0, 80.0))).learner.precision == "bfloat16"
+    assert fill_in_defaults(recipe(), MACHINE).learner.precision == "float32"
+    assert fill_in_defaults(recipe(), fast).learner.precision == "bfloat16"
+    assert fill_in_defaults(recipe(run={"deterministic": True}), fast).learner.precision == "float32"
+    assert fill_in_defaults(recipe(learner={"precision": "float32"}), fast).learner.precision == "float32"
+    assert fill_in_defaults(recipe(), replace(MACHINE, gpus_gib=(80.0, 80.0))).learner.precision == "bfloat16"
 
 
-def test_what_a_stage_may_draw_beyond_its_count_and_a_kl_without_effect_are_told() -> None:
+def test_dynamic_sampling_and_settings_without_effect_are_noted() -> None:
     stages = [
         {"kind": "grpo", "steps": 3, "preset": "dapo", "dynamic_sampling_rounds": 4},
         {"kind": "grpo", "steps": 3, "kl_coef": 0.1, "kl": "k1"},
         {"kind": "grpo", "steps": 3, "kl_coef": 0.1, "kl": "k1", "kl_weighted": True, "warmup_steps": 4},
         {"kind": "ppo", "steps": 5, "critic": {"warmup_only": 2}, "warmup_steps": 4, "old_logprobs": "learner"},
     ]
-    told = "\n".join(plan_of(stages=stages, checkpoint={"keep_best": 2}).notes)
-    assert "checkpoint.keep_best=2 keeps nothing" in told
-    assert "stages.0 fills its steps by dynamic sampling: up to 4 times as many prompts" in told
-    assert "stages.1.kl=k1 in the loss has a gradient that does not depend on the reference" in told
-    assert "stages.2.kl=k1" not in told  # weighed by the ratio it does depend
-    assert "stages.2.warmup_steps=4 is above the policy's 3 updates" in told
-    assert "stages.3.warmup_steps=4 is above the policy's 3 updates" in told
-    assert "stages.3.old_logprobs=learner with one update a step compares the policy with itself" in told
+    notes = "\n".join(plan_of(stages=stages, checkpoint={"keep_best": 2}).notes)
+    assert "checkpoint.keep_best=2 has no effect" in notes
+    assert "stages.0 uses dynamic sampling: it may sample up to 4 times as many prompts" in notes
+    assert "stages.1.kl=k1 in the loss has a gradient that does not depend on the reference" in notes
+    assert "stages.2.kl=k1" not in notes  # with kl_weighted it does
+    assert "stages.2.warmup_steps=4 is more than the policy's 3 updates" in notes
+    assert "stages.3.warmup_steps=4 is more than the policy's 3 updates" in notes
+    assert "stages.3.old_logprobs=learner with one update per step compares the policy with itself" in notes
     stages = [{"kind": "grpo", "steps": 3, "kl": "k2"}, {"kind": "grpo", "steps": 4, "kl_in": "reward", "kl_coef": 0.1}]
-    told = "\n".join(plan_of(stages=stages, evaluation={"holdout": 2, "every": 3}).notes)
-    assert "stages.0.kl=k2 and kl_in=loss change nothing: there is no KL with kl_coef=0" in told
-    assert "evaluation.every=3 evaluates nothing inside stages.0, which has 3 steps" in told
-    assert "stages.1" not in told
+    notes = "\n".join(plan_of(stages=stages, evaluation={"holdout": 2, "every": 3}).notes)
+    assert "stages.0.kl=k2 and kl_in=loss have no effect: with kl_coef=0 there is no KL" in notes
+    assert "evaluation.every=3 has no effect inside stages.0, which has only 3 steps" in notes
+    assert "stages.1" not in notes
     assert plan_of().notes == ()

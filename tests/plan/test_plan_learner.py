@@ -1,4 +1,4 @@
-"""What the plan says of ranks, offload, adapters and 8-bit moments."""
+"""The plan of ranks, offload, adapters and 8-bit moments."""
 
 from dataclasses import replace
 from typing import Any
@@ -30,11 +30,11 @@ def test_ranks_share_weights_gradients_and_moments() -> None:
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "bfloat16_autocast"])
-def test_bfloat16_on_a_cpu_without_its_products_is_told(precision: str) -> None:
+def test_bfloat16_on_a_cpu_without_its_instructions_is_noted(precision: str) -> None:
     keys = {"learner": {"precision": precision}}
-    (told,) = plan_of(**keys).notes
-    assert f"learner.precision={precision}" in told
-    assert "the learner and the engines may take" in told
+    (found,) = plan_of(**keys).notes
+    assert f"learner.precision={precision}" in found
+    assert "the learner and the engines may take" in found
     assert plan_of(replace(MACHINE, bfloat16=True), **keys).notes == ()
     on_gpu = {"learner": {"precision": precision, "gpus_per_worker": 1}}
     assert "so the engines may take" in plan_of(GPUS, **on_gpu).notes[0]
@@ -127,7 +127,7 @@ REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
     "a share of a GPU for each rank": (
         replace(MACHINE, gpus_gib=(80.0,)),
         {"num_workers": 2},
-        "learner.num_workers=2 with 0.33 of a GPU each: every rank needs a whole one and 1 are visible here",
+        "learner.num_workers=2 with 0.33 of a GPU each: every rank needs a whole GPU and 1 are visible here",
     ),
     "more ranks than GPUs": (
         GPUS,
@@ -153,11 +153,11 @@ def test_what_a_learner_cannot_have_here_is_refused(name: str) -> None:
 
 @pytest.mark.parametrize("keys", [{"lora": {"quantize": "nf4"}}, {"optimizer": "adamw_8bit"}])
 def test_packed_numbers_are_not_spread_over_ranks(keys: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="packs numbers in a way that cannot be spread"):
+    with pytest.raises(ValueError, match="stores numbers in a format that can be neither sharded nor offloaded"):
         plan_of(learner={**keys, "num_workers": 2})
 
 
 def test_compiling_needs_a_compiler_where_there_is_no_gpu() -> None:
-    told = "learner.compile needs a C++ compiler"
-    assert any(told in reason for reason in plan_of(learner={"compile": True}).refusals)
+    found = "learner.compile needs a C++ compiler"
+    assert any(found in reason for reason in plan_of(learner={"compile": True}).refusals)
     assert plan_of(replace(MACHINE, compiler=True), learner={"compile": True}).refusals == ()

@@ -38,14 +38,14 @@ REFUSED = {
     "nothing to refresh": ({"reference_every": 5}, "set kl_coef above 0"),
     "a weight of nothing": ({"kl_weighted": True}, "set kl_coef above 0 and kl_in to loss"),
     "a weight of what is in the reward": ({"kl_weighted": True, "kl_coef": 0.1, "kl_in": "reward"}, "kl_in to loss"),
-    "a bound of no correction": ({"correction_max": 3.0}, "changes nothing with correction=none"),
+    "a bound of no correction": ({"correction_max": 3.0}, "has no effect with correction=none"),
     "a level of no correction": (
         {"correction_level": "sequence"},
-        "correction_level=sequence changes nothing with correction=none: set correction to truncate or mask",
+        "correction_level=sequence has no effect with correction=none: set correction to truncate or mask",
     ),
     "a lower bound where only the upper one counts": (
         {"correction": "truncate", "old_logprobs": "learner", "correction_min": 0.9},
-        "correction_min=0.9 changes nothing with correction=truncate: set correction to mask",
+        "correction_min=0.9 has no effect with correction=truncate: set correction to mask",
     ),
     "rounds of nothing": ({"dynamic_sampling_rounds": 3}, "set dynamic_sampling to true"),
     "one sample a group": ({"samples_per_prompt": 1}, "here baseline=group and normalize=group"),
@@ -54,7 +54,10 @@ REFUSED = {
         {"baseline": "batch", "normalize": "batch", "dynamic_sampling": True},
         "set dynamic_sampling to false, or baseline to group",
     ),
-    "more updates than prompts": ({"prompts_per_step": 2, "updates_per_step": 3}, "splits a step's prompts"),
+    "more updates than prompts": (
+        {"prompts_per_step": 2, "updates_per_step": 3},
+        "updates_per_step=3 is more than prompts_per_step=2",
+    ),
     "an unknown objective": ({"objective": "clop"}, "'clip', 'cispo', 'module:function', './file.py:function'"),
     "an objective without its function": ({"objective": "./my_loss.py:"}, "'./file.py:function'"),
     "an unknown preset": ({"preset": "dappo"}, "dapo"),
@@ -74,6 +77,6 @@ def test_a_loss_of_ones_own_is_named_as_a_reward_plugin_is(name):
 
 
 def test_ppo_leaves_the_policy_steps_of_its_own():
-    with pytest.raises(ValidationError, match="leaves the policy none"):
+    with pytest.raises(ValidationError, match="leaves none of the stage's steps=3 for the policy"):
         PpoKeys(kind="ppo", steps=3, critic={"warmup_only": 3})
     assert PpoKeys(kind="ppo", steps=3).samples_per_prompt == 1

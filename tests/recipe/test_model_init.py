@@ -51,8 +51,8 @@ def test_every_allowed_number_of_heads_alone_makes_a_model_that_the_engine_can_r
     [
         ({"hidden_size": 96, "num_kv_heads": 2}, "num_kv_heads=2 does not divide num_heads=3: choose one of 1, 3"),
         ({"num_heads": 6, "num_kv_heads": 4}, "choose one of 1, 2, 3, 6"),
-        ({"hidden_size": 64, "num_heads": 4}, "hidden_size=64 / num_heads=4 = 16 is no head size"),
-        ({"hidden_size": 1024, "num_heads": 2}, "with this hidden_size num_heads may be 4, 8, 16, 32; or leave it"),
+        ({"hidden_size": 64, "num_heads": 4}, "hidden_size=64 / num_heads=4 = 16 is not a head size"),
+        ({"hidden_size": 1024, "num_heads": 2}, "with this hidden_size set num_heads to 4, 8, 16, 32; or leave it"),
     ],
 )
 def test_heads_that_do_not_fit_are_refused_with_those_that_do(keys: dict[str, int], sentence: str) -> None:

@@ -56,18 +56,18 @@ BROKEN = {
     "missing key": (
         "    steps: 3",
         "    kl_coef: 0.1",
-        "8: stages.1.steps is missing: rounds of sample, score, update, sync",
+        "8: stages.1.steps is missing: training steps",
     ),
-    "missing section": ("model:\n  init: {}", "run: {}", "1: model is missing: the weights the run starts from"),
+    "missing section": ("model:\n  init: {}", "run: {}", "1: model is missing: the model that the run starts from"),
     "no data": (
         "data:\n  path: builtin:quickstart\n",
         "",
-        "1: data.path is missing: it names what stages.0 learns from (or give stages.0.data)",
+        "1: data.path is missing: stages.0 needs training data (or give stages.0.data)",
     ),
     "a width that cannot be divided into heads": (
         "  init: {}",
         "  init: {hidden_size: 20}",
-        "2: model.init.hidden_size = 20: must be a multiple of 32, such as 32 (width: the engine's kernels need",
+        "2: model.init.hidden_size = 20: must be a multiple of 32, such as 32 (hidden size: a multiple of 32",
     ),
     "unknown kind": (
         "kind: grpo",
@@ -102,7 +102,7 @@ BROKEN = {
     "name with a slash": (
         "rollout:",
         "run: {name: a/b}\nrollout:",
-        "10: run.name = 'a/b': may hold letters, digits, '.', '_' and '-' only",
+        "10: run.name = 'a/b': may contain only letters, digits, '.', '_' and '-'",
     ),
     "not one of": (
         "max_tokens: 64",
@@ -135,19 +135,19 @@ BROKEN = {
     "rule over sections": (
         "init: {}",
         "init: {max_position_embeddings: 64}",
-        "11: rollout.max_tokens=64 leaves no room for a prompt in model.init.max_position_embeddings=64: lower the",
+        "11: rollout.max_tokens=64 leaves no room for a prompt in model.init.max_position_embeddings=64: lower",
     ),
     "truncated sampling": ("max_tokens: 64", "top_p: 0.9", "11: rollout.top_p=0.9 truncates"),
     "heads": (
         "init: {}",
         "init: {hidden_size: 128, num_heads: 8}",
-        "2: model.init: hidden_size=128 / num_heads=8 = 16 is no head size that the engine's attention kernels have "
-        "(32, 64, 96, 128, 160, 192, 224, 256): with this hidden_size num_heads may be 1, 2, 4; or leave it out",
+        "2: model.init: hidden_size=128 / num_heads=8 = 16 is not a head size that the engine's attention kernels "
+        "support (32, 64, 96, 128, 160, 192, 224, 256): with this hidden_size set num_heads to 1, 2, 4; or",
     ),
     "limit of a key": (
         "  init: {}",
         "  init: {vocab_size: 100}",
-        "2: model.init.vocab_size = 100: must be at least 320 (tokens: the 256 bytes, the special tokens and room for",
+        "2: model.init.vocab_size = 100: must be at least 320 (tokens in the vocabulary: the 256 bytes",
     ),
     "too few of a list": (
         "    steps: 3",
@@ -168,7 +168,7 @@ BROKEN = {
     "written twice": (
         "  max_tokens: 64",
         "  max_tokens: 64\n  max_tokens: 65",
-        "12: rollout.max_tokens is written twice, first on line 11; keep one",
+        "12: rollout.max_tokens is given twice, first on line 11; keep one",
     ),
     "tab": (
         "  max_tokens",
@@ -178,7 +178,7 @@ BROKEN = {
     "colon": (
         "max_tokens: 64",
         "stop: a: b",
-        "11: not YAML: mapping values are not allowed here (quote a value that holds ': ')",
+        "11: not YAML: mapping values are not allowed here (quote a value that contains ': ')",
     ),
     "python tag": (
         "max_tokens: 64",
@@ -199,7 +199,7 @@ BROKEN = {
     "misspelt weight of a part": (
         "rollout:",
         "reward:\n  mine: {plugin: a:B, weigth: 1}\nrollout:",
-        "11: reward.mine.weight is missing: weight of the part; did you mean 'weight' by 'weigth'?",
+        "11: reward.mine.weight is missing: weight of the part; found 'weigth': did you mean 'weight'?",
     ),
     "misspelt weight of a default part": (
         "rollout:",
@@ -214,7 +214,7 @@ BROKEN = {
     "null part": (
         "rollout:",
         "reward:\n  mine: null\nrollout:",
-        "11: reward.mine = null: must be a mapping; only the four default parts may be null",
+        "11: reward.mine = null: must be a mapping; only the four default parts can be set to null",
     ),
     "negative weight": (
         "rollout:",
@@ -243,7 +243,9 @@ def fails(argv: list[str], capsys: pytest.CaptureFixture[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_broken_recipe_is_told_in_one_sentence(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_broken_recipe_is_reported_in_one_sentence(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     old, new, expected = BROKEN[name]
     assert old in GOOD
     recipe = tmp_path / "r.yaml"
@@ -261,8 +263,8 @@ OVERRIDES = {
         "learner.precison=float32",
         "unknown key 'precison'; did you mean 'precision'?",
     ),
-    "no such item": ("stages.2.steps=5", "stages is a list, and '2' is none of its items: 0 to 1"),
-    "name of an item": ("stages.grpo.steps=5", "stages is a list, and 'grpo' is none of its items: 0 to 1"),
+    "no such item": ("stages.2.steps=5", "stages is a list without an item '2': its items are 0 to 1"),
+    "name of an item": ("stages.grpo.steps=5", "stages is a list without an item 'grpo': its items are 0 to 1"),
     "below a scalar": ("stages.1.steps.x=5", "stages.1.steps is a whole number and has no key 'x'"),
     "broken value": (
         "stages.1.betas=[0.9",

@@ -166,7 +166,7 @@ def test_reading_agrees_with_pyyaml_and_knows_every_key(
     path.write_text(yaml.safe_dump(data), encoding="utf-8")
     read, positions = read_yaml(path)
     assert read == data
-    assert all(positions.known((key,)) for key in data)
+    assert all(positions.is_written((key,)) for key in data)
     assert all(1 <= line <= len(path.read_text(encoding="utf-8").splitlines()) for line in positions.lines.values())
 
 

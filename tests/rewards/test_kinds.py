@@ -91,10 +91,10 @@ def test_an_answer_is_right_where_it_is_one_of_the_golds(accuracy, kind, golds, 
     assert values(accuracy, kind, golds, *answers) == expected
 
 
-def test_a_kind_that_nothing_judges_is_unscored_and_says_what_there_is(accuracy):
+def test_a_kind_without_a_judge_is_unscored_with_the_known_kinds(accuracy):
     (score,) = accuracy.score(Group(Task("t", "sql", "?", "1"), (Sample("a", "x", 1),)))
     assert (score.value, score.verdict) == (None, "unscored")
-    assert score.reason == "nothing judges tasks of kind 'sql'; there are choice, code, exact, math, numeric"
+    assert score.reason == "no judge for tasks of kind 'sql'; known kinds: choice, code, exact, math, numeric"
 
 
 def with_judges(tmp_path, **judges):
@@ -130,7 +130,7 @@ def test_what_a_judge_does_not_judge_is_not_paid_by_accuracy_either(tmp_path):
         ("./judges.py:by_lenght", r"^reward.accuracy.judges.mine: ./judges.py has no class or function 'by_lenght'"),
         (
             "./judge.py:f",
-            r"^reward.accuracy.judges.mine: there is no file ./judge.py beside the recipe, in .*'judges.py'",
+            r"^reward.accuracy.judges.mine: there is no file ./judge.py in the recipe's folder .*'judges.py'",
         ),
         ("by_length", r"^reward.accuracy.judges.mine: 'by_length' must be module:function or ./file.py:function"),
         (3, r"^reward.accuracy.judges={'mine': 3} does not fit"),

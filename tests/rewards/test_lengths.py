@@ -96,7 +96,7 @@ def test_efficient_reasoning_pays_every_right_reply_more_than_a_wrong_one(length
     [
         (lambda: SoftOverlong(10, 11), "margin=11"),
         (lambda: CosineLength(0), "max_tokens=0"),
-        (lambda: CosineLength(10, wrong=(0.9, 0.0)), "pays more than right"),
+        (lambda: CosineLength(10, wrong=(0.9, 0.0)), "exceeds right"),
         (lambda: EfficientReasoning(1.0), "alpha=1"),
     ],
 )

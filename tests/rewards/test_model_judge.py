@@ -112,7 +112,7 @@ def test_a_judge_that_is_fooled_by_an_opening_pays_nothing(serve, opening):
     assert (score.value, score.verdict) == (0.0, "no_answer")
 
 
-def test_the_copied_answer_must_say_something(serve):
+def test_the_copied_answer_must_not_be_empty(serve):
     server = serve(lambda *_: verdict(":", 10))
     assert judge(server).score(make_group(": " + RIGHT))[0].value == 0.0
 

@@ -74,7 +74,7 @@ def test_a_killed_worker_changes_nothing(tiny_model):
     two.load(new_weights(tiny_model), 4)
     expected = tokens(two, wanted)
     assert {version for rows in expected.values() for _, _, version in rows} == {4}
-    os.kill(pid(two._workers[1]), signal.SIGKILL)
+    os.kill(pid(two._workers.actors[1]), signal.SIGKILL)
     # The replacement gets the current weights, and the same seeds give the same samples.
     assert tokens(two, wanted) == expected
     assert [kind for kind, _ in events] == ["rollout_worker_replaced"]
@@ -85,7 +85,7 @@ def test_a_killed_worker_changes_nothing(tiny_model):
 @pytest.mark.usefixtures("ray_cluster")
 def test_when_the_replacements_are_used_up_the_run_stops_with_a_sentence(tiny_model):
     pool = make_pool(tiny_model, 1, [], max_restarts=0)
-    os.kill(pid(pool._workers[0]), signal.SIGKILL)
+    os.kill(pid(pool._workers.actors[0]), signal.SIGKILL)
     with pytest.raises(ClusterError, match=r"rollout-0 died, and cluster\.max_restarts"):
         tokens(pool, requests(tiny_model, count=2))
     pool.close()

@@ -9,7 +9,7 @@ import psutil
 import pytest
 import ray
 
-from rlkit.cluster import ray_cluster as cluster
+from rlkit.cluster import restarts as restarts_module
 from rlkit.errors import ClusterError, LearnerLost
 from rlkit.recipe.schema import RolloutKeys
 from rlkit.records import Task
@@ -67,7 +67,7 @@ def expected(count, weights="w1", version=1):
 def noted_pauses(monkeypatch):
     """The pauses before replacements, which are then none."""
     pauses = []
-    monkeypatch.setattr(cluster, "time", SimpleNamespace(sleep=pauses.append, monotonic=time.monotonic))
+    monkeypatch.setattr(restarts_module, "time", SimpleNamespace(sleep=pauses.append, monotonic=time.monotonic))
     return pauses
 
 
@@ -102,7 +102,9 @@ def test_a_stopped_worker_beside_a_busy_one_is_found_replaced_and_really_ended(c
 
 
 def test_workers_that_die_together_are_replaced_together_and_draw_the_same(case):
-    pids = [ray.get(w.__ray_call__.remote(lambda self: os.getpid()), timeout=60) for w in case.pool._workers]
+    pids = [
+        ray.get(w.__ray_call__.remote(lambda self: os.getpid()), timeout=60) for w in case.pool._workers.actors.values()
+    ]
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
     assert case.draw() == expected(6)
@@ -164,7 +166,7 @@ def test_restarts_that_lead_nowhere_end_the_run_with_a_sentence(tmp_path, monkey
 
 def test_pauses_double_up_to_a_minute(monkeypatch):
     pauses = noted_pauses(monkeypatch)
-    restarts = cluster.Restarts(10, "k")
+    restarts = restarts_module.Restarts(10, "k")
     for _ in range(9):
         restarts.take(["x died"])
     assert pauses == [1, 2, 4, 8, 16, 32, 60, 60]

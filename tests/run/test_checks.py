@@ -69,7 +69,7 @@ def test_a_sound_recipe_is_planned_with_its_real_number_of_tasks(
     assert plan["recipe"]["cluster"]["object_store_mb"] == 256
 
 
-def test_skipped_rows_do_not_count_and_are_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_skipped_rows_do_not_count_and_are_reported(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_rows([*ROWS, {"prompt": "no reference"}])
     assert "rows.jsonl:41" in same_refusal(capsys)
     assert main(["plan", "r.yaml", "data.on_bad_row=skip", "--json"]) == 0
@@ -83,13 +83,13 @@ def test_skipped_rows_do_not_count_and_are_told(folder: Path, capsys: pytest.Cap
     [
         ({"rollout": {"engine": {"gpu_memory_utilisation": 0.4}}}, "did you mean 'gpu_memory_utilization'?"),
         ({"rollout": {"engine": {"max_num_seqs": "all"}}}, "rollout.engine.max_num_seqs = 'all'"),
-        ({"rollout": {"engine": {"max_model_len": 3000}}}, "is above the model's context of 2048 tokens"),
+        ({"rollout": {"engine": {"max_model_len": 3000}}}, "is more than the model's context of 2048 tokens"),
         ({"learner": {"lora": {"target_modules": ["c_attn"]}}}, "no layer of the model is named 'c_attn'; it has"),
         ({"learner": {"lora": {"target_modules": ["q_proj", "v_prj"]}}}, "named 'v_prj'; did you mean 'v_proj'?"),
         ({"learner": {"lora": {"target_modules": r".*mlp\.fc1"}}}, "matches no layer of the model: it has"),
-        ({"learner": {"lora": {"target_modules": "("}}}, "is no regular expression"),
-        ({"learner": {"lora": {"target_modules": ["embed_tokens"]}}}, "is an embedding, which takes no adapter"),
-        ({"learner": {"lora": {"target_modules": []}}}, "an empty list names no layer"),
+        ({"learner": {"lora": {"target_modules": "("}}}, "is not a regular expression"),
+        ({"learner": {"lora": {"target_modules": ["embed_tokens"]}}}, "is an embedding, which cannot have an adapter"),
+        ({"learner": {"lora": {"target_modules": []}}}, "the list is empty"),
         ({"reward": {"mine": {"plugin": "./not_there.py:Mine", "weight": 1}}}, "not_there.py"),
         ({"evaluation": {"holdout": 40}}, "evaluation.holdout=40 leaves nothing to train on"),
         ({"data": {"path": "rows.jsonl", "fields": {"prompt": "question"}}}, "question"),
@@ -97,15 +97,15 @@ def test_skipped_rows_do_not_count_and_are_told(folder: Path, capsys: pytest.Cap
         ({"reward": {"rm": {"plugin": "reward_model", "weight": 1, "path": "./modle"}}}, "did you mean 'model'?"),
         ({"run": {"dir": "rows.jsonl"}}, "rows.jsonl is a file; set run.dir or --run-dir"),
         ({"stages": [{"kind": "ppo", "steps": 1, "critic": {"path": "./not_there"}}]}, "stages.0.critic.path"),
-        ({"data": {"path": "rows.jsonl", "max_prompt_tokens": 5000}}, "above the model's context of 2048"),
+        ({"data": {"path": "rows.jsonl", "max_prompt_tokens": 5000}}, "more than the model's context of 2048"),
     ],
 )
 def test_what_cannot_work_is_refused_alike_by_plan_and_train(
     sections: dict[str, Any], sentence: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_recipe(**sections)
-    said = same_refusal(capsys)
-    assert sentence in said
+    printed = same_refusal(capsys)
+    assert sentence in printed
     assert not Path("runs").exists()
 
 
@@ -161,10 +161,10 @@ def drop_template(model: Path) -> None:
     [
         (damage_config, "its config.json cannot be read"),
         (drop_config, "it has no config.json"),
-        (drop_weights, "holds no weights"),
-        (cut_weights, "is not whole: its model.safetensors has"),
-        (empty_weights, "is no safetensors file"),
-        (drop_a_part, "names model-1.safetensors, which is not there"),
+        (drop_weights, "has no weights"),
+        (cut_weights, "is incomplete: its model.safetensors has"),
+        (empty_weights, "is not a safetensors file"),
+        (drop_a_part, "lists model-1.safetensors, which is missing"),
         (drop_tokenizer, "has no tokenizer"),
         (drop_template, "has a tokenizer without a chat template"),
     ],
@@ -173,14 +173,14 @@ def test_a_model_folder_that_lacks_something_is_refused_at_its_key(
     damage: Any, sentence: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     damage(folder / "model")
-    said = same_refusal(capsys)
-    assert said.startswith("rlkit: error: r.yaml:")
-    assert "model.path: ./model" in said
-    assert sentence in said
+    printed = same_refusal(capsys)
+    assert printed.startswith("rlkit: error: r.yaml:")
+    assert "model.path: ./model" in printed
+    assert sentence in printed
 
 
 def test_a_folder_above_the_model_is_answered_with_the_model(folder: Path) -> None:
-    assert "model is one" in str(folder_problem(folder, is_policy=True))
+    assert "model has one" in str(folder_problem(folder, is_policy=True))
     assert folder_problem(folder / "model", is_policy=True) is None
 
 
@@ -197,15 +197,15 @@ def test_large_data_is_read_by_deep_plans_only(
 
 
 @pytest.mark.slow
-def test_a_deep_plan_says_how_long_prompts_are_and_what_is_too_long(
+def test_a_deep_plan_reports_prompt_lengths_and_what_is_too_long(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["plan", "r.yaml", "--deep", "--json"]) == 0
     notes = json.loads(capsys.readouterr().out)["notes"]
     assert any(note.startswith("prompts have ") and "of the model's 2048" in note for note in notes)
     assert "rows.jsonl:1: the prompt has" in refusal("plan", capsys, "--deep", "data.max_prompt_tokens=2")
-    said = refusal("plan", capsys, "--deep", "rollout.engine={max_num_batched_tokens: 1}")
-    assert "rollout.engine: the installed vLLM refuses an engine of this recipe" in said
+    printed = refusal("plan", capsys, "--deep", "rollout.engine={max_num_batched_tokens: 1}")
+    assert "rollout.engine: the installed vLLM refuses an engine of this recipe" in printed
 
 
 def test_a_stage_with_rows_of_its_own_needs_no_data_section(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -226,10 +226,10 @@ LOSS = "from rlkit import PolicyLoss\ndef mine(tokens, ratio_C, clip):\n    retu
 def test_a_loss_of_ones_own_is_tried_before_anything_starts(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     stage = {"kind": "grpo", "steps": 1, "prompts_per_step": 4, "objective": "./loss.py:mine"}
     write_recipe(stages=[stage])
-    assert "stages.0.objective: there is no file ./loss.py beside the recipe" in same_refusal(capsys)
+    assert "stages.0.objective: there is no file ./loss.py in the recipe's folder" in same_refusal(capsys)
     Path("loss.py").write_text(LOSS.replace("ratio_C, clip", "clip"))
-    told = same_refusal(capsys)
-    assert "stages.0.objective: ./loss.py:mine takes (tokens, clip), and a policy loss is called with" in told
+    printed = same_refusal(capsys)
+    assert "stages.0.objective: ./loss.py:mine takes (tokens, clip), and a policy loss is called with" in printed
     Path("better.py").write_text(LOSS)
     write_recipe(stages=[stage | {"objective": "./better.py:mine"}])
     assert main(["plan", "r.yaml"]) == 0

@@ -44,16 +44,16 @@ def test_what_other_sources_hold_out_is_not_trained_on(tiny_model, tmp_path, hel
         }
     )
     if left is None:
-        with pytest.raises(DataError, match=r"every training task is held out by evaluation\.sources too"):
+        with pytest.raises(DataError, match=r"every training task is also in evaluation\.sources"):
             read_data(recipe)
         return
     inputs = read_inputs(recipe, read_data(recipe), tmp_path, print)
     assert (len(inputs.train), len(inputs.heldout)) == (left, len(held_out))
     assert not {task.prompt for task in inputs.train} & {task.prompt for task in inputs.heldout}
-    said = []
-    inputs.tell(tmp_path, said.append, said.append)
-    told = f"{20 - left} training tasks are held out by evaluation.sources too, and are not trained on"
-    assert (told in said) == (left < 20)
+    printed = []
+    inputs.describe(tmp_path, printed.append, printed.append)
+    line = f"{20 - left} training tasks are also in evaluation.sources and are not trained on"
+    assert (line in printed) == (left < 20)
 
 
 def test_stages_learn_from_the_same_demonstrations_in_other_orders(tiny_model, tmp_path):

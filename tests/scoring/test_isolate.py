@@ -10,7 +10,8 @@ from rlkit import Group, Sample, Score, Task
 from rlkit.recipe.schema.reward_section import CombineKeys, RewardPartKeys
 from rlkit.scoring.combine import score_group
 from rlkit.scoring.plugins.plugin import load_part
-from rlkit.scoring.processes.isolate import Call, Fault, Walled, isolate_group, walled
+from rlkit.scoring.processes.isolate import GuardedPlugin, guarded, isolate_group
+from rlkit.scoring.processes.scoring_call import FailedCall, ScoringCall
 from tests.scoring.plugins import Shares
 
 HERE = Path(__file__).parent
@@ -28,7 +29,7 @@ def group(*replies):
 @given(st.lists(st.sampled_from(["well", "fine", "raise"]), min_size=1, max_size=8))
 def test_samples_at_fault_are_left_out_and_the_rest_are_compared_with_each_other(replies):
     whole = group(*replies)
-    scores = Walled("mine", Shares()).score(whole)
+    scores = GuardedPlugin("mine", Shares()).score(whole)
     well = tuple(s for s in whole.samples if s.response != "raise")
     expected = iter(Shares().score(Group(whole.task, well)) if well else [])
     for sample, score in zip(whole.samples, scores, strict=True):
@@ -41,7 +42,7 @@ def test_samples_at_fault_are_left_out_and_the_rest_are_compared_with_each_other
 
 @pytest.mark.parametrize("word", ["raise", "few", "nan", "text", "type"])
 def test_a_bad_reply_costs_itself_only(word):
-    scored = score_group(group("a", word, "b"), walled([part("OnReply")]), {"mine": 1.0}, CombineKeys())
+    scored = score_group(group("a", word, "b"), guarded([part("OnReply")]), {"mine": 1.0}, CombineKeys())
     assert scored.rewards == (0.5, None, 0.5)
     assert scored.parts["mine"][1].verdict == "plugin_error"
     assert "reward part 'mine'" in scored.parts["mine"][1].reason
@@ -52,7 +53,7 @@ def test_what_no_sample_does_alone_costs_the_group():
         def score(self, group):
             return [Score(1.0)] if len(group.samples) == 1 else []
 
-    scores = Walled("mine", NotTogether()).score(group("a", "b"))
+    scores = GuardedPlugin("mine", NotTogether()).score(group("a", "b"))
     assert [s.value for s in scores] == [None, None]
     assert "returned 0 scores for 2 samples, on these samples together and on none alone" in scores[0].reason
 
@@ -66,7 +67,7 @@ def test_a_process_that_is_out_of_memory_tries_nothing_more():
             raise MemoryError
 
     eats = Eats()
-    scores = Walled("mine", eats).score(group("a", "b"))
+    scores = GuardedPlugin("mine", eats).score(group("a", "b"))
     assert [(s.value, s.verdict) for s in scores] == [(None, "memory")] * 2
     assert eats.calls == 1
 
@@ -87,14 +88,14 @@ def test_a_group_that_was_lost_is_taken_apart_by_part_and_then_by_sample():
     needs = {"accuracy": (), "bad": ("accuracy",), "last": ()}
     whole = group("a", "die", "b", "c")
 
-    def do(call: Call):
-        if call.part == "bad" and any(s.response == "die" for s in call.group.samples):
-            return Fault("crash", "reward part 'bad' ended its process")
+    def do(call: ScoringCall):
+        if call.parts == ("bad",) and any(s.response == "die" for s in call.group.samples):
+            return FailedCall("crash", "reward part 'bad' ended its process")
         values = call.group.scores.get("accuracy", [Score(float(s.num_tokens)) for s in call.group.samples])
         return tuple(values)
 
-    calls, scores = outcomes(isolate_group(whole, needs, Fault("crash", "?")), do)
-    assert [(c.part, len(c.group.samples), c.share) for c in calls] == [
+    calls, scores = outcomes(isolate_group(whole, needs, FailedCall("crash", "?")), do)
+    assert [(*c.parts, len(c.group.samples), c.share) for c in calls] == [
         ("accuracy", 4, 1.0),
         ("bad", 4, 1.0),
         *[("bad", 1, 0.25)] * 4,

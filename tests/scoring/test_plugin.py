@@ -45,7 +45,7 @@ def test_a_part_runs_after_what_it_needs():
         (part("ShortAnswer"), "did you mean 'ShortAnswers'"),
         (part("NoScore"), "NoScore has no method score(group)"),
         (part("BrokenConstructor"), "BrokenConstructor could not be built: ValueError: no weights file"),
-        (part("time"), "time in ./plugins.py is of type module: name a class or function"),
+        (part("time"), "time in ./plugins.py is of type module, and must be a class or a function"),
         (part("ExitingConstructor"), "ExitingConstructor could not be built: SystemExit: 3"),
         (RewardPartKeys(plugin="./exits.py:X", weight=1), "cannot import ./exits.py: SystemExit: 3"),
         (RewardPartKeys(plugin="./none.py:X", weight=1), "there is no file"),
@@ -78,13 +78,13 @@ def test_a_missing_file_says_where_it_was_looked_for_and_what_may_be_meant(tmp_p
     (tmp_path / "recipe" / "plugin.py").touch()
     (tmp_path / "mine.py").touch()
     monkeypatch.chdir(tmp_path)
-    looked = rf"there is no file \./{{}} beside the recipe, in {tmp_path / 'recipe'}"
+    looked = rf"there is no file \./{{}} in the recipe's folder {tmp_path / 'recipe'}"
     for name, hint in (
         ("other.py", "$"),
         ("plugins.py", r" \(did you mean 'plugin.py'\?\)$"),
         (
             "mine.py",
-            f"; the one in the working directory is not looked at: move it there, or write {tmp_path}/mine.py$",
+            f"; there is one in the working directory: move it there, or write {tmp_path}/mine.py$",
         ),
     ):
         with pytest.raises(PluginError, match=f"^reward.x.plugin: {looked.format(name)}{hint}"):

@@ -132,14 +132,14 @@ def test_an_actor_that_dies_at_its_first_start_is_started_once_more(tmp_path, mo
     marker = tmp_path / "die"
     marker.touch()
 
-    class Dying(pool_module._Actor):
+    class Dying(pool_module.ScoringActor):
         def __init__(self, *args):
             if marker.exists():
                 marker.unlink()
                 os._exit(3)
             super().__init__(*args)
 
-    monkeypatch.setattr(pool_module, "_Actor", Dying)
+    monkeypatch.setattr(pool_module, "ScoringActor", Dying)
     pool = ScoringPool(RewardKeys(), HERE)
     ((_, scored),) = pool.score(enumerate([replying(r"\boxed{7}")]))
     pool.close()

@@ -87,7 +87,7 @@ def test_other_data_is_refused_unless_allowed_and_then_begins_anew(stage, tmp_pa
     stage.progress.saver.poll(wait=True)
     others = [Task(str(i), "math", f"{i}?", "2") for i in range(50)]
     stage.begin(others)
-    with pytest.raises(DataError, match=r"put it back, or start a new run, or go on .* --allow data"):
+    with pytest.raises(DataError, match=r"restore it, or start a new run, or go on .* --allow data"):
         stage.progress.take_up()
     stage.begin(others, data_may_differ=True)
     assert stage.progress.take_up() == 6

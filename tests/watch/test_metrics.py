@@ -81,8 +81,8 @@ def test_not_a_number_is_null_on_disk_and_a_resumed_stage_leaves_no_double(tmp_p
 
 
 def test_the_first_signal_waits_for_the_step_and_the_second_does_not():
-    said, done = [], []
-    stop = StopSignal(lambda: said.append("wait"))
+    printed, done = [], []
+    stop = StopSignal(lambda: printed.append("wait"))
 
     def step(number):
         with stop.deferred():
@@ -92,7 +92,7 @@ def test_the_first_signal_waits_for_the_step_and_the_second_does_not():
     with stop.installed():
         with pytest.raises(KeyboardInterrupt):
             step(signal.SIGTERM)
-        assert (done, said) == (["step"], ["wait"])
+        assert (done, printed) == (["step"], ["wait"])
         with pytest.raises(KeyboardInterrupt):
             step(signal.SIGINT)
     assert done == ["step"]

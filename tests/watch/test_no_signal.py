@@ -1,4 +1,4 @@
-"""What is said of a step whose rewards teach nothing."""
+"""The explanation of a step without a learning signal."""
 
 import pytest
 
@@ -21,13 +21,13 @@ def group(*replies, rewards, accuracy, formats=(), finish="stop"):
     return ScoredGroup(Task("t", "math", "p", "7"), samples, parts, WEIGHTS, tuple(rewards))
 
 
-def test_a_model_that_never_saw_the_form_is_told_which_rule_it_breaks_and_what_helps():
+def test_a_model_that_never_saw_the_format_gets_the_broken_rule_and_remedies():
     groups = [
         group("The sum is 7.", "7", rewards=(0.0, 0.0), accuracy=(0.0, 0.0), formats=(f"{TAGS}; {BOX}", TAGS)),
         group("12", "I add.", rewards=(0.0, 0.0), accuracy=(0.0, 0.0), formats=(TAGS, f"{TAGS}; {BOX}")),
     ]
     found = describe_no_signal(groups)
-    assert found.startswith("teaches nothing; the rewards differ in 0 of 2 groups, and 0 of 4 replies are right")
+    assert found.startswith("has no learning signal; the rewards differ in 0 of 2 groups, and 0 of 4 replies are right")
     assert f"format: {TAGS} (100%)" in found
     assert f"format: {BOX} (50%)" in found
     assert "'The sum is 7.'" in found
@@ -50,20 +50,22 @@ def test_a_step_whose_groups_differ_and_hold_right_replies_is_not_remarked_on():
 
 def test_rewards_that_differ_although_no_reply_is_right_teach_only_the_shaping_parts():
     found = describe_no_signal([group("6", "8", rewards=(0.3, 0.2), accuracy=(0.0, 0.0))])
-    assert found.startswith("teaches only the shaping parts: no reply is right; the rewards differ in 1 of 1 groups")
+    assert found.startswith(
+        "has a signal only from the shaping parts: no reply is right; the rewards differ in 1 of 1 groups"
+    )
     assert "easier tasks" in found
 
 
 def test_groups_that_are_all_right_want_harder_tasks():
     found = describe_no_signal([group("7", "7.", rewards=(1.0, 1.0), accuracy=(1.0, 1.0))])
-    assert "harder tasks, for every reply is right" in found
+    assert "harder tasks (another data.path, or data.filter), because every reply is right" in found
     assert "lack" not in found
 
 
 def test_replies_that_are_cut_want_more_tokens_and_a_long_one_is_shown_at_both_ends():
     long = "start " + "x" * 2000 + " end"
     found = describe_no_signal([group(long, "y", rewards=(0, 0), accuracy=(0.0, 0.0), finish="length")])
-    assert "a larger rollout.max_tokens, for 100% of the replies are cut there" in found
+    assert "a larger rollout.max_tokens, because 100% of the replies are cut there" in found
     assert "start xxx" in found
     assert "xxx end" in found
     assert len(found) < 1500
@@ -74,7 +76,7 @@ def test_with_the_steps_own_baseline_rewards_are_compared_over_the_whole_step():
         group("7", "7", rewards=(1.0, 1.0), accuracy=(1.0, 1.0)),
         group("8", "8", rewards=(0.0, 0.0), accuracy=(0.0, 0.0)),
     ]
-    assert describe_no_signal(groups).startswith("teaches nothing")
+    assert describe_no_signal(groups).startswith("has no learning signal")
     assert not describe_no_signal(groups, whole_step=True)
 
 

@@ -60,27 +60,27 @@ def test_a_part_that_applies_to_no_sample_of_a_step_has_a_dash():
     assert "acc 0.50 | a 0.25 b - |" in out.getvalue()
 
 
-class Heard(io.StringIO):
+class WaitableOutput(io.StringIO):
     """An output that can be waited for."""
 
     def __init__(self):
         super().__init__()
-        self._said = threading.Condition()
+        self._written = threading.Condition()
 
     def write(self, text):
-        with self._said:
-            self._said.notify_all()
+        with self._written:
+            self._written.notify_all()
             return super().write(text)
 
     def wait_for(self, pattern):
         """Until something like this has been printed."""
-        with self._said:
-            assert self._said.wait_for(lambda: re.search(pattern, self.getvalue()), timeout=20), self.getvalue()
+        with self._written:
+            assert self._written.wait_for(lambda: re.search(pattern, self.getvalue()), timeout=20), self.getvalue()
 
 
-def test_a_phase_says_that_it_begins_that_it_goes_on_and_how_long_it_took(monkeypatch):
+def test_a_phase_prints_its_start_its_progress_and_its_duration(monkeypatch):
     monkeypatch.setattr(activity, "SILENCE_S", 0.01)
-    out = Heard()
+    out = WaitableOutput()
     report = Report(Console(file=out))
     with report.waiting("starting Ray"):
         assert out.getvalue() == "starting Ray ...\n"
@@ -88,7 +88,7 @@ def test_a_phase_says_that_it_begins_that_it_goes_on_and_how_long_it_took(monkey
     assert re.search(r"starting Ray took \d+\.\d s\n$", out.getvalue())
 
 
-def test_a_phase_that_fails_or_is_stopped_says_no_time():
+def test_a_phase_that_fails_or_is_stopped_prints_no_duration():
     out = io.StringIO()
     report = Report(Console(file=out))
     with contextlib.suppress(KeyboardInterrupt), report.waiting("starting Ray"):
@@ -96,33 +96,33 @@ def test_a_phase_that_fails_or_is_stopped_says_no_time():
     assert out.getvalue() == "starting Ray ...\n"
 
 
-def test_lines_keep_what_goes_on_silent_and_a_long_activity_speaks_less_often(monkeypatch):
+def test_lines_delay_automatic_ones_and_a_long_activity_prints_fewer(monkeypatch):
     clock = [0.0]
     monkeypatch.setattr(activity.time, "monotonic", lambda: clock[0])
-    said = []
-    shown = Activities(Console(file=io.StringIO()), said.append)
+    printed = []
+    shown = Activities(Console(file=io.StringIO()), printed.append)
 
     class Ticks:
-        """Stands in for the event that ends the thread: an hour passes, a second at each look."""
+        """Stands in for the event that ends the thread: an hour passes, a second at each poll."""
 
         def wait(self, seconds):
             clock[0] += 1.0
             if clock[0] < 60:
-                shown.spoke()  # lines of the steps
+                shown.line_printed()  # lines of the steps
             return clock[0] > 3600
 
-    shown._going_on.append(activity.Activity("the stage", began=0.0))
-    shown._say = lambda text: (said.append(int(clock[0])), shown.spoke())
-    shown._break_silence(Ticks())
-    assert said[0] == 79
-    pauses = [b - a for a, b in itertools.pairwise(said)]
+    shown._current.append(activity.Activity("the stage", began=0.0))
+    shown._print_line = lambda text: (printed.append(int(clock[0])), shown.line_printed())
+    shown._print_until(Ticks())
+    assert printed[0] == 79
+    pauses = [b - a for a, b in itertools.pairwise(printed)]
     assert pauses[0] == 20
     assert pauses == sorted(pauses)
     assert 100 < pauses[-1] < 200
 
 
 def test_on_a_terminal_one_live_line_shows_what_goes_on_how_far_it_is_and_the_time():
-    out = Heard()
+    out = WaitableOutput()
     report = Report(Console(file=out, force_terminal=True, width=60, highlight=False))
     with report.during("stage-1-grpo: step 1 of 9"):
         with report.waiting("evaluating on 8 held-out tasks"):
@@ -130,7 +130,7 @@ def test_on_a_terminal_one_live_line_shows_what_goes_on_how_far_it_is_and_the_ti
                 pass
             out.wait_for(r"[|/\\-] \d+ s  evaluating on 8 held-out tasks: 3 of 8 groups")
         out.wait_for(r"evaluating on 8 held-out tasks took")
-        report.at("stage-1-grpo: step 2 of 9 " + "x" * 99)
+        report.update_activity("stage-1-grpo: step 2 of 9 " + "x" * 99)
         out.wait_for(r" \d+ s  stage-1-grpo: step 2 of 9 x+…")
         report.line("a line of its own")
     shown = out.getvalue()
@@ -143,5 +143,5 @@ def test_without_a_live_terminal_there_are_plain_lines_only(how):
     out = io.StringIO()
     report = Report(Console(file=out, **how))
     with report.waiting("starting Ray"), report.during("nothing"):
-        report.at("something")
+        report.update_activity("something")
     assert re.fullmatch(r"starting Ray \.\.\.\nstarting Ray took \d+\.\d s\n", out.getvalue())

@@ -1,4 +1,4 @@
-"""The folder a run leaves: what a kill cut off is mended, and what is done again is told once."""
+"""A run's files: truncated rows are dropped, and repeated steps are logged once."""
 
 import errno
 import json
@@ -7,7 +7,7 @@ import os
 import pyarrow.parquet as pq
 import pytest
 
-from rlkit.disk import write_whole
+from rlkit.disk import write_atomically
 from rlkit.errors import CheckpointError
 from rlkit.records import Sample, Score, ScoredGroup, Task
 from rlkit.watch.runlog import RunLog, read_rows
@@ -73,7 +73,7 @@ def test_a_resumed_stage_drops_rollouts_after_its_step_and_half_written_ones(tmp
 def test_a_whole_file_is_replaced_and_nothing_stays_beside_it(tmp_path):
     (tmp_path / "f.json.tmp").write_text("left by a kill, longer than what is written now")
     for text in ("old", "new"):
-        write_whole(tmp_path / "f.json", text)
+        write_atomically(tmp_path / "f.json", text)
         assert (tmp_path / "f.json").read_text() == text
     assert [path.name for path in tmp_path.iterdir()] == ["f.json"]
 

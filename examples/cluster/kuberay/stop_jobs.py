@@ -1,7 +1,8 @@
-"""Tells every run of this Ray cluster to save and stop, and waits for it; run on the head before its pod goes.
+"""Stops all runs of this Ray cluster with SIGTERM, so that they save, and waits for their end.
 
-Kubernetes signals a container's first process only, which is not rlkit. The driver gets SIGTERM itself, and not by
-`ray job stop`: a run that saves and exits with 130 is a failed job, which KubeRay submits again, a stopped one is over.
+Runs on the head node before Kubernetes deletes its pod. Kubernetes signals only the first process of a container, which
+is not rlkit. This sends SIGTERM to the drivers itself instead of calling `ray job stop`: a run that saves and exits
+with 130 counts as a failed job, which KubeRay submits again, while a stopped job is finished.
 """
 
 import os
@@ -15,7 +16,7 @@ ENDING_S = 580
 
 
 def main() -> None:
-    """Signals the drivers, then waits for the last one."""
+    """Signals all drivers, then waits until they have exited."""
     client = JobSubmissionClient(os.environ.get("RAY_DASHBOARD", "http://127.0.0.1:8265"))
     running = [job for job in client.list_jobs() if job.driver_info is not None and not job.status.is_terminal()]
     for job in running:

@@ -1,4 +1,4 @@
-"""Checked, by hand-computed cases and as rlkit finds it. Needs the package installed: pip install -e ."""
+"""Tests of `Checked` with hand-computed cases, and of its entry point. Needs the package: pip install -e ."""
 
 from importlib.metadata import entry_points
 
@@ -20,23 +20,23 @@ def values(*replies, accuracy=1.0, **arguments):
     return [score.value for score in Checked(**arguments).score(group)]
 
 
-def test_a_check_that_names_the_answer_is_paid():
+def test_a_check_that_names_the_answer_scores_1():
     assert values(RIGHT, RIGHT.replace("check", "look"), RIGHT.replace("so 96 holds", "fine")) == [1.0, 0.0, 1.0]
     assert values("<think>\n12 * 8 = 96. Let me check.\n</think>\n\\boxed{96}") == [0.0]
 
 
-def test_a_wrong_reply_earns_nothing_and_an_unjudged_one_is_unscored():
+def test_a_wrong_reply_scores_0_and_an_unjudged_one_is_unscored():
     assert values(RIGHT, accuracy=0.0) == [0.0]
     assert values(RIGHT, accuracy=None) == [None]
 
 
-def test_a_check_at_the_start_counts_only_where_the_recipe_lets_it():
+def test_a_check_at_the_start_counts_only_if_last_share_allows_it():
     early = "<think>\nCheck 96 first. " + "12 * 8 = 96. " * 9 + "\n</think>\n\\boxed{96}"
     assert values(early) == [0.0]
     assert values(early, last_share=1.0) == [1.0]
 
 
-def test_a_share_that_makes_no_sense_is_refused():
+def test_an_invalid_share_is_refused():
     with pytest.raises(ValueError, match="last_share=2"):
         Checked(last_share=2)
 

@@ -1,4 +1,4 @@
-"""Every knob of a recipe: type, range, default and one line of doc. The models are the manual."""
+"""All recipe keys: type, range, default and documentation. The recipe reference is generated from these classes."""
 
 from typing import Annotated, Any, Self
 
@@ -15,6 +15,7 @@ from rlkit.recipe.schema.data_section import (
     WeightedSourceKeys,
 )
 from rlkit.recipe.schema.model_section import ModelInitKeys, ModelKeys
+from rlkit.recipe.schema.online_section import CriticKeys, GrpoKeys, OnlineKeys, PpoKeys
 from rlkit.recipe.schema.optimizer_section import OptimizerKeys
 from rlkit.recipe.schema.reward_section import CombineKeys, RewardKeys, RewardPartKeys, RuntimeKeys
 from rlkit.recipe.schema.rollout_section import PARITY_LIMIT, LearnerKeys, LoraKeys, RolloutKeys
@@ -22,42 +23,41 @@ from rlkit.recipe.schema.run_section import CheckpointKeys, ClusterKeys, RunKeys
 from rlkit.recipe.schema.section import Section
 from rlkit.recipe.schema.sft_section import SftKeys
 from rlkit.recipe.schema.stage_kinds import ByKind, StageKeys
-from rlkit.recipe.schema.online_section import CriticKeys, GrpoKeys, OnlineKeys, PpoKeys
 
 PROMPT_ROOM = 128
-"""Tokens that a context left to rlkit keeps for a prompt, where data.max_prompt_tokens does not say how many."""
+"""Tokens reserved for a prompt when rlkit chooses the context length and data.max_prompt_tokens is not given."""
 
 
 class Recipe(Section):
-    """A whole run."""
+    """One run: its model, data, reward and stages."""
 
     run: RunKeys = Field(default_factory=RunKeys)
-    """Name, seed and folder."""
+    """Name, seed and folder of the run."""
     model: ModelKeys
-    """The weights the run starts from."""
+    """The model that the run starts from."""
     data: DataKeys = Field(default_factory=DataKeys)
-    """Training tasks, and how they are shown to the model."""
+    """Training tasks and the prompt template."""
     reward: RewardKeys = Field(default_factory=lambda: RewardKeys.model_validate({}))
-    """Parts and weights."""
+    """Reward parts and their weights."""
     stages: list[Annotated[StageKeys, ByKind()]] = Field(min_length=1)
-    """What is done to the model, in order; each stage's model is the next one's start."""
+    """Training stages, in order; each stage starts from the model that the previous one produced."""
     rollout: RolloutKeys = Field(default_factory=RolloutKeys)
-    """Engines and sampling."""
+    """Inference engines and sampling parameters."""
     learner: LearnerKeys = Field(default_factory=LearnerKeys)
-    """The actor that updates the weights."""
+    """The actors that update the weights."""
     checkpoint: CheckpointKeys = Field(default_factory=CheckpointKeys)
-    """What is kept to continue from."""
+    """How often checkpoints are saved and how many are kept."""
     evaluation: EvaluationKeys = Field(default_factory=EvaluationKeys)
-    """Held-out tasks."""
+    """Held-out tasks and how often they are evaluated."""
     tracking: TrackingKeys = Field(default_factory=TrackingKeys)
-    """What is written for people."""
+    """Logs, sample files and metrics sinks."""
     cluster: ClusterKeys = Field(default_factory=ClusterKeys)
-    """Ray."""
+    """The Ray cluster."""
 
     @model_validator(mode="before")
     @classmethod
     def _choose_context(cls, raw: Any) -> Any:
-        """Fills in model.init.max_position_embeddings where it is left out: it follows from other sections."""
+        """Derives model.init.max_position_embeddings from other sections if the recipe does not give it."""
         model: Any = raw.get("model") if isinstance(raw, dict) else None
         init = model.get("init") if isinstance(model, dict) else None
         if not isinstance(init, dict) or "max_position_embeddings" in init:
@@ -67,63 +67,65 @@ class Recipe(Section):
         return {**raw, "model": {**model, "init": {**init, "max_position_embeddings": context}}}
 
     @model_validator(mode="after")
-    def _data_is_there(self) -> Self:
+    def _check_data_given(self) -> Self:
         reads = [i for i, stage in enumerate(self.stages) if stage.learns and stage.own_rows is None]
         if reads and not self.data.all_sources():
             own = f" (or give stages.{reads[0]}.data)" if "data" in type(self.stages[reads[0]]).model_fields else ""
-            raise ValueError(f"data.path is missing: it names what stages.{reads[0]} learns from{own}")
+            raise ValueError(f"data.path is missing: stages.{reads[0]} needs training data{own}")
         return self
 
     @model_validator(mode="after")
-    def _context_fits(self) -> Self:
+    def _check_context(self) -> Self:
         if self.model.init is not None and self.rollout.max_tokens >= self.model.init.max_position_embeddings:
             raise ValueError(
                 f"rollout.max_tokens={self.rollout.max_tokens} leaves no room for a prompt in "
-                f"model.init.max_position_embeddings={self.model.init.max_position_embeddings}: lower the one, raise "
-                "the other, or leave max_position_embeddings out"
+                f"model.init.max_position_embeddings={self.model.init.max_position_embeddings}: lower max_tokens, or "
+                "raise or leave out max_position_embeddings"
             )
         return self
 
     @model_validator(mode="after")
-    def _truncation_fits(self) -> Self:
+    def _check_sampling_truncation(self) -> Self:
         for i, stage in self.rl_stages.items():
             if self.rollout.truncated and stage.correction == "none":
                 raise ValueError(
                     f"rollout.{self.rollout.truncated} truncates the sampling distribution, which biases the "
-                    f"importance ratio: leave it off, or set stages.{i}.old_logprobs to learner and "
+                    f"importance ratio: leave it out, or set stages.{i}.old_logprobs to learner and "
                     f"stages.{i}.correction to truncate"
                 )
         return self
 
     @property
     def rl_stages(self) -> dict[int, OnlineKeys]:
-        """The stages that sample and learn from rewards, by their place among all stages."""
+        """The stages that sample and learn from rewards, by stage index."""
         return {i: stage for i, stage in enumerate(self.stages) if isinstance(stage, OnlineKeys)}
 
     @property
     def has_engines(self) -> bool:
-        """Whether a stage or an evaluation samples."""
+        """Whether the run needs inference engines: a stage or an evaluation samples."""
         return bool(self.rl_stages or self.evaluation.sources)
 
     def stage_name(self, index: int) -> str:
-        """A stage's name, which is its folder in the run: "stage-1-grpo"."""
+        """A stage's name, also the name of its folder in the run: "stage-1-grpo"."""
         return f"stage-{index}-{self.stages[index].kind}"
 
     @property
     def parity_limit(self) -> float:
-        """The recipe's limit or the precision's default, in nats."""
+        """rollout.parity_limit, or the default of the precision, in nats."""
         return self.rollout.parity_limit or PARITY_LIMIT[self.learner.dtype]
 
 
 def _needed_context(raw: dict[str, Any]) -> int:
-    """Tokens that a recipe's longest sequence has, as far as its keys say; values of another type are left to their
-    own fields."""
+    """Tokens of the longest sequence that the recipe's keys ask for.
+
+    Reads the raw mapping, before validation: ignores a value of the wrong type, which its own field reports.
+    """
 
     def number(*path: str | int) -> int:
-        at: Any = raw
+        value: Any = raw
         for key in path:
-            at = at.get(key) if isinstance(at, dict) else None
-        return at if type(at) is int and 0 < at <= 1_000_000 else 0
+            value = value.get(key) if isinstance(value, dict) else None
+        return value if type(value) is int and 0 < value <= 1_000_000 else 0
 
     stages = raw["stages"] if isinstance(raw.get("stages"), list) else []
     lengths = [stage.get("max_length") for stage in stages if isinstance(stage, dict)]

@@ -1,4 +1,4 @@
-"""`data` and `evaluation`: where tasks come from and how they are shown to the model."""
+"""`data` and `evaluation`: where tasks come from and how prompts are built from them."""
 
 from typing import Literal, Self
 
@@ -8,42 +8,44 @@ from rlkit.recipe.schema.section import PathText, Section
 
 Mapping = Literal["plain", "gsm8k", "math", "humaneval", "mbpp", "apps", "livecodebench"]
 TASK_KINDS = ("math", "code", "exact", "choice", "numeric")
-"""Kinds of task that the built-in accuracy part judges."""
+"""Task kinds that the built-in accuracy part judges."""
 
 
 class FieldsKeys(Section):
-    """Which column holds what; a dotted name such as `turns.0.text` reaches into objects and lists.
+    """Which column holds which field. A dotted name such as `turns.0.text` reads inside objects and lists.
 
-    Of prompt, reference and response, what is left out is told from the columns' names.
+    rlkit infers prompt, reference and response from the column names if they are not given.
     """
 
     prompt: str = "prompt"
-    """Column of the problem's text, or of chat messages; or a text with columns in braces, "{Body} {Question}"."""
+    """Column with the problem's text or with chat messages; or a template with column names in braces, such as
+    "{Body} {Question}"."""
     reference: str | None = "reference"
-    """Column of the gold answer, of a list of accepted ones, or of the code tests."""
+    """Column with the reference answer, a list of accepted answers, or the code tests."""
     response: str | None = None
-    """Column of a demonstration's reply, for SFT."""
+    """Column with a demonstration's reply, for SFT."""
     id: str | None = None
-    """Column of a stable id; by default the row's number."""
+    """Column with a stable id; by default the row number."""
     kind: str | None = None
-    """Column that says "math", "code", "exact", "choice", "numeric" or a kind of your own (`reward.accuracy.judges`);
-    by default the source's `kind`, else told: code for an object, exact for true or false, choice where the reference
-    is one of the row's `choices`, math for anything else."""
+    """Column with the task kind: "math", "code", "exact", "choice", "numeric" or a kind of your own
+    (`reward.accuracy.judges`). By default the source's `kind`. Without either, rlkit infers the kind from the
+    reference: an object is code, true or false is exact, one of the row's `choices` is choice, anything else is
+    math."""
     domain: str | None = "metadata.domain"
-    """Column of the domain, for filters and mixtures."""
+    """Column with the domain, for filters and mixtures."""
     difficulty: str | None = "metadata.difficulty"
-    """Column of the difficulty, for filters and mixtures."""
+    """Column with the difficulty, for filters and mixtures."""
 
 
 class FilterKeys(Section):
-    """Keeps the rows that match every given list."""
+    """Keeps the rows that match every list given here."""
 
     domain: list[str] | None = None
     """Domains to keep."""
     difficulty: list[str | int | float] | None = None
     """Difficulties to keep."""
     kind: list[str] | None = None
-    """Kinds of task to keep."""
+    """Task kinds to keep."""
 
 
 class SourceKeys(Section):
@@ -55,46 +57,46 @@ class SourceKeys(Section):
     split: str = "train"
     """Split of a folder, a Hub data set or a built-in source."""
     mapping: Mapping | None = None
-    """A ready mapping of columns; told from the columns where it is left out."""
+    """A built-in column mapping; by default inferred from the columns."""
     fields: FieldsKeys | None = None
-    """A mapping of your own instead of a ready one."""
+    """Your own column mapping, instead of a built-in one."""
     kind: str | None = Field(None, min_length=1)
-    """Kind of the tasks whose row names none, such as choice."""
+    """Task kind of rows that do not name one, such as choice."""
     filter: FilterKeys | None = None
-    """Rows to keep."""
+    """Which rows to keep."""
     max_rows: int | None = Field(None, ge=1)
     """Read at most this many rows, from the start."""
 
     @model_validator(mode="after")
-    def _one_mapping(self) -> Self:
+    def _check_one_mapping(self) -> Self:
         if self.mapping is not None and self.fields is not None:
             raise ValueError("give one of mapping and fields, not both")
         return self
 
 
 class WeightedSourceKeys(SourceKeys):
-    """A source of a mixture."""
+    """One source of a mixture."""
 
     weight: float = Field(1.0, gt=0)
-    """Share of this source in the mixture, against the other sources' weights."""
+    """Relative weight of this source in the mixture."""
 
 
 class PromptKeys(Section):
-    """How a task becomes what the model sees, R1 style."""
+    """How a task becomes a prompt."""
 
     template: str = "{prompt}\n\nPut the final answer in \\boxed{{}}."
-    """Text of the user's turn; {prompt} is the task's text, double braces stand for single ones."""
+    """User message; {prompt} is replaced by the task's text, and double braces become single ones."""
     code_template: str = "{prompt}\n\nPut the program in one ```python block."
-    """The same for code tasks."""
+    """User message of code tasks."""
     templates: dict[str, str] = Field(default_factory=dict)
-    """By kind: a text of its own, such as `choice: "{prompt} Answer with one letter in \\boxed{{}}."`."""
+    """User message by task kind, such as `choice: "{prompt} Answer with one letter in \\boxed{{}}."`."""
     system: str | None = None
-    """System turn; none by default. A row's own system message takes its place."""
+    """System message; none by default. A row's own system message replaces it."""
     force_think: bool = True
-    """Begin the reply with <think> and a newline, so that the model reasons first; samples hold it too."""
+    """Begin the reply with <think> and a newline, so that the model reasons first; each sample's text includes it."""
 
     @model_validator(mode="after")
-    def _templates_format(self) -> Self:
+    def _check_templates(self) -> Self:
         texts = {"template": self.template, "code_template": self.code_template}
         for name, text in (texts | {f"templates.{kind}": text for kind, text in self.templates.items()}).items():
             try:
@@ -105,48 +107,48 @@ class PromptKeys(Section):
                     "goes, and {{ and }} for plain braces"
                 ) from e
             if "\0" not in shown:
-                raise ValueError(f"{name} does not contain {{prompt}}, which stands for the task's text: put it in")
+                raise ValueError(f"{name} does not contain {{prompt}}: add it where the task's text goes")
         return self
 
     def template_for(self, kind: str) -> str:
-        """The text for tasks of a kind."""
+        """The template of tasks of a kind."""
         return self.templates.get(kind, self.code_template if kind == "code" else self.template)
 
 
 class RowsKeys(Section):
-    """Rows to learn from: one `path`, or `sources` mixed by weight."""
+    """Training rows: one `path`, or several `sources` mixed by weight."""
 
     path: PathText | None = None
-    """The only source's path; its other keys stand beside it."""
+    """Path of the only source; split, mapping, fields, kind and filter then belong to it."""
     split: str = "train"
-    """As in sources."""
+    """Split of `path`; see sources."""
     mapping: Mapping | None = None
-    """As in sources."""
+    """Built-in column mapping of `path`; see sources."""
     fields: FieldsKeys | None = None
-    """As in sources."""
+    """Your own column mapping of `path`; see sources."""
     kind: str | None = Field(None, min_length=1)
-    """As in sources."""
+    """Task kind of rows of `path` that do not name one; see sources."""
     filter: FilterKeys | None = None
-    """As in sources."""
+    """Which rows of `path` to keep; see sources."""
     max_rows: int | None = Field(None, ge=1)
     """Read at most this many rows of each source."""
     sources: list[WeightedSourceKeys] | None = None
-    """Several sources instead of `path`."""
+    """Several sources, instead of `path`."""
     domain_shares: dict[str, float] = Field(default_factory=dict)
-    """Least share of the drawn tasks by domain, such as {algebra: 0.3}; the rest is drawn as it comes."""
+    """Minimum share of a domain among the drawn tasks, such as {algebra: 0.3}; the other tasks are drawn at random."""
     stratify_by: Literal["domain", "difficulty"] | None = None
-    """Spread each epoch so that every stretch of tasks holds this column's values in their overall shares."""
+    """Order each epoch so that every part of it holds this column's values in their overall proportions."""
     on_bad_row: Literal["stop", "skip"] = "stop"
-    """A row that cannot be used: stop with file:line and reason, or skip, count and list it."""
+    """What to do with a bad row, one that cannot be used: stop with file:line and the reason, or skip and list it."""
 
     @model_validator(mode="after")
-    def _has_rows(self) -> Self:
+    def _check_has_rows(self) -> Self:
         if self.path is None and self.sources is None:
             raise ValueError("give exactly one of path and sources, here neither is given")
         return self
 
     @model_validator(mode="after")
-    def _sources_fit(self) -> Self:
+    def _check_sources(self) -> Self:
         if self.path is not None and self.sources is not None:
             raise ValueError("give exactly one of path and sources, here both are given")
         if self.sources is not None and not self.sources:
@@ -167,7 +169,7 @@ class RowsKeys(Section):
         return self
 
     def all_sources(self) -> list[WeightedSourceKeys]:
-        """The sources, whichever way they were written; none where the recipe names none."""
+        """All sources: those of `sources`, or `path` as the only one; empty if neither is given."""
         if self.sources is not None:
             if self.max_rows is None:
                 return self.sources
@@ -190,38 +192,38 @@ class RowsKeys(Section):
 
 
 class DataKeys(RowsKeys):
-    """The run's tasks, and how the model is shown them."""
+    """The run's tasks and their prompts."""
 
     max_prompt_tokens: int | None = Field(None, ge=1)
-    """Longest rendered prompt; by default what the context leaves after rollout.max_tokens."""
+    """Maximum length of a prompt, in tokens; by default the context length less rollout.max_tokens."""
     prompt: PromptKeys = Field(default_factory=PromptKeys)
-    """How tasks are shown to the model, in every stage."""
+    """How a task becomes a prompt, in every stage."""
 
     @model_validator(mode="after")
-    def _has_rows(self) -> Self:
-        return self  # the recipe knows whether a stage reads any
+    def _check_has_rows(self) -> Self:
+        return self  # Recipe checks it: only the stages show whether data is needed
 
 
 class EvaluationKeys(Section):
-    """Held-out tasks: judged before, every N steps and after, never trained on."""
+    """Evaluation on held-out tasks, before training, every N steps and after. They are never trained on."""
 
     sources: list[SourceKeys] | None = None
-    """Where held-out tasks come from (training tasks of the same prompt are left out); by default `holdout` rows are
+    """Sources of the held-out tasks; training tasks with the same prompt are removed. By default `holdout` tasks are
     taken out of the training data."""
     holdout: int | None = Field(None, ge=0)
-    """Without sources: how many training tasks to set apart, drawn with the run's seed; 0: no evaluation; by default a
+    """Without sources: number of training tasks to hold out, drawn with the run's seed; 0: no evaluation. By default a
     tenth of them, at least 16 and at most 256, but never more than a quarter."""
     max_rows: int | None = Field(None, ge=1)
     """Use at most this many held-out tasks, drawn with the run's seed."""
     every: int = Field(0, ge=0)
     """Steps between two evaluations inside an RL stage; 0: only before and after."""
     samples_per_prompt: int = Field(1, ge=1, le=1024)
-    """Sampled replies a task, at the rollout's temperature."""
+    """Sampled replies per task, at rollout.temperature."""
     greedy: bool = True
-    """Also judge one greedy reply a task."""
+    """Also judge one greedy reply per task."""
 
     def num_held_out(self, num_tasks: int) -> int:
-        """How many of `num_tasks` tasks the training data sets apart; `holdout` says so where it is given."""
+        """How many of `num_tasks` training tasks are held out: `holdout`, or its default."""
         if self.sources is not None:
             return 0
         if self.holdout is not None:

@@ -1,4 +1,4 @@
-"""`reward`: the parts, their weights, how they combine and how they are run."""
+"""`reward`: reward parts, their weights, how they are combined and which processes run them."""
 
 import math
 from importlib.metadata import entry_points
@@ -10,141 +10,142 @@ from rlkit.recipe.schema.data_section import TASK_KINDS
 from rlkit.recipe.schema.section import Section
 
 DEFAULT_WEIGHTS = {"accuracy": 0.40, "reasoning": 0.30, "format": 0.20, "efficiency": 0.10}
-RESERVED = ("combine", "runtime")
 JUDGE_ENTRY_POINTS = "rlkit.judges"
-"""Entry-point group of judges for further kinds of task; the name is the kind."""
+"""Entry-point group of judges for further task kinds; the entry point's name is the kind."""
 FOREIGN_STYLES = ("trl", "trl_text", "verl", "openrlhf")
-"""Whose reward functions load as they are. `trl` hands over chat messages, `trl_text` plain text."""
+"""Toolkits whose reward functions rlkit can call. `trl` passes chat messages, `trl_text` plain text."""
 
 
 class Actors(Section):
-    """Processes of a part's own, beside the scorers: for a plugin that holds a model."""
+    """Processes that run only this part, for a plugin that holds a model."""
 
     num_workers: int = Field(1, ge=1, le=4096)
-    """How many."""
+    """Number of processes."""
     gpus: float = Field(0.0, ge=0)
-    """GPUs of each, a share of one too; with 0 it runs on the CPU and sees none."""
+    """GPUs per process: a whole number or a fraction below 1; 0: it runs on the CPU and no GPU is visible to it."""
     groups_per_call: int = Field(8, ge=1, le=4096)
-    """Most groups that a plugin with `score_groups(groups)` scores at once. Which ones come together depends on time:
-    1 in deterministic runs, unless its scores do not depend on it."""
+    """Maximum number of groups that a plugin with `score_groups(groups)` scores in one call. The grouping depends on
+    timing, so deterministic runs need 1 unless the plugin's scores do not depend on it."""
 
     @model_validator(mode="after")
-    def _whole_beyond_one(self) -> Self:
+    def _check_gpus(self) -> Self:
         if self.gpus > 1 and self.gpus != int(self.gpus):
-            raise ValueError(f"gpus={self.gpus:g} must be a whole number, or a share below 1")
+            raise ValueError(f"gpus={self.gpus:g} must be a whole number, or a fraction below 1")
         return self
 
 
 class RewardPartKeys(Section):
-    """One part: a plugin, its weight, and the plugin's own arguments as further keys."""
+    """One reward part: a plugin and its weight. Further keys are the plugin's constructor arguments."""
 
     model_config = ConfigDict(extra="allow")
 
     plugin: str | dict[str, str] | None = None
-    """`module:Class`, `./file.py:Class` or an entry point's name; by default the part's own name. Or a reward function
+    """`module:Class`, `./file.py:Class` or an entry point's name; by default the name of the part. Or a reward function
     written for another toolkit: `{trl: module:function}`, `{trl_text: ...}`, `{verl: ...}`, `{openrlhf: ...}`."""
     weight: float = Field(ge=0)
-    """Weight of the part; all weights are normalised to add to 1. 0: scored and logged, not counted."""
+    """Weight of the part; rlkit normalises all weights to sum to 1. 0: the part is scored and logged, not counted."""
     actors: Actors | None = None
-    """Own processes for this part, such as `{gpus: 1}` for a reward model; by default it shares the scorers."""
+    """Processes of its own for this part, such as `{gpus: 1}` for a reward model; by default the scoring workers run
+    it."""
 
     @field_validator("plugin")
     @classmethod
-    def _names_one_plugin(cls, plugin: str | dict[str, str] | None) -> str | dict[str, str] | None:
+    def _check_one_plugin(cls, plugin: str | dict[str, str] | None) -> str | dict[str, str] | None:
         if plugin is None:
             return None
         texts = [plugin] if isinstance(plugin, str) else list(plugin.values())
         if not all(text.strip() for text in texts):
             raise ValueError("must not be empty")
         if isinstance(plugin, dict) and (len(plugin) != 1 or next(iter(plugin)) not in FOREIGN_STYLES):
-            raise ValueError(f"as a mapping it has one key, one of {', '.join(FOREIGN_STYLES)}")
+            raise ValueError(f"a mapping must have exactly one key, one of {', '.join(FOREIGN_STYLES)}")
         return plugin
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """The keys that go to the plugin's constructor."""
+        """The plugin's constructor arguments."""
         return dict(self.model_extra or {})
 
 
 class Gate(Section):
-    """A condition under which a part counts."""
+    """A condition for counting a part."""
 
     part: str
     """The part whose value decides; it may have weight 0."""
     at_least: float
-    """The value from which on the gated part counts; below it the gated part adds nothing."""
+    """The gated part counts if that value is at least this; otherwise it contributes 0."""
 
 
 class Ramp(Section):
-    """A weight that moves in a straight line over the steps of a stage, and then stays at the part's own weight."""
+    """A weight that changes linearly over the steps of a stage until it reaches the part's own weight."""
 
     start: float = Field(0.0, ge=0)
-    """Weight up to `from_step`, on the scale of the parts' weights."""
+    """Weight until `from_step`, before normalisation."""
     from_step: int = Field(1, ge=1)
-    """Step up to which the weight is `start`."""
+    """Last step with the weight `start`."""
     to_step: int = Field(ge=1)
-    """Step from which on it is the part's own weight."""
+    """First step with the part's own weight."""
 
     @model_validator(mode="after")
-    def _goes_forward(self) -> Self:
+    def _check_order(self) -> Self:
         if self.to_step <= self.from_step:
             raise ValueError(f"to_step={self.to_step} must come after from_step={self.from_step}")
         return self
 
     def weight_at(self, step: int, end: float) -> float:
-        """The weight at a step; `end` is the part's own."""
-        way = min(1.0, max(0.0, (step - self.from_step) / (self.to_step - self.from_step)))
-        return self.start + way * (end - self.start)
+        """The weight at a step; `end` is the part's own weight."""
+        progress = min(1.0, max(0.0, (step - self.from_step) / (self.to_step - self.from_step)))
+        return self.start + progress * (end - self.start)
 
 
 class CombineKeys(Section):
-    """How parts become one number."""
+    """How the parts' scores become one reward."""
 
     wrong_caps: dict[str, float] = Field(default_factory=lambda: {"reasoning": 0.5, "efficiency": 0.0})
-    """Most that a part may pay a reply whose accuracy is below 1, so that no wrong reply outscores a right one."""
+    """By part: its maximum score for a reply whose accuracy is below 1, so that no wrong reply gets a higher reward
+    than a correct one."""
     partial_accuracy: float = Field(0.125, ge=0, le=1)
-    """Partial credit, an accuracy between 0 and 1, is multiplied by this. At the default weights it can be 0.125 before
-    a reply that passes nearly all tests outscores a right one; 1 pays it in full."""
+    """Factor for partial credit, an accuracy between 0 and 1. With the default weights, a factor above 0.125 can give a
+    reply that passes nearly all tests a higher reward than a correct one; 1 gives full partial credit."""
     gates: dict[str, Gate] = Field(default_factory=dict)
-    """By part: the condition under which it counts, such as `efficiency: {part: format, at_least: 1.0}`."""
+    """By part: the condition for counting it, such as `efficiency: {part: format, at_least: 1.0}`."""
     penalties: list[str] = Field(default_factory=list)
-    """Parts that only take away: positive values count as 0, and their weights are used as they are, beside the
-    others, which add to 1 without them."""
+    """Parts that can only lower the reward: positive values count as 0. Their weights are not normalised; the weights
+    of the other parts sum to 1 without them."""
     normalize: Literal["none", "group"] = "none"
-    """group: each part's values are brought to mean 0 and deviation 1 in each group before they are summed (GDPO,
-    arXiv:2601.05242), so that no part drowns another; set `stages.N.normalize: none` with it. A wrong reply may then
-    outscore a right one, and the totals say nothing outside of their group."""
+    """group: normalise each part's scores to mean 0 and standard deviation 1 within each group before summing (GDPO,
+    arXiv:2601.05242), so that all parts have equal influence; set `stages.N.normalize: none` with it. A wrong reply may
+    then get a higher reward than a correct one, and rewards of different groups cannot be compared."""
     ramps: dict[str, Ramp] = Field(default_factory=dict)
-    """By part: how its weight gets to what `weight` says, over the steps of a stage."""
+    """By part: how its weight changes over the steps of a stage until it reaches `weight`."""
 
 
 class RuntimeKeys(Section):
-    """The actors that score."""
+    """The scoring workers: the processes that score samples."""
 
     num_workers: int = Field(1, ge=1, le=4096)
-    """Scoring actors."""
+    """Number of scoring workers."""
     timeout_s: float = Field(120, gt=0)
-    """Longest time for one group's scoring, in seconds; past it the actor is ended, and the samples at fault are looked
-    for, each with its share of this time. Keep it above samples_per_prompt times the 4 s that one endless program may
-    take."""
+    """Deadline for scoring one group, in seconds. After it the worker is killed, and the group's samples are scored one
+    by one to find the culprits, each with its share of this time. Keep it above samples_per_prompt times the 4 s that
+    one endless program may take."""
     memory_mb: int = Field(4096, ge=64)
-    """Memory that scoring may take in one actor beyond what its plugins took when they were built, in MiB."""
+    """Memory that scoring may use in one worker beyond what its plugins used when they were constructed, in MiB."""
     max_restarts: int = Field(20, ge=1)
-    """Times in a row that a scoring actor may be lost, with nothing scored in between, before the run stops."""
+    """Maximum number of consecutive worker losses, with nothing scored in between, before the run stops."""
     max_unscored: float = Field(0.5, ge=0, le=1)
-    """Share of a step's samples that may end unscored; above it the run stops, naming the part."""
+    """Maximum share of unscored samples in a step; above it the run stops with an error that names the part."""
 
 
 class RewardKeys(Section):
-    """Parts by name. The four default parts are there unless set to null; others need a plugin."""
+    """Reward parts by name. The four default parts are present unless set to null; other parts need a plugin."""
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, RewardPartKeys] = Field(init=False)
 
     combine: CombineKeys = Field(default_factory=CombineKeys)
-    """How parts become one number."""
+    """How the parts' scores become one reward."""
     runtime: RuntimeKeys = Field(default_factory=RuntimeKeys)
-    """The actors that score."""
+    """The scoring workers."""
 
     @model_validator(mode="before")
     @classmethod
@@ -161,40 +162,40 @@ class RewardKeys(Section):
         return merged
 
     @model_validator(mode="after")
-    def _weights_count(self) -> Self:
+    def _check_weights(self) -> Self:
         if not self.parts:
             raise ValueError("at least one part is needed")
-        steady = [p.weight for n, p in self.parts.items() if n not in self.combine.penalties]
-        if sum(steady) <= 0:
-            raise ValueError("at least one part needs a weight above 0")
+        final = [p.weight for n, p in self.parts.items() if n not in self.combine.penalties]
+        if sum(final) <= 0:
+            raise ValueError("at least one part that is not a penalty needs a weight above 0")
         for step in [ramp.from_step for ramp in self.combine.ramps.values()]:
             if sum(self._raw_weights(step)[n] for n in self.parts if n not in self.combine.penalties) <= 0:
-                raise ValueError(f"combine.ramps leave no part a weight above 0 at step {step}")
+                raise ValueError(f"combine.ramps: no part has a weight above 0 at step {step}")
         return self
 
     @model_validator(mode="after")
-    def _rules_name_parts(self) -> Self:
+    def _check_part_names(self) -> Self:
         rules = self.combine
         named = [(f"gates.{name}", part) for name, gate in rules.gates.items() for part in (name, gate.part)]
         named += [("penalties", name) for name in rules.penalties] + [("ramps", name) for name in rules.ramps]
-        # The default caps stay where a recipe drops a default part.
+        # The default caps remain when a recipe removes a default part.
         named += [("wrong_caps", name) for name in rules.wrong_caps if name not in DEFAULT_WEIGHTS]
         for key, name in named:
             if name not in self.parts:
-                raise ValueError(f"combine.{key} names {name!r}, which is no part here: {', '.join(self.parts)}")
+                raise ValueError(f"combine.{key} names {name!r}, but the parts are {', '.join(self.parts)}")
         for name, gate in rules.gates.items():
             if gate.part == name:
-                raise ValueError(f"combine.gates.{name} makes the part wait for itself; name another part")
+                raise ValueError(f"combine.gates.{name} gates the part by itself; name another part")
         return self
 
     @property
     def parts(self) -> dict[str, RewardPartKeys]:
-        """Parts by name, in the recipe's order."""
+        """All parts by name, in the recipe's order."""
         return dict(self.__pydantic_extra__ or {})
 
     @property
     def kinds(self) -> frozenset[str] | None:
-        """Kinds of task that the accuracy part judges; None: any, where that part is not the built-in one."""
+        """Task kinds that the accuracy part judges; None: unknown, because it is not the built-in part."""
         accuracy = self.parts.get("accuracy")
         if accuracy is None or accuracy.plugin not in (None, "accuracy"):
             return None
@@ -204,21 +205,21 @@ class RewardKeys(Section):
 
     @property
     def own_actors(self) -> dict[str, Actors]:
-        """By part, the processes of those that have their own."""
+        """By part: its own processes; only parts that have some."""
         return {name: part.actors for name, part in self.parts.items() if part.actors is not None}
 
     @property
     def gpus(self) -> float:
-        """GPUs of all parts' own processes."""
+        """GPUs of all parts' own processes together."""
         return math.fsum(own.num_workers * own.gpus for own in self.own_actors.values())
 
     @property
     def weights(self) -> dict[str, float]:
-        """Normalised weights, after every ramp; those of parts that are no penalties add to 1."""
+        """Normalised weights after all ramps; the weights of parts that are not penalties sum to 1."""
         return self.weights_at(None)
 
     def weights_at(self, step: int | None) -> dict[str, float]:
-        """Normalised weights at a step of a stage; None: after every ramp."""
+        """Normalised weights at a step of a stage; None: after all ramps."""
         raw = self._raw_weights(step)
         total = math.fsum(weight for name, weight in raw.items() if name not in self.combine.penalties)
         return {name: weight if name in self.combine.penalties else weight / total for name, weight in raw.items()}

@@ -1,4 +1,4 @@
-"""`run`, `cluster`, `checkpoint`, `tracking`: where and how a run lives."""
+"""`run`, `cluster`, `checkpoint`, `tracking`: the run's folder, its Ray cluster, its checkpoints and its logs."""
 
 import re
 from typing import Any, Literal
@@ -8,79 +8,81 @@ from pydantic import Field, field_validator
 from rlkit.recipe.schema.section import PathText, Section
 
 OBJECT_STORE_MB = 256
-"""Least size of the object store, where the recipe gives none."""
+"""Minimum default size of the object store, in MiB."""
 
 
 class RunKeys(Section):
-    """What the run is called and what its randomness grows from."""
+    """Name, folder, mirror and seed of the run."""
 
     name: str = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)
     """Name of the run; its folder is `<dir>/<name>`."""
     dir: PathText = Field("runs", min_length=1)
-    """Folder that holds the runs. On a cluster of several nodes all of them must see it."""
+    """Folder that holds the runs. On a cluster it must be a folder that all nodes share."""
     mirror: str | None = None
-    """Where the run is copied to as it goes on: a folder of any file system that fsspec knows (`s3://bucket/runs`,
-    `gs://...`, `file:///mnt/shared/runs`); it is `<mirror>/<name>` there. A start that finds the run there and not, or
-    less of it, on disk continues it from there. The file system's package (s3fs, gcsfs, ...) is yours to install."""
+    """Copy the run to this folder while it runs, as `<mirror>/<name>`. Any file system that fsspec supports works
+    (`s3://bucket/runs`, `gs://...`, `file:///mnt/shared/runs`); install its package (s3fs, gcsfs, ...) yourself. If the
+    mirror holds more of the run than the disk does, rlkit resumes the run from the mirror."""
     mirror_every_s: float = Field(30, gt=0)
-    """Seconds between two looks at what is new for the mirror."""
+    """Seconds between two scans for files to copy to the mirror."""
     mirror_timeout_s: float = Field(1800, gt=0)
-    """Longest wait for the mirror, in seconds: for what a start fetches from it, and for the rest at a run's end."""
+    """Deadline for downloading from the mirror at the start, and for the last uploads at the end, in seconds."""
     seed: int = Field(0, ge=0, lt=2**31)
-    """Seed of everything random: model start, data order, every sample."""
+    """Seed of everything random: initial weights, data order, every sample."""
     deterministic: bool = False
-    """Make every number of the run, times aside, a function of the recipe alone (same kind of CPU, same versions)."""
+    """Make every number of the run except times a function of the recipe alone, on the same kind of CPU and the same
+    library versions."""
 
     @field_validator("mirror")
     @classmethod
-    def _is_a_url(cls, mirror: str | None) -> str | None:
+    def _check_url(cls, mirror: str | None) -> str | None:
         if mirror is not None and not re.match(r"[a-z][a-z0-9+.-]*://.", mirror):
-            raise ValueError(f"{mirror!r} is no URL such as s3://bucket/runs or file:///mnt/shared/runs")
+            raise ValueError(f"{mirror!r} is not a URL such as s3://bucket/runs or file:///mnt/shared/runs")
         return mirror
 
 
 class ClusterKeys(Section):
-    """Ray: which cluster, and how long to wait for it."""
+    """The Ray cluster: its address, placement of the actors, and deadlines."""
 
     address: str | None = None
-    """Address of a Ray cluster, seen from one of its nodes (`auto`, `host:6379`); without it a local one starts and
-    ends with the run."""
+    """Address of a Ray cluster (`auto`, `host:6379`), to be used from one of its nodes. By default the run starts a
+    local one and stops it at the end."""
     object_store_mb: int | None = Field(None, ge=80, le=1_000_000)
-    """Shared memory of the local object store, in MiB; it must hold the weights about three times. Left out: that and
-    128 more, at least 256, as far as /dev/shm has room."""
+    """Shared memory of the local object store, in MiB; it must hold the weights about three times. By default that plus
+    128, at least 256, limited by the free space of /dev/shm."""
     placement: Literal["apart", "together"] = "apart"
-    """Of engines and learner ranks: `apart`, each with resources of its own, or `together`: engine N and rank N share a
-    GPU, and the engines sleep (vLLM's sleep mode, level 2: all of their memory is free) while the learner updates."""
+    """Placement of engines and learner ranks. `apart`: each has its own resources. `together`: engine N and rank N
+    share a GPU, and the engines sleep during updates (vLLM's sleep mode, level 2, which frees all their GPU memory)."""
     strategy: Literal["PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"] = "PACK"
-    """How Ray lays their bundles out: on few nodes, over many, all on one, or each on one of its own."""
+    """Ray's placement strategy: on few nodes, on many, all on one node, or each on its own node."""
     cpus_per_actor: float = Field(0, ge=0, le=1024)
-    """CPUs that Ray reserves for each engine and each learner rank; 0: none. It limits no threads."""
+    """CPUs that Ray reserves for each engine and each learner rank; 0: none. It does not limit threads."""
     start_timeout_s: float = Field(300, gt=0)
-    """Longest wait for Ray, for room in the cluster, or for one actor to start, in seconds."""
+    """Deadline for connecting to Ray, for free resources in the cluster, and for the start of an actor, in seconds."""
     max_restarts: int = Field(20, ge=0, le=1000)
-    """How many lost rollout workers may be replaced in one RL stage; a lost node counts as all of its workers."""
+    """Maximum number of lost rollout workers that are replaced in one RL stage; a lost node counts as all its
+    workers."""
     max_learner_restarts: int = Field(3, ge=0, le=1000)
-    """How often a lost learner may be started anew in one stage, from the newest checkpoint."""
+    """Maximum number of times in one stage that a lost learner is restarted from the newest checkpoint."""
 
     @property
     def store_mb(self) -> int:
-        """The object store; its least default where nobody filled it in for a model."""
+        """Size of the object store, in MiB; its minimum before the plan has chosen one."""
         return self.object_store_mb or OBJECT_STORE_MB
 
 
 class CheckpointKeys(Section):
-    """What is kept to continue from."""
+    """How often checkpoints are saved and how many are kept."""
 
     every: int = Field(10, ge=0)
-    """Steps between two checkpoints, in an SFT stage optimizer steps; 0: only when a stage ends or is stopped. The
-    checkpoints of an SFT stage go once its model is written and another stage follows it."""
+    """Steps (in an SFT stage: optimizer steps) between two checkpoints; 0: only when a stage ends or is stopped. An SFT
+    stage's checkpoints are deleted once its model is saved and another stage follows."""
     every_minutes: float | None = Field(None, gt=0)
-    """Also save at the end of the first step that ends this many minutes or more after the newest checkpoint."""
+    """Also save a checkpoint at the end of a step if the newest one is at least this many minutes old."""
     keep_last: int = Field(2, ge=1)
-    """How many of the newest checkpoints stay; older ones go once a newer one is whole."""
+    """Number of newest checkpoints to keep; older ones are deleted once a newer one is complete."""
     keep_best: int = Field(0, ge=0)
-    """How many checkpoints stay besides for the best held-out accuracy; each evaluation inside a stage
-    (evaluation.every) that beats one of them is saved."""
+    """Number of checkpoints with the best held-out accuracy to keep as well; rlkit saves one after each evaluation
+    inside a stage (evaluation.every) that beats one of them."""
 
 
 class SinkKeys(Section):
@@ -89,17 +91,17 @@ class SinkKeys(Section):
     plugin: str = Field(min_length=1)
     """`./my_sink.py:Class` beside the recipe, `module:Class`, or an entry point of the group `rlkit.sinks`."""
     arguments: dict[str, Any] = Field(default_factory=dict)
-    """Of its constructor."""
+    """Arguments of its constructor."""
 
 
 class TrackingKeys(Section):
-    """What a run writes for people to look at."""
+    """Logs, sample files and metrics sinks."""
 
     rollouts_every: int = Field(1, ge=0)
     """Steps between two Parquet files of samples with their scores; 0: none."""
     print_samples: int = Field(0, ge=0, le=100)
-    """How many samples of each step, one a group, are written to run.log with their scores."""
+    """Number of samples per step, at most one per group, that are written to run.log with their scores."""
     sinks: list[SinkKeys] = Field(default_factory=list)
-    """Where each row of metrics.jsonl goes besides."""
+    """Metrics sinks that also get each row of metrics.jsonl."""
     sink_timeout_s: float = Field(30, gt=0)
-    """Longest wait at a run's end for the sinks to take the rows that are left, in seconds."""
+    """Deadline at the end of a run for the sinks to log the remaining rows, in seconds."""

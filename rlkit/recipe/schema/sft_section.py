@@ -1,4 +1,4 @@
-"""The keys of a stage of the kind `sft`."""
+"""The keys of an `sft` stage."""
 
 from typing import Literal, Self
 
@@ -10,36 +10,37 @@ from rlkit.recipe.schema.stage_kinds import StageKeys
 
 
 class SftKeys(StageKeys, OptimizerKeys):
-    """Supervised fine-tuning on demonstrations (the cold start), by TRL's SFTTrainer."""
+    """Supervised fine-tuning on demonstrations, with TRL's SFTTrainer."""
 
     kind: Literal["sft"]
     """Supervised fine-tuning."""
     learning_rate: float = Field(2e-5, gt=0, le=1)
     """Peak learning rate."""
     data: RowsKeys | None = None
-    """Demonstrations (columns prompt and response); by default the recipe's data."""
+    """Demonstrations (columns prompt and response); by default the recipe's `data` section."""
     steps: int | None = Field(None, ge=1)
-    """Optimizer steps; give steps or epochs."""
+    """Optimizer steps; give either steps or epochs."""
     epochs: float | None = Field(None, gt=0)
-    """Passes over the data; by default 1 where steps is not given."""
+    """Passes over the data; by default 1 if steps is not given."""
     batch_size: int = Field(64, ge=1)
-    """Demonstrations an optimizer step, all in one forward pass."""
+    """Demonstrations per optimizer step, all in one forward pass."""
     max_length: int | None = Field(None, ge=8)
-    """Longest demonstration in tokens, by default the model's context; a longer one is a bad row."""
+    """Maximum length of a demonstration, in tokens; by default the model's context length. A longer one is a bad
+    row."""
     timeout_s: float = Field(86_400, gt=0)
-    """Longest time for the stage, in seconds."""
+    """Maximum duration of the stage, in seconds."""
 
     @property
     def own_rows(self) -> RowsKeys | None:
-        """Its `data`."""
+        """The stage's own `data` section."""
         return self.data
 
     def with_context(self, context: int) -> Self:
-        """See StageKeys: demonstrations may be as long as the model's context."""
+        """See StageKeys: max_length defaults to the model's context length."""
         return self if self.max_length is not None else self.model_copy(update={"max_length": context})
 
     @model_validator(mode="after")
-    def _steps_or_epochs(self) -> Self:
+    def _check_steps_or_epochs(self) -> Self:
         if self.steps is not None and self.epochs is not None:
             raise ValueError(f"give one of steps={self.steps} and epochs={self.epochs:g}, not both")
         return self

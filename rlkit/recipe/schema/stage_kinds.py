@@ -1,4 +1,4 @@
-"""A stage of a recipe, whatever its kind: read by the keys that its kind brings."""
+"""Validates each entry of `stages` with the key class of its kind."""
 
 from collections.abc import Iterator
 from typing import Any, ClassVar, Self
@@ -12,47 +12,50 @@ from rlkit.stages.registry import find_kind, kind_names
 
 
 class StageKeys(Section):
-    """What every stage has; each kind adds keys of its own."""
+    """The keys that every stage has; each stage kind adds its own."""
 
     kind: str
-    """What is done to the model: the name of a kind of stage."""
+    """Kind of the stage, such as sft or grpo."""
     learns: ClassVar[bool] = True
-    """Whether a stage of the kind reads data."""
+    """Whether stages of this kind need training data."""
 
     @property
     def own_rows(self) -> RowsKeys | None:
-        """Its `data`: rows that it reads in place of the recipe's `data`; None: it reads those."""
+        """The stage's own `data` section; None if it uses the recipe's."""
         return None
 
     def with_context(self, context: int) -> Self:
-        """The keys, with what they leave to the model's context filled in.
+        """A copy of the keys, with the defaults that depend on the model's context length filled in.
 
         Args:
-            context: Longest sequence of the model, in tokens.
+            context: The model's context length, in tokens.
         """
         return self
 
     def model_paths(self) -> Iterator[tuple[tuple[str, ...], str]]:
-        """(key, value) of every key of the stage that names a model to start from: (("critic", "path"), "./rm")."""
+        """(key, value) of each key of the stage that names a model to load, such as (("critic", "path"), "./rm")."""
         yield from ()
 
 
-def kinds_of_keys() -> dict[str, type[StageKeys]]:
-    """The keys of every kind of stage, by its name."""
+def stage_key_classes() -> dict[str, type[StageKeys]]:
+    """The key class of every stage kind, by the kind's name."""
     return {name: find_kind(name).Keys for name in kind_names()}
 
 
 class ByKind:
-    """Reads a stage by the keys of its kind, as a union told apart by `kind` would, over kinds from outside too."""
+    """Pydantic annotation: validates a stage with the key class of its `kind`.
+
+    Works like a discriminated union, but includes stage kinds of other packages, which are looked up at run time.
+    """
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Looks for the kind when a recipe is read, and not before."""
-        written = core_schema.plain_serializer_function_ser_schema(self._dump, info_arg=True)
-        return core_schema.no_info_plain_validator_function(self._read, serialization=written)
+        """A schema that looks up the kind when it validates a recipe, not when it is built."""
+        serializer = core_schema.plain_serializer_function_ser_schema(self._dump, info_arg=True)
+        return core_schema.no_info_plain_validator_function(self._read, serialization=serializer)
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        """A union of all kinds."""
-        kinds = {name: keys.__pydantic_core_schema__ for name, keys in kinds_of_keys().items()}
+        """The JSON schema: a union of all installed stage kinds."""
+        kinds = {name: keys.__pydantic_core_schema__ for name, keys in stage_key_classes().items()}
         return handler(core_schema.tagged_union_schema(kinds, discriminator="kind"))
 
     @staticmethod

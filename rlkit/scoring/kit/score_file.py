@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from rlkit.data.chat_messages import Message, conversation_of, messages_of
-from rlkit.data.kinds import check_kind, check_task, told_kind
+from rlkit.data.kinds import check_kind, check_task, inferred_kind
 from rlkit.data.references import reference_of
 from rlkit.data.rows import RowError
 from rlkit.errors import DataError, RlkitError, ScoringError
@@ -243,7 +243,7 @@ def _group(rows: list[Row], default: str | None) -> Group:
     reference = reference_of(first["reference"], kind)
     own = {name: value for name, value in first.items() if name not in _OURS}
     metadata: Mapping[str, Any] = {**first.get("metadata", {}), **own}
-    kind = kind or told_kind(reference, metadata)
+    kind = kind or inferred_kind(reference, metadata)
     reference, metadata = check_task(kind, reference, metadata)
     prompt, history = _asked(first)
     task = Task(str(name), kind, prompt, reference, metadata, history)

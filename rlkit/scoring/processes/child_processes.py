@@ -16,96 +16,91 @@ from multiprocessing.connection import Connection, Pipe, wait
 from pathlib import Path
 from typing import Any
 
+from rlkit.cluster.thread_env import thread_env
 from rlkit.errors import ClusterError, PluginError
 from rlkit.recipe.schema.reward_section import RewardKeys
 from rlkit.records import Group
-from rlkit.scoring.processes.place import Place, WorkerLost
-from rlkit.scoring.processes.schedule import Dispatcher
-from rlkit.scoring.processes.scoring_worker import Ready, Scorer, WorkerReply, environment
+from rlkit.scoring.combine import PartScores
+from rlkit.scoring.processes.schedule import GroupScheduler
+from rlkit.scoring.processes.scoring_worker import ScoringWorker, StartReply
+from rlkit.scoring.processes.worker_processes import WorkerLost, WorkerSpec
 
 _PR_SET_PDEATHSIG = 1
 
 
-@dataclass(frozen=True)
-class Child:
-    """A scoring process and this end of the pipe to it."""
+@dataclass(frozen=True, eq=False)
+class ChildProcess:
+    """A scoring process and this end of the pipe to it. It has one call at a time, so that it stands for that too."""
 
     process: subprocess.Popen[bytes]
     connection: Connection[Any, Any]
 
 
-@dataclass(frozen=True, eq=False)
-class Ticket:
-    """One call to a process; the next call to it is another."""
-
-    child: Child
-
-
 @dataclass
-class ProcessWorkers:
-    """Scoring processes, each in a session of its own, so that what a plugin starts ends with it."""
+class ChildProcesses:
+    """Scoring processes, each in a session of its own, so that what a plugin starts ends with it; `WorkerProcesses`."""
 
     reward: RewardKeys
     base_dir: str
-    place: Place
+    spec: WorkerSpec
     start_timeout_s: float
-    depth: int = 1
+    calls_per_worker: int = 1
     """A pipe holds little: a second call would block this process while the first is at work."""
 
-    def start(self, count: int) -> list[tuple[Any, Ready]]:
-        """See `Workers`."""
-        children = [_spawn(self.place.gpus) for _ in range(count)]
+    def start(self, count: int) -> list[tuple[Any, StartReply]]:
+        """See `WorkerProcesses`."""
+        children = [_spawn(self.spec.gpus) for _ in range(count)]
         try:
             for child in children:
-                child.connection.send((self.reward, self.base_dir, self.place.parts))
+                child.connection.send((self.reward, self.base_dir, self.spec.parts))
             return [(child, self._await_ready(child)) for child in children]
         except BaseException:
             for child in children:
                 self.kill(child)
             raise
 
-    def submit(self, handle: Child, groups: tuple[Group, ...], parts: tuple[str, ...]) -> Ticket:
-        """See `Workers`."""
+    def submit(self, handle: ChildProcess, groups: tuple[Group, ...], parts: tuple[str, ...]) -> ChildProcess:
+        """See `WorkerProcesses`."""
         with contextlib.suppress(BrokenPipeError):  # it died; `result` says so
             handle.connection.send((groups, parts))
-        return Ticket(handle)
+        return handle
 
-    def wait(self, tickets: Sequence[Ticket], timeout_s: float) -> set[Ticket]:
-        """See `Workers`."""
-        ready = wait([ticket.child.connection for ticket in tickets], timeout_s)
-        return {ticket for ticket in tickets if ticket.child.connection in ready}
+    def wait(self, calls: Sequence[ChildProcess], timeout_s: float) -> set[ChildProcess]:
+        """See `WorkerProcesses`."""
+        ready = wait([child.connection for child in calls], timeout_s)
+        return {child for child in calls if child.connection in ready}
 
-    def result(self, ticket: Ticket) -> WorkerReply:
-        """See `Workers`."""
+    def result(self, call: ChildProcess) -> list[PartScores]:
+        """See `WorkerProcesses`."""
         try:
-            reply: WorkerReply = ticket.child.connection.recv()
+            found: list[PartScores] = call.connection.recv()
         # A process that dies while it answers leaves half a message.
         except (EOFError, ConnectionError, pickle.UnpicklingError) as e:
-            raise WorkerLost(_how_it_ended(ticket.child.process)) from e
-        return reply
+            raise WorkerLost(_how_it_ended(call.process)) from e
+        return found
 
-    def kill(self, handle: Child) -> None:
-        """See `Workers`."""
+    def kill(self, handle: ChildProcess) -> None:
+        """See `WorkerProcesses`."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(handle.process.pid, signal.SIGKILL)
         handle.process.wait(timeout=60)
         handle.connection.close()
 
-    def _await_ready(self, child: Child) -> Ready:
+    def _await_ready(self, child: ChildProcess) -> StartReply:
         deadline = time.monotonic() + self.start_timeout_s
         if not child.connection.poll(max(0.0, deadline - time.monotonic())):
             raise ClusterError(f"a scoring process did not start within {self.start_timeout_s:g} s")
         try:
-            ready: Ready = child.connection.recv()
+            reply: StartReply = child.connection.recv()
         except (EOFError, ConnectionError, pickle.UnpicklingError) as e:
             how = _how_it_ended(child.process)
             raise ClusterError(f"a scoring process ended while its plugins were built: {how}") from e
-        if ready.failure:
-            raise PluginError(ready.failure)
-        return ready
+        if reply.failure:
+            raise PluginError(reply.failure)
+        return reply
 
 
-class LocalPool(Dispatcher):
+class LocalPool(GroupScheduler):
     """Scores groups on child processes: `reward.runtime.num_workers`, and those of each part that has its own.
 
     Args:
@@ -128,14 +123,14 @@ class LocalPool(Dispatcher):
         on_event: Callable[[str, str], None] = lambda kind, text: None,
     ) -> None:
         folder = str(Path(base_dir).resolve())
-        super().__init__(lambda place: ProcessWorkers(reward, folder, place, start_timeout_s), reward, on_event)
+        super().__init__(lambda spec: ChildProcesses(reward, folder, spec, start_timeout_s), reward, on_event)
 
     def resident_kb(self) -> int:
         """Main memory that the processes take now, in KiB."""
         return sum(_resident_kb(handle.process.pid) for handle in self.handles)
 
 
-def _spawn(gpus: float) -> Child:
+def _spawn(gpus: float) -> ChildProcess:
     ours, theirs = Pipe()
     with theirs:
         process = subprocess.Popen(
@@ -150,10 +145,10 @@ def _spawn(gpus: float) -> Child:
             ],
             stdin=subprocess.DEVNULL,
             pass_fds=[theirs.fileno()],
-            env=os.environ | environment(gpus) | {"PYTHONPATH": os.pathsep.join(sys.path)},
+            env=os.environ | thread_env(1, gpus) | {"PYTHONPATH": os.pathsep.join(sys.path)},
             start_new_session=True,
         )
-    return Child(process, ours)
+    return ChildProcess(process, ours)
 
 
 def _resident_kb(pid: int) -> int:
@@ -178,17 +173,17 @@ def main(fd: int, parent: int) -> None:
     with Connection(fd) as connection:
         reward, base_dir, parts = connection.recv()
         try:
-            scorer = Scorer(reward, base_dir, parts)
+            worker = ScoringWorker(reward, base_dir, parts)
         except PluginError as e:
-            connection.send(Ready(str(e)))
+            connection.send(StartReply(str(e)))
             return
-        connection.send(scorer.ready)
+        connection.send(worker.start_reply)
         while True:
             try:
                 groups, names = connection.recv()
             except (EOFError, ConnectionError):
                 return
-            connection.send(scorer.score(groups, names))
+            connection.send(worker.score(groups, names))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Which samples a part fails on: the others keep their scores.
+"""Finds the samples on which a part fails: the others keep their scores.
 
 A part that fails on a group is shown each sample alone. Those it fails on are left unscored, and the others are scored
 again together, so that a part which compares a group's samples never takes a score from a sample alone.
@@ -7,46 +7,22 @@ again together, so that a part which compares a group's samples never takes a sc
 from __future__ import annotations
 
 import traceback
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 
 from rlkit.records import Group, Score
 from rlkit.scoring.plugins.plugin import LoadedPart, Plugin
-
-Scores = tuple[Score, ...]
-Needs = Mapping[str, tuple[str, ...]]
-"""Parts in the order in which they run, each with the parts whose scores it needs."""
+from rlkit.scoring.processes.scoring_call import FailedCall, Needs, Scores, ScoringCall
 
 _LEAST_SHARE = 0.25
 _MAX_REASON = 500
 _MAX_TRACEBACK = 8000
 
 
-@dataclass(frozen=True)
-class Fault:
-    """What a part did in place of scoring."""
-
-    verdict: str
-    """"plugin_error", "timeout", "memory" or "crash"."""
-    reason: str
-    """A sentence that names the part."""
-    traceback: str = ""
-    """Of what the plugin raised."""
-
-
-@dataclass(frozen=True)
-class Call:
-    """One part over some samples."""
-
-    part: str
-    group: Group
-    """With the scores that the part needs."""
-    share: float = 1.0
-    """Of a group's deadline."""
-
-
-def isolate_group(group: Group, needs: Needs, fault: Fault) -> Generator[Call, Scores | Fault, dict[str, Scores]]:
-    """Part after part over a group whose scoring as a whole ended in `fault`; gives every part's scores.
+def isolate_group(
+    group: Group, needs: Needs, failed: FailedCall
+) -> Generator[ScoringCall, Scores | FailedCall, dict[str, Scores]]:
+    """Part after part over a group that could not be scored as a whole (`failed`); gives every part's scores.
 
     Yields calls and is sent what became of each. Scores of parts that are not among `needs` the group brings along.
     """
@@ -54,16 +30,16 @@ def isolate_group(group: Group, needs: Needs, fault: Fault) -> Generator[Call, S
     for name, needed in needs.items():
         known = {**group.scores, **scores}
         given = replace(group, scores={need: known[need] for need in needed})
-        # Where there is one part, it is known whose fault it was.
-        outcome: Scores | Fault = fault
+        # Where there is one part, it is the one that failed.
+        outcome: Scores | FailedCall = failed
         if len(needs) > 1:
-            outcome = yield Call(name, given)
-        scores[name] = (yield from isolate(name, given, outcome)) if isinstance(outcome, Fault) else outcome
+            outcome = yield ScoringCall((name,), given, alone=True)
+        scores[name] = (yield from isolate(name, given, outcome)) if isinstance(outcome, FailedCall) else outcome
     return scores
 
 
-def isolate(part: str, group: Group, fault: Fault) -> Generator[Call, Scores | Fault, Scores]:
-    """One part over a group on which it ended in `fault`: each sample alone, then those that went well together.
+def isolate(part: str, group: Group, failed: FailedCall) -> Generator[ScoringCall, Scores | FailedCall, Scores]:
+    """One part over a group on which it `failed`: each sample alone, then those that went well together.
 
     A sample alone has its share of the group's deadline, and at least a quarter of it: a part may take as long for one
     sample as for all.
@@ -71,21 +47,21 @@ def isolate(part: str, group: Group, fault: Fault) -> Generator[Call, Scores | F
     num_samples = len(group.samples)
     if num_samples == 1:
         # What ended the process may have had nothing to do with the sample: a second loss is held against it.
-        if fault.verdict in ("crash", "timeout"):
-            outcome = yield Call(part, group)
-            return (_unscored(outcome),) if isinstance(outcome, Fault) else outcome
-        return (_unscored(fault),)
+        if failed.verdict in ("crash", "timeout"):
+            outcome = yield ScoringCall((part,), group, alone=True)
+            return (_unscored(outcome),) if isinstance(outcome, FailedCall) else outcome
+        return (_unscored(failed),)
     share = max(1 / num_samples, _LEAST_SHARE)
-    faults: dict[int, Fault] = {}
+    failures: dict[int, FailedCall] = {}
     for i in range(num_samples):
-        outcome = yield Call(part, _only(group, [i]), share)
-        if isinstance(outcome, Fault):
-            faults[i] = outcome
-    well = [i for i in range(num_samples) if i not in faults]
-    scores = {i: _unscored(found) for i, found in faults.items()}
+        outcome = yield ScoringCall((part,), _only(group, [i]), share, alone=True)
+        if isinstance(outcome, FailedCall):
+            failures[i] = outcome
+    well = [i for i in range(num_samples) if i not in failures]
+    scores = {i: _unscored(failure) for i, failure in failures.items()}
     if well:
-        outcome = yield Call(part, _only(group, well))
-        if isinstance(outcome, Fault):
+        outcome = yield ScoringCall((part,), _only(group, well), alone=True)
+        if isinstance(outcome, FailedCall):
             together = replace(outcome, reason=f"{outcome.reason}, on these samples together and on none alone")
             outcome = (_unscored(together),) * len(well)
         scores.update(zip(well, outcome, strict=True))
@@ -93,8 +69,8 @@ def isolate(part: str, group: Group, fault: Fault) -> Generator[Call, Scores | F
 
 
 @dataclass(frozen=True)
-class Walled:
-    """A plugin whose exceptions cost the samples at fault only.
+class GuardedPlugin:
+    """A plugin whose exceptions cost only the samples on which it raises.
 
     Where it runs out of memory the whole group is unscored, and the pool takes it to a fresh process; what cannot be
     caught, the pool ends from outside.
@@ -106,7 +82,7 @@ class Walled:
     def score(self, group: Group) -> list[Score]:
         """The plugin's scores; None for the samples on which it raises, or returns no list of the right length."""
         outcome = self._try(group)
-        if not isinstance(outcome, Fault):
+        if not isinstance(outcome, FailedCall):
             return list(outcome)
         if outcome.verdict == "memory":
             # The plugin may hold on to what it has: what is tried in this process now fails for no fault of its own.
@@ -132,7 +108,7 @@ class Walled:
             return [list(scores) for scores in returned]
         return [self.score(group) for group in groups]
 
-    def _try(self, group: Group) -> Scores | Fault:
+    def _try(self, group: Group) -> Scores | FailedCall:
         try:
             returned = self.inner.score(group)
         except MemoryError:
@@ -141,21 +117,21 @@ class Walled:
         except (Exception, SystemExit) as e:
             last = traceback.format_exception_only(e)[-1].strip()
             what = f"reward part {self.name!r} raised {last}{_place(e)}"[:_MAX_REASON]
-            return Fault("plugin_error", what, _own_traceback(e))
+            return FailedCall("plugin_error", what, _own_traceback(e))
         if _fits(returned, group):
             return tuple(returned)
         what = f"returned {type(returned).__name__}, not a list of scores"
         if isinstance(returned, list | tuple):
             what = f"returned {len(returned)} scores for {len(group.samples)} samples"
-        return Fault("plugin_error", f"reward part {self.name!r} {what}")
+        return FailedCall("plugin_error", f"reward part {self.name!r} {what}")
 
-    def _out_of_memory(self) -> Fault:
-        return Fault("memory", f"reward part {self.name!r} took more than reward.runtime.memory_mb allows")
+    def _out_of_memory(self) -> FailedCall:
+        return FailedCall("memory", f"reward part {self.name!r} took more than reward.runtime.memory_mb allows")
 
 
-def walled(parts: Sequence[LoadedPart]) -> list[LoadedPart]:
-    """The parts, each within walls."""
-    return [replace(part, plugin=Walled(part.name, part.plugin)) for part in parts]
+def guarded(parts: Sequence[LoadedPart]) -> list[LoadedPart]:
+    """The parts, with each plugin guarded."""
+    return [replace(part, plugin=GuardedPlugin(part.name, part.plugin)) for part in parts]
 
 
 def _fits(returned: object, group: Group) -> bool:
@@ -181,5 +157,5 @@ def _only(group: Group, chosen: Sequence[int]) -> Group:
     return Group(group.task, tuple(group.samples[i] for i in chosen), scores)
 
 
-def _unscored(fault: Fault) -> Score:
-    return Score(None, fault.verdict, fault.reason, {"traceback": fault.traceback} if fault.traceback else None)
+def _unscored(failed: FailedCall) -> Score:
+    return Score(None, failed.verdict, failed.reason, {"traceback": failed.traceback} if failed.traceback else None)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,128 +10,104 @@ from typing import Any
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from rlkit.cluster.ray_cluster import get, let_children_hear
-from rlkit.errors import PluginError
+from rlkit.cluster.calls import first_line, wait_for_any
+from rlkit.cluster.orphans import end_children_with_this_process
+from rlkit.cluster.ray_start import unblock_sigterm_in_children
+from rlkit.cluster.supervisor import ActorKind, Supervisor
+from rlkit.cluster.thread_env import thread_env
+from rlkit.errors import PluginError, RlkitError
 from rlkit.recipe.schema.reward_section import RewardKeys
 from rlkit.records import Group
-from rlkit.scoring.processes.place import Place, WorkerLost
-from rlkit.scoring.processes.schedule import Dispatcher
-from rlkit.scoring.processes.scoring_worker import Ready, WorkerReply, environment
+from rlkit.scoring.combine import PartScores
+from rlkit.scoring.processes.schedule import GroupScheduler
+from rlkit.scoring.processes.scoring_worker import StartReply
+from rlkit.scoring.processes.worker_processes import WorkerLost, WorkerSpec
 
 _GET_TIMEOUT_S = 60.0
-_GUARD = """
-import os, signal, sys, time
-actor = int(sys.argv[1])
-while os.getppid() == actor:
-    time.sleep(1)
-try:
-    os.killpg(actor, signal.SIGKILL)
-except ProcessLookupError:
-    pass
-"""
-"""Ends a process group once its first process, which started this program, is gone."""
 
 
-class _Actor:
-    """A `Scorer`, or the sentence that says why there is none: raised, it would come as a page of Ray's traceback."""
+class ScoringActor:
+    """A `ScoringWorker`, or why there is none: raised here, it would come as a page of Ray's traceback."""
 
     def __init__(self, reward: RewardKeys, base_dir: str, parts: Sequence[str]) -> None:
-        from rlkit.scoring.processes.scoring_worker import Scorer
+        from rlkit.scoring.processes.scoring_worker import ScoringWorker
 
-        let_children_hear()
-        _guard_children()
-        self._failure = ""
+        unblock_sigterm_in_children()
+        # Ray leaves behind what plugins start.
+        self._killer = end_children_with_this_process()
         try:
-            self._scorer = Scorer(reward, base_dir, parts)
+            self._worker = ScoringWorker(reward, base_dir, parts)
+            self._start_reply = self._worker.start_reply
         except PluginError as e:
-            self._failure = str(e)
+            self._start_reply = StartReply(str(e))
 
-    def ready(self) -> Ready:
+    def ready(self) -> StartReply:
         """The parts, or why they could not be built."""
-        return Ready(self._failure) if self._failure else self._scorer.ready
+        return self._start_reply
 
-    def score(self, groups: Sequence[Group], parts: Sequence[str]) -> WorkerReply:
-        """The scores of some parts."""
-        return self._scorer.score(groups, parts)
-
-
-def _guard_children() -> None:
-    """From here on whatever this process's plugins start ends with it, however it ends (Ray would leave it behind)."""
-    os.setpgid(0, 0)
-    nowhere = subprocess.DEVNULL
-    subprocess.Popen(
-        [sys.executable, "-I", "-S", "-c", _GUARD, str(os.getpid())],
-        stdin=nowhere,
-        stdout=nowhere,
-        stderr=nowhere,
-        start_new_session=True,
-    )
+    def score(self, groups: Sequence[Group], parts: Sequence[str]) -> list[PartScores]:
+        """See ScoringWorker.score."""
+        return self._worker.score(groups, parts)
 
 
 @dataclass
-class RayWorkers:
-    """The scoring actors of a place."""
+class RayActors:
+    """Scoring processes that are Ray actors; see `WorkerProcesses`."""
 
     reward: RewardKeys
     base_dir: str
-    place: Place
+    spec: WorkerSpec
     num_cpus: float
     start_timeout_s: float
-    depth: int = 4
+    calls_per_worker: int = 4
 
-    def start(self, count: int) -> list[tuple[Any, Ready]]:
-        """See `Workers`."""
-        handles = [self._spawn() for _ in range(count)]
+    def start(self, count: int) -> list[tuple[Any, StartReply]]:
+        """See `WorkerProcesses`."""
+        args = (self.reward, self.base_dir, self.spec.parts)
+        gpus, options = self.spec.gpus, {"num_cpus": self.num_cpus}
+        kind = ActorKind(ScoringActor, env=thread_env(1, gpus), gpus=gpus, args=args, options=lambda number: options)
+        supervisor = Supervisor(kind, count)
+        what = f"starting a scoring actor ({', '.join(self.spec.parts)})"
         try:
-            return [(handle, self._await_ready(handle)) for handle in handles]
+            replies = supervisor.call("ready", timeout_s=self.start_timeout_s, what=what)
+            return [(supervisor.actors[number], _started(reply)) for number, reply in replies.items()]
         except BaseException:
-            for handle in handles:
-                self.kill(handle)
+            supervisor.close()
             raise
 
     def submit(self, handle: Any, groups: tuple[Group, ...], parts: tuple[str, ...]) -> Any:
-        """See `Workers`."""
+        """See `WorkerProcesses`; a call is a Ray reference."""
         return handle.score.remote(groups, parts)
 
-    def wait(self, tickets: Sequence[Any], timeout_s: float) -> set[Any]:
-        """See `Workers`."""
-        ray.wait(list(tickets), num_returns=1, timeout=timeout_s)
-        return set(ray.wait(list(tickets), num_returns=len(tickets), timeout=0)[0])
+    def wait(self, calls: Sequence[Any], timeout_s: float) -> set[Any]:
+        """See `WorkerProcesses`."""
+        return set(wait_for_any(calls, timeout_s=timeout_s, what="scores"))
 
-    def result(self, ticket: Any) -> WorkerReply:
-        """See `Workers`."""
+    def result(self, call: Any) -> list[PartScores]:
+        """See `WorkerProcesses`."""
         try:
-            reply: WorkerReply = ray.get(ticket, timeout=_GET_TIMEOUT_S)
+            found: list[PartScores] = ray.get(call, timeout=_GET_TIMEOUT_S)
         except RayTaskError as e:
-            # Plugins raise within walls: what comes here is memory or the interpreter giving way under them.
+            # Plugins are guarded: what comes here is memory or the interpreter giving way under them.
             raise WorkerLost(f"{type(e.cause).__name__}: {e.cause}") from e
         except RayError as e:
-            raise WorkerLost(str(e).strip().splitlines()[0]) from e
-        return reply
+            raise WorkerLost(first_line(e)) from e
+        return found
 
     def kill(self, handle: Any) -> None:
-        """See `Workers`."""
+        """See `WorkerProcesses`."""
         ray.kill(handle)
 
-    def _spawn(self) -> Any:
-        options = {
-            "max_restarts": 0,
-            "max_concurrency": 1,
-            "num_cpus": self.num_cpus,
-            "num_gpus": self.place.gpus,
-            "runtime_env": {"env_vars": environment(self.place.gpus)},
-        }
-        return ray.remote(_Actor).options(**options).remote(self.reward, self.base_dir, self.place.parts)
 
-    def _await_ready(self, handle: Any) -> Ready:
-        what = f"starting a scoring actor ({', '.join(self.place.parts)})"
-        ready: Ready = get(handle.ready.remote(), timeout_s=self.start_timeout_s, what=what)
-        if ready.failure:
-            raise PluginError(ready.failure)
-        return ready
+def _started(reply: StartReply | RlkitError) -> StartReply:
+    if isinstance(reply, RlkitError):
+        raise reply
+    if reply.failure:
+        raise PluginError(reply.failure)
+    return reply
 
 
-class ScoringPool(Dispatcher):
+class ScoringPool(GroupScheduler):
     """Scores groups on Ray actors: `reward.runtime.num_workers`, and those of each part that has its own.
 
     Args:
@@ -159,4 +132,4 @@ class ScoringPool(Dispatcher):
         on_event: Callable[[str, str], None] = lambda kind, text: None,
     ) -> None:
         folder = str(Path(base_dir).resolve())
-        super().__init__(lambda place: RayWorkers(reward, folder, place, num_cpus, start_timeout_s), reward, on_event)
+        super().__init__(lambda spec: RayActors(reward, folder, spec, num_cpus, start_timeout_s), reward, on_event)

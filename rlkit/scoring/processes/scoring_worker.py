@@ -14,21 +14,16 @@ from rlkit.recipe.schema.reward_section import RewardKeys
 from rlkit.records import Group
 from rlkit.scoring.combine import PartScores, score_parts
 from rlkit.scoring.plugins.plugin import load_parts, start_part, takes_several
-from rlkit.scoring.processes.isolate import Needs, walled
+from rlkit.scoring.processes.isolate import guarded
+from rlkit.scoring.processes.scoring_call import Needs
 
-_THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 OUTPUT_KB = 256
 """What the plugins of one process may print; the rest is dropped."""
 
 
-def environment(gpus: float) -> dict[str, str]:
-    """Of a scoring process: one thread, since the pools make the parallelism, and no GPU where none was asked for."""
-    return _THREADS if gpus else _THREADS | {"CUDA_VISIBLE_DEVICES": ""}
-
-
 @dataclass(frozen=True)
-class Ready:
-    """What a scoring process says once its plugins are built."""
+class StartReply:
+    """What a scoring process answers once its plugins are built."""
 
     failure: str = ""
     """Why they could not be."""
@@ -38,17 +33,7 @@ class Ready:
     """Whether every part can score several groups in one call."""
 
 
-@dataclass(frozen=True)
-class WorkerReply:
-    """What a scoring process answers to one call."""
-
-    groups: tuple[PartScores, ...]
-    """In the order of the call."""
-    spent: bool = False
-    """A part ran out of memory and may hold on to it: the process has to be replaced."""
-
-
-class Scorer:
+class ScoringWorker:
     """Builds some of a recipe's plugins once and scores one call after another.
 
     Args:
@@ -66,19 +51,13 @@ class Scorer:
         for part in parts:
             start_part(part)
         several = all(takes_several(part.plugin) for part in parts)
-        self.ready = Ready(needs={part.name: part.needs for part in parts}, takes_several=several)
-        self._parts = {part.name: part for part in walled(parts)}
+        self.start_reply = StartReply(needs={part.name: part.needs for part in parts}, takes_several=several)
+        self._parts = {part.name: part for part in guarded(parts)}
         limit_memory(reward.runtime.memory_mb)
 
-    def score(self, groups: Sequence[Group], names: Sequence[str]) -> WorkerReply:
-        """The scores of some parts, in order; the groups bring those that they need of others."""
-        found = score_parts(groups, [self._parts[name] for name in names])
-        return WorkerReply(tuple(found), any(map(_is_spent, found)))
-
-
-def _is_spent(found: PartScores) -> bool:
-    scores = [score for its_scores in found.scores.values() for score in its_scores]
-    return any(score.value is None and score.verdict == "memory" for score in scores)
+    def score(self, groups: Sequence[Group], names: Sequence[str]) -> list[PartScores]:
+        """The scores of some parts, of each group in turn; the groups bring those that the parts need of others."""
+        return score_parts(groups, [self._parts[name] for name in names])
 
 
 def limit_memory(memory_mb: int) -> None:

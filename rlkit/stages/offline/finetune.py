@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rlkit.cluster.ray_cluster import Restarts
+from rlkit.cluster.restarts import Restarts
 from rlkit.errors import ActorLost, DataError
 from rlkit.keep.checkpoint import newest_checkpoint, prune_checkpoints, save_checkpoint
 from rlkit.recipe.schema import Recipe, SftKeys

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import ray
-
-from rlkit.cluster.ray_cluster import check_sees, get
-from rlkit.disk import written_beside
+from rlkit.cluster.calls import get, wait
+from rlkit.cluster.node import check_sees
+from rlkit.cluster.supervisor import ActorKind, Supervisor
+from rlkit.cluster.thread_env import thread_env
+from rlkit.disk import replaced_atomically
 from rlkit.errors import ClusterError
 from rlkit.stages.offline.sft import Listener, SftSpec
 
@@ -22,8 +23,8 @@ POLL_S = 1.0
 
 
 @dataclass
-class News:
-    """What happened; a `Listener`."""
+class Progress:
+    """What happened in a stage; a `Listener` that keeps it."""
 
     steps: list[dict[str, float]] = field(default_factory=list)
     events: list[tuple[str, str]] = field(default_factory=list)
@@ -38,22 +39,22 @@ class News:
 
 
 class OfflineWorker:
-    """The actor's side: works in one thread, answers for its progress in another."""
+    """The actor's side: trains in one thread, answers for its progress in another."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._stopping = threading.Event()
-        self._news = News()
+        self._progress = Progress()
 
     def check_sees(self, file: Path, content: bytes) -> None:
-        """See rlkit.cluster.ray_cluster.check_sees."""
+        """See rlkit.cluster.node.check_sees."""
         check_sees(file, content, "the sft stage")
 
     def run_sft(self, spec: SftSpec) -> dict[str, float]:
         """See rlkit.stages.offline.sft.run_sft; the model is on the disk before its checkpoints go."""
         from rlkit.stages.offline.sft import run_sft
 
-        with written_beside(spec.out) as folder:
+        with replaced_atomically(spec.out) as folder:
             return run_sft(replace(spec, out=folder), self, self._stopping.is_set)
 
     def stop(self) -> None:
@@ -63,17 +64,17 @@ class OfflineWorker:
     def step(self, figures: dict[str, float]) -> None:
         """See Listener."""
         with self._lock:
-            self._news.step(figures)
+            self._progress.step(figures)
 
     def event(self, kind: str, text: str) -> None:
         """See Listener."""
         with self._lock:
-            self._news.event(kind, text)
+            self._progress.event(kind, text)
 
-    def news(self, steps: int, events: int) -> News:
+    def progress_after(self, steps: int, events: int) -> Progress:
         """What came after so many steps and events."""
         with self._lock:
-            return News(self._news.steps[steps:], self._news.events[events:])
+            return Progress(self._progress.steps[steps:], self._progress.events[events:])
 
 
 def launch_sft(
@@ -99,63 +100,61 @@ def launch_sft(
         ClusterError: the stage outlasts its timeout_s, or its process does not start, or dies.
         KeyboardInterrupt: as it came; the steps that were done are in a checkpoint.
     """
-    env = {
-        "OMP_NUM_THREADS": str(spec.threads),
-        "MKL_NUM_THREADS": str(spec.threads),
-        "TOKENIZERS_PARALLELISM": "false",
-    }
-    worker = (
-        ray.remote(OfflineWorker)
-        .options(num_cpus=0, num_gpus=int(spec.use_gpu), max_concurrency=2, runtime_env={"env_vars": env})
-        .remote()
-    )
+    gpus = int(spec.use_gpu)
+    options = {"num_cpus": 0, "max_concurrency": 2}
+    kind = ActorKind(OfflineWorker, env=thread_env(spec.threads, gpus), gpus=gpus, options=lambda number: options)
+    supervisor = Supervisor(kind, 1)
+    worker = supervisor.actors[0]
     what = f"the sft stage on {spec.model_path}"
     deadline = time.monotonic() + spec.stage.timeout_s
     try:
         sees = worker.check_sees.remote(witness, witness.read_bytes())
         get(sees, timeout_s=start_timeout_s, what=f"starting {what} (cluster.start_timeout_s)")
         work = worker.run_sft.remote(spec)
-        ask = _Ear(worker, listener, f"{what} (learner.timeout_s)", answer_s)
+        poll = _ProgressPoll(worker, listener, f"{what} (learner.timeout_s)", answer_s)
         try:
-            _follow(work, ask, deadline=deadline, what=what)
+            _follow(work, poll, deadline=deadline, what=what)
         except KeyboardInterrupt:
             on_stop()
             worker.stop.remote()
-            ray.wait([work], timeout=answer_s)
+            wait([work], num_returns=1, timeout_s=answer_s, what=f"the last checkpoint of {what}")
             with suppress(ClusterError):
-                ask()
+                poll()
             raise
     finally:
-        ray.kill(worker)
+        supervisor.close()
 
 
-def _follow(work: Any, ask: Callable[[], None], *, deadline: float, what: str) -> None:
-    """Waits for the end of the work, asking for news meanwhile."""
+def _follow(work: Any, poll: Callable[[], None], *, deadline: float, what: str) -> None:
+    """Waits for the end of the work, and asks for its progress meanwhile."""
     finished: list[Any] = []
     while not finished:
         if time.monotonic() > deadline:
             raise ClusterError(f"{what} took longer than its timeout_s")
-        finished, _ = ray.wait([work], timeout=POLL_S)
-        ask()
+        finished = wait([work], num_returns=1, timeout_s=POLL_S, what=what)
+        poll()
     get(work, timeout_s=60.0, what=what)
 
 
 @dataclass
-class _Ear:
-    """Asks the actor what is new and passes it on; an answer that Ctrl-C cuts off is asked for once more."""
+class _ProgressPoll:
+    """Asks the actor for its progress and tells the listener; an answer that Ctrl-C cuts off is asked for once more."""
 
     worker: Any
     listener: Listener
     what: str
     limit_s: float
     steps: int = 0
+    """How many the listener was told."""
     events: int = 0
+    """How many the listener was told."""
 
     def __call__(self) -> None:
-        news: News = get(self.worker.news.remote(self.steps, self.events), timeout_s=self.limit_s, what=self.what)
-        for figures in news.steps:
+        ref = self.worker.progress_after.remote(self.steps, self.events)
+        progress: Progress = get(ref, timeout_s=self.limit_s, what=self.what)
+        for figures in progress.steps:
             self.steps += 1
             self.listener.step(figures)
-        for kind, text in news.events:
+        for kind, text in progress.events:
             self.events += 1
             self.listener.event(kind, text)

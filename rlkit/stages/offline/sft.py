@@ -123,7 +123,7 @@ def _trainer_class(spec: SftSpec, listener: Listener, stopping: Callable[[], boo
     from transformers import TrainerCallback
     from trl import SFTTrainer
 
-    class Progress(TrainerCallback):  # type: ignore[misc]
+    class StepReporter(TrainerCallback):  # type: ignore[misc]
         """Reports the steps, first those of the checkpoint: a kill may have come before the driver logged them."""
 
         saved_at = time.monotonic()
@@ -153,7 +153,7 @@ def _trainer_class(spec: SftSpec, listener: Listener, stopping: Callable[[], boo
         """Saves checkpoints by `spec.save_checkpoint`, without TRL's model card."""
 
         def __init__(self, **arguments: Any) -> None:
-            super().__init__(callbacks=[Progress()], **arguments)
+            super().__init__(callbacks=[StepReporter()], **arguments)
 
         def _save_checkpoint(self, model: Any, trial: Any) -> None:
             step = self.state.global_step

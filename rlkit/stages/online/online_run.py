@@ -113,7 +113,7 @@ class OnlineRun:
         loop.progress.save()
         with self.start.timer("evaluation"):
             after = loop.evaluator.evaluate("after the last step")
-        report.at("saving the model")
+        report.update_activity("saving the model")
         loop.learner.save_model(out)
         return after
 

@@ -35,7 +35,7 @@ class StepLog:
 
     def at(self, step: int, what: str) -> None:
         """Shows what the step does now."""
-        self._report.at(f"{self._name} step {step} of {self._keys.steps}, {what}")
+        self._report.update_activity(f"{self._name} step {step} of {self._keys.steps}, {what}")
 
     def write(
         self, step: int, scored: Sequence[ScoredGroup], update: UpdateReport, parity: float, timer: PhaseTimer

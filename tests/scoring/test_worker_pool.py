@@ -13,14 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlkit import Group, Sample, Score, Task
+from rlkit.cluster import restarts
 from rlkit.errors import ClusterError, PluginError, ScoringError
 from rlkit.recipe.schema.reward_section import RewardKeys
 from rlkit.scoring.combine import PartScores
-from rlkit.scoring.processes import crew, schedule
-from rlkit.scoring.processes.child_processes import LocalPool, ProcessWorkers
-from rlkit.scoring.processes.place import WorkerLost
-from rlkit.scoring.processes.schedule import make_visits
-from rlkit.scoring.processes.scoring_worker import Ready, WorkerReply
+from rlkit.scoring.processes import schedule
+from rlkit.scoring.processes.child_processes import ChildProcesses, LocalPool
+from rlkit.scoring.processes.schedule import plan_calls
+from rlkit.scoring.processes.scoring_worker import StartReply
+from rlkit.scoring.processes.worker_processes import WorkerLost
 
 HERE = Path(__file__).parent
 ONLY = dict.fromkeys(("accuracy", "reasoning", "format", "efficiency"))
@@ -62,16 +63,16 @@ def placed_parts(draw):
 @given(placed_parts())
 def test_visits_hold_every_part_once_after_those_it_needs(case):
     needs, place_of = case
-    visits = make_visits(needs, place_of)
+    visits = plan_calls(needs, place_of)
     done = [name for visit in visits for name in visit.parts]
     assert sorted(done) == sorted(needs)
     assert all(done.index(need) < done.index(name) for name in needs for need in needs[name])
-    assert all(place_of[name] == visit.place for visit in visits for name in visit.parts)
-    assert all(a.place != b.place for a, b in pairwise(visits))
+    assert all(place_of[name] == visit.pool for visit in visits for name in visit.parts)
+    assert all(a.pool != b.pool for a, b in pairwise(visits))
 
 
 def test_parts_without_needs_across_places_take_one_visit_a_place():
-    assert [v.parts for v in make_visits({"a": (), "b": (), "c": ("a",)}, {"a": 0, "b": 1, "c": 0})] == [
+    assert [v.parts for v in plan_calls({"a": (), "b": (), "c": ("a",)}, {"a": 0, "b": 1, "c": 0})] == [
         ("a", "c"),
         ("b",),
     ]
@@ -199,9 +200,9 @@ def test_a_process_that_is_ended_from_outside_costs_a_lone_sample_nothing():
 
 def test_a_process_that_does_not_start_again_is_tried_until_the_losses_are_used_up(monkeypatch):
     pauses = []
-    monkeypatch.setattr(crew, "time", SimpleNamespace(sleep=pauses.append, monotonic=time.monotonic))
+    monkeypatch.setattr(restarts, "time", SimpleNamespace(sleep=pauses.append, monotonic=time.monotonic))
     pool = LocalPool(reward(x=plugin("OnReply"), runtime={**RUNTIME, "max_restarts": 4}), HERE)
-    start, failures = ProcessWorkers.start, iter([PluginError("no memory"), ClusterError("no answer")])
+    start, failures = ChildProcesses.start, iter([PluginError("no memory"), ClusterError("no answer")])
 
     def start_but(workers, count):
         failure = next(failures, None)
@@ -209,7 +210,7 @@ def test_a_process_that_does_not_start_again_is_tried_until_the_losses_are_used_
             raise failure
         return start(workers, count)
 
-    monkeypatch.setattr(ProcessWorkers, "start", start_but)
+    monkeypatch.setattr(ChildProcesses, "start", start_but)
     ((_, scored),) = pool.score([(0, group("die"))])
     pool.close()
     assert scored.parts["x"][0].verdict == "crash"
@@ -226,7 +227,7 @@ class Called:
 class Forgetful:
     """Processes as Ray's actors: one that dies takes the replies along that were on their way."""
 
-    depth = 4
+    calls_per_worker = 4
 
     def __init__(self):
         self.started = 0
@@ -234,7 +235,7 @@ class Forgetful:
 
     def start(self, count):
         self.started += count
-        return [(Called(), Ready(needs={"x": ()})) for _ in range(count)]
+        return [(Called(), StartReply(needs={"x": ()})) for _ in range(count)]
 
     def submit(self, handle, groups, parts):
         handle.calls.append(groups)
@@ -248,14 +249,14 @@ class Forgetful:
         if any(s.response == "die" for groups in handle.calls[number:] for g in groups for s in g.samples):
             raise WorkerLost("dead")
         groups = handle.calls[number]
-        return WorkerReply(tuple(PartScores({"x": (Score(1.0),) * len(g.samples)}, {"x": 0.0}) for g in groups))
+        return [PartScores({"x": (Score(1.0),) * len(g.samples)}, {"x": 0.0}) for g in groups]
 
     def kill(self, handle):
         pass
 
 
 def test_a_sample_is_not_blamed_for_the_call_that_was_queued_behind_it():
-    pool = schedule.Dispatcher(lambda place: Forgetful(), reward(x=plugin("OnReply")))
+    pool = schedule.GroupScheduler(lambda place: Forgetful(), reward(x=plugin("OnReply")))
     groups = [group("ok", "die", "ok"), group("ok", "ok", "die"), group("ok", "ok", "ok"), group("die", "ok", "ok")]
     found = [scored.parts["x"] for _, scored in sorted(pool.score(enumerate(groups)))]
     assert [[score.value for score in scores] for scores in found] == [
@@ -268,7 +269,7 @@ def test_a_sample_is_not_blamed_for_the_call_that_was_queued_behind_it():
 
 def test_a_step_that_is_left_starts_no_process_until_the_next_one():
     workers = Forgetful()
-    pool = schedule.Dispatcher(
+    pool = schedule.GroupScheduler(
         lambda place: workers, reward(x=plugin("OnReply"), runtime={**RUNTIME, "num_workers": 2})
     )
 
