@@ -69,7 +69,9 @@ def test_what_is_no_policy_loss_is_refused_with_the_key_and_the_reason(name):
 
 
 def test_a_file_or_module_that_is_not_there_is_named():
-    with pytest.raises(PluginError, match=r"stages\.1\.objective: there is no file \./own_loss\.py in the recipe's folder"):
+    with pytest.raises(
+        PluginError, match=r"stages\.1\.objective: there is no file \./own_loss\.py in the recipe's folder"
+    ):
         load_policy_loss("./own_loss.py:same_as_clip", HERE, "stages.1.objective")
     with pytest.raises(PluginError, match="there is no module 'no_such_lab'"):
         load_policy_loss("no_such_lab.losses:mine", HERE, "stages.1.objective")

@@ -146,12 +146,12 @@ def test_weights_follow_a_ramp_over_steps():
     [
         ({"gates": {"nonsense": {"part": "format", "at_least": 1.0}}}, "combine.gates.nonsense names 'nonsense'"),
         ({"gates": {"format": {"part": "nonsense", "at_least": 1.0}}}, "combine.gates.format names 'nonsense'"),
-        ({"gates": {"format": {"part": "format", "at_least": 1.0}}}, "wait for itself"),
+        ({"gates": {"format": {"part": "format", "at_least": 1.0}}}, "gates the part by itself"),
         ({"penalties": ["nonsense"]}, "combine.penalties names 'nonsense'"),
-        ({"penalties": list(PARTS)}, "at least one part needs a weight above 0"),
+        ({"penalties": list(PARTS)}, "at least one part that is not a penalty needs a weight above 0"),
         ({"ramps": {"nonsense": {"to_step": 5}}}, "combine.ramps names 'nonsense'"),
         ({"ramps": {"format": {"from_step": 5, "to_step": 5}}}, "to_step=5 must come after from_step=5"),
-        ({"ramps": {name: {"to_step": 5} for name in PARTS}}, "no part a weight above 0 at step 1"),
+        ({"ramps": {name: {"to_step": 5} for name in PARTS}}, "no part has a weight above 0 at step 1"),
         ({"wrong_caps": {"nonsense": 0.5}}, "combine.wrong_caps names 'nonsense'"),
         ({"normalize": "batch"}, "normalize"),
     ],
@@ -309,7 +309,7 @@ def test_the_reason_is_never_empty():
         (found,) = scored.parts["mine"]
         assert found.verdict in ("unscored", "not_applicable")
         assert reason in found.reason
-        with pytest.raises(ScoringError, match=f"'mine' .*{reason}.* and does not say why"):
+        with pytest.raises(ScoringError, match=f"'mine' .*{reason}.* and gives no reason"):
             check_unscored([scored], 0.5)
 
 
