@@ -57,7 +57,7 @@ PROBLEMS = {
     "returns_a_mean": r"returned a loss_C of shape \[\]: it must be \[C\], as ratio_C is, here \[3\]",
     "has_no_gradient": "returned a loss without gradient",
     "raises": "raised ZeroDivisionError: no bound",
-    "NUMBER": "of type int: name a class or function",
+    "NUMBER": "of type int, and must be a class or a function",
     "same_as_clop": r"has no class or function 'same_as_clop' \(did you mean 'same_as_clip'\?\)",
 }
 
@@ -73,6 +73,6 @@ def test_a_file_or_module_that_is_not_there_is_named():
         PluginError, match=r"stages\.1\.objective: there is no file \./own_loss\.py in the recipe's folder"
     ):
         load_policy_loss("./own_loss.py:same_as_clip", HERE, "stages.1.objective")
-    with pytest.raises(PluginError, match="there is no module 'no_such_lab'"):
+    with pytest.raises(PluginError, match="there is no module named 'no_such_lab'"):
         load_policy_loss("no_such_lab.losses:mine", HERE, "stages.1.objective")
     assert load_policy_loss("tests.learner.losses.own_losses:same_as_clip", HERE, "stages.1.objective")
