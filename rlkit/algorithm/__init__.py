@@ -1,1 +1,1 @@
-"""StepSamples -> TrainBatch, advantages, log-probs and loss: pure functions of tensors, no I/O."""
+"""The mathematics of RL: batches, advantages, log-probs and losses, as pure functions of tensors. No I/O."""

@@ -1,4 +1,4 @@
-"""StepSamples -> the graded ones -> TrainBatch -> packed micro-batches."""
+"""Selects a step's graded samples, splits them into updates, and packs them into micro-batches."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,18 +18,18 @@ N = TypeVar("N", bound=np.generic)
 
 @dataclass(frozen=True, eq=False)
 class GradedSamples(Sequences):
-    """The samples of a step that count, and what was left out and why."""
+    """The samples of a step that are used, and counts of those that are not."""
 
     groups_S: tuple[int, ...]
-    """Number of each sequence's group in the step, rising."""
+    """Number of each sequence's group in the step, ascending."""
     masked_S: tuple[bool, ...]
-    """A masked sequence counts for baselines and in no loss."""
+    """Whether a sequence is masked: it counts for baselines but not in a loss."""
     rewards_S: Tensor
     """[S] float64 total reward of each sequence."""
     sampler_logprobs_C: Tensor
-    """[C] float32, the sampler's log-probability of each completion token."""
+    """[C] float32, log-probability of each completion token when it was sampled."""
     places_S: tuple[tuple[int, int], ...]
-    """(group, sample) of each sequence in the step's groups."""
+    """(group, sample) position of each sequence in the step's groups."""
     groups_without_spread: int
     """Groups whose graded rewards are all equal."""
     samples_unscored: int
@@ -38,42 +38,43 @@ class GradedSamples(Sequences):
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """Several sequences end to end in one row. Axes: T its tokens, C its completion tokens."""
+    """Several sequences, end to end, in one row. Axes: T its tokens, C its completion tokens."""
 
     token_ids_T: Tensor
     """[T] int64."""
     position_ids_T: Tensor
-    """[T] int64, restarting at 0 with each sequence."""
+    """[T] int64, starting at 0 in each sequence."""
     lengths: tuple[int, ...]
-    """Tokens of each sequence in the row; they add to T. Attention keeps the sequences apart by them."""
+    """Tokens of each sequence in the row; their sum is T. Attention uses them to keep the sequences apart."""
     predict_C: Tensor
     """[C] index into T of the position that predicts each completion token."""
     targets_C: Tensor
-    """[C] completion tokens."""
+    """[C] the completion tokens."""
     sequence_C: Tensor
-    """[C] number of each completion token's sequence in the row, rising from 0."""
+    """[C] number of each completion token's sequence in the row, ascending from 0."""
     places_C: Tensor
-    """[C] index of each completion token among the step's."""
+    """[C] index of each completion token among the step's completion tokens."""
     weights_C: Tensor
-    """[C] float32, each token's share of the update's loss; all 0 in a row that only keeps ranks in step."""
+    """[C] float32, each token's weight in the update's loss; all 0 in a padding row, which gives every rank as many
+    rows."""
 
     def of(self, values_C: Tensor) -> Tensor:
-        """This row's part of a per-token tensor of the whole step, on this row's device."""
+        """This row's part of a per-token tensor of the step, on this row's device."""
         return values_C[self.places_C.to(values_C.device)].to(self.weights_C.device)
 
     def to(self, device: str) -> "MicroBatch":
-        """The row with every tensor on a device."""
+        """The row with all tensors on a device."""
         tensors = {k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)}
         return MicroBatch(**tensors, lengths=self.lengths)
 
 
 def gather(step: StepSamples, *, drop_equal: bool, mask_truncated: bool) -> GradedSamples:
-    """The samples that count, in the step's order.
+    """Selects the samples that are used, in the step's order.
 
     Args:
         step: The step's samples.
-        drop_equal: Leave out groups whose rewards are all equal (dynamic sampling replaced them).
-        mask_truncated: Mask replies that were cut at the token limit.
+        drop_equal: Leave out groups whose rewards are all equal (dynamic sampling has replaced them).
+        mask_truncated: Mask replies that were cut off at the token limit.
     """
     graded_S = ~np.isnan(step.rewards_S)
     dropped: set[int] = set()
@@ -81,9 +82,9 @@ def gather(step: StepSamples, *, drop_equal: bool, mask_truncated: bool) -> Grad
     places: list[tuple[int, int]] = []
     for g, size in enumerate(group_sizes(step)):
         here = slice(len(places), len(places) + size)
-        tells = has_spread(torch.tensor(step.rewards_S[here][graded_S[here]]))
-        without_spread += not tells
-        if drop_equal and not tells:
+        differ = has_spread(torch.tensor(step.rewards_S[here][graded_S[here]]))
+        without_spread += not differ
+        if drop_equal and not differ:
             dropped.add(g)
         places += [(g, i) for i in range(size)]
     kept = [
@@ -111,22 +112,23 @@ def gather(step: StepSamples, *, drop_equal: bool, mask_truncated: bool) -> Grad
 
 
 def _split(values: NDArray[N], lengths: Sequence[int]) -> list[NDArray[N]]:
-    """Parts of these lengths."""
+    """Splits an array into parts of these lengths."""
     return np.split(values, list(accumulate(lengths))[:-1])
 
 
 def group_sizes(step: StepSamples) -> list[int]:
-    """Samples of each group."""
+    """Number of samples of each group."""
     return [int(size) for size in np.bincount(np.array(step.groups_S, np.int64))]
 
 
 def informative(group: ScoredGroup) -> bool:
-    """Whether a group's graded rewards differ, so that its own mean tells better from worse."""
+    """Whether a group's graded rewards differ, so that it has advantages other than 0."""
     return has_spread(torch.tensor([r for r in group.rewards if r is not None], dtype=torch.float64))
 
 
 def split_updates(batch: TrainBatch | GradedSamples, num_updates: int) -> list[list[int]]:
-    """The step's sequences in `num_updates` parts of nearly equally many groups, in order; masked ones left out.
+    """Splits the step's sequences, in order, into `num_updates` parts with nearly equal numbers of groups; masked
+    sequences are left out.
 
     7 groups in 3 updates -> groups 0-1, 2-4, 5-6.
     """
@@ -137,9 +139,9 @@ def split_updates(batch: TrainBatch | GradedSamples, num_updates: int) -> list[l
 
 
 def plan_packing(lengths_S: Sequence[int], tokens_per_microbatch: int) -> list[list[int]]:
-    """Which sequences share a row: first-fit decreasing, so rows are full and few.
+    """Assigns sequences to rows by first-fit decreasing, so that there are few rows and they are full.
 
-    A sequence longer than the limit gets a row of its own. Lengths [5, 4, 3, 2, 2] at 8 -> [[0, 2], [1, 3, 4]].
+    A sequence longer than the limit gets its own row. Lengths [5, 4, 3, 2, 2] at 8 -> [[0, 2], [1, 3, 4]].
     """
     rows: list[list[int]] = []
     room: list[int] = []
@@ -155,7 +157,7 @@ def plan_packing(lengths_S: Sequence[int], tokens_per_microbatch: int) -> list[l
 
 
 def deal_rows(sizes_R: Sequence[int], num_ranks: int) -> list[list[int]]:
-    """Rows for each rank, equally many but for one, the largest first to the rank with the least.
+    """Distributes rows over ranks: their numbers differ by at most one; the largest row goes to the least loaded rank.
 
     Sizes [8, 7, 4, 3] on 2 ranks -> [[0, 3], [1, 2]].
     """
@@ -178,15 +180,15 @@ def pack(
     rank: int = 0,
     num_ranks: int = 1,
 ) -> list[MicroBatch]:
-    """Cuts sequences into rows of at most `tokens_per_microbatch` tokens; the sum of their losses stays the same.
+    """Packs sequences into rows of at most `tokens_per_microbatch` tokens. The packing does not change the summed loss.
 
     Args:
         batch: The step's sequences.
-        tokens_per_microbatch: Most tokens of a row; a longer sequence has a row of its own.
-        sequences: Which ones, by default all.
-        weights_S: [S] weight of each completion token of a sequence of the batch, by default 0.
-        rank: Whose rows.
-        num_ranks: Ranks that share the work. All get equally many rows: who has one less gets one of weight 0.
+        tokens_per_microbatch: Most tokens of a row; a longer sequence gets its own row.
+        sequences: Indices of the sequences to pack; by default all.
+        weights_S: [S] weight of each completion token of a sequence in the loss; by default 0.
+        rank: The rank whose rows are returned.
+        num_ranks: Number of ranks. All get equally many rows; a rank with one less gets a padding row of weight 0.
     """
     chosen = list(range(len(batch.lengths_S))) if sequences is None else list(sequences)
     rows = [

@@ -1,6 +1,6 @@
-"""Log-probabilities and entropy of drawn tokens without ever holding [tokens x vocabulary] at once.
+"""Log-probabilities and entropy of drawn tokens, computed in chunks so that [tokens x vocabulary] is never in memory.
 
-Axes: C completion tokens, K those of one chunk, H hidden size, V vocabulary.
+Axes: C completion tokens, K tokens of one chunk, H hidden size, V vocabulary.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
 CHUNK_TOKENS = 512
-"""Rows of logits held at once; recomputed in the backward pass."""
+"""Rows of logits in memory at once; the backward pass computes them again."""
 
 
 @dataclass(frozen=True)
 class LogitForm:
-    """How a model's logits come from its output layer's products y: cap * tanh(scale * y / cap)."""
+    """How a model computes its logits from the output layer's result y: cap * tanh(scale * y / cap)."""
 
     scale: float = 1.0
-    """Factor of the products (Cohere, Granite)."""
+    """Factor of the output layer's result (Cohere, Granite)."""
     cap: float | None = None
-    """Bound of the logits (Gemma 2); None: none."""
+    """Bound of the logits (Gemma 2); None: unbounded."""
 
 
 PLAIN = LogitForm()
@@ -42,21 +42,21 @@ def token_logprobs(
 ) -> tuple[Tensor, Tensor]:
     """Log-probability of each target and entropy of its distribution, at the sampling temperature.
 
-    Products are taken in the dtype of the head's weight (under autocast: in autocast's), softmax and its statistics in
-    float32. A plain `nn.Linear` is read directly, so its weight must be whole where this is called; any other head
-    (an adapter on it, a sharded one) is called as a module, which costs a few more passes over the logits.
+    Matrix products use the dtype of the head's weight (or autocast's), softmax and its statistics float32. The weight
+    of a plain `nn.Linear` is read directly, so it must not be sharded. Any other head (with an adapter, or sharded) is
+    called as a module, which needs a few more passes over the logits.
 
     Args:
         head: Output layer, [K, H] -> [K, V].
         hidden_CH: [C, H] last hidden states at the positions that predict the targets.
         targets_C: [C] drawn tokens.
         temperature: Logits are divided by it, as the sampler did.
-        form: What the model does to the output layer's products.
-        chunk_tokens: Rows of logits held at once.
+        form: How the model computes its logits from the output layer's result.
+        chunk_tokens: Rows of logits in memory at once.
 
     Returns:
         logprobs_C: [C] float32 with gradient, in nats.
-        entropy_C: [C] float32 with gradient, in nats; its gradient costs nothing where no loss uses it.
+        entropy_C: [C] float32 with gradient, in nats; the gradient costs nothing if no loss uses it.
     """
     if type(head) is nn.Linear:
         logprobs_C, entropy_C = _LinearLogprobs.apply(  # type: ignore[no-untyped-call]
@@ -75,7 +75,7 @@ def token_logprobs(
 def _of_chunk(
     head: Callable[[Tensor], Tensor], hidden_KH: Tensor, targets_K: Tensor, temperature: float, form: LogitForm
 ) -> tuple[Tensor, Tensor]:
-    """The same for one chunk and any head, with autograd's own gradients."""
+    """`token_logprobs` for one chunk and any head, with autograd's gradients."""
     logits_KV = head(hidden_KH).float() * form.scale
     if form.cap is not None:
         logits_KV = torch.tanh(logits_KV / form.cap) * form.cap
@@ -85,7 +85,7 @@ def _of_chunk(
 
 
 class _LinearLogprobs(torch.autograd.Function):
-    """`token_logprobs` of a linear head: the backward pass repeats the products and works in place on them."""
+    """`token_logprobs` for a linear head. The backward pass computes the logits again and works on them in place."""
 
     @staticmethod
     def forward(
@@ -102,7 +102,7 @@ class _LinearLogprobs(torch.autograd.Function):
         autocast = torch.is_autocast_enabled(device)
         ctx.dtype = torch.get_autocast_dtype(device) if autocast else weight_VH.dtype
         ctx.temperature, ctx.form, ctx.chunk_tokens = temperature, form, chunk_tokens
-        # What no loss uses has None for a gradient, not zeros to work through.
+        # An output that no loss uses then has the gradient None instead of zeros, which saves work.
         ctx.set_materialize_grads(False)
         head = _Head(weight_VH, bias_V, ctx.dtype, temperature, form, min(chunk_tokens, len(targets_C)))
         log_z_C = torch.empty(len(targets_C), dtype=torch.float32, device=hidden_CH.device)
@@ -121,7 +121,7 @@ class _LinearLogprobs(torch.autograd.Function):
         hidden_grad_CH = torch.empty_like(hidden_CH) if needs_hidden else None
         weight_grad = _Sum(weight_VH) if needs_weight else None
         bias_grad = _Sum(bias_V) if needs_bias else None
-        # A loss may weigh the entropy by 0: that must not cost its passes over [K, V].
+        # Skip gradients that are all 0 (an entropy weight of 0) to save their passes over [K, V].
         of_logprob_C, of_entropy_C = (None if g is None or not g.any() else g.float() for g in grads)
         for part in _chunks(len(targets_C), ctx.chunk_tokens):
             hidden_KH = hidden_CH[part].to(ctx.dtype)
@@ -148,9 +148,9 @@ def _chunks(num_tokens: int, chunk_tokens: int) -> list[slice]:
 
 
 class _Head:
-    """A linear output layer, from hidden states to scores (logits over temperature) and back.
+    """A linear output layer: computes scores (logits / temperature) from hidden states, and their gradients.
 
-    Its buffers serve all chunks: fresh ones would be fresh pages of memory, as slow to get as the passes over them.
+    All chunks use the same buffers, because allocating new memory pages is as slow as a pass over them.
     """
 
     def __init__(
@@ -172,7 +172,7 @@ class _Head:
         self._products = self._first if same else torch.empty(shape, dtype=dtype, device=device)
 
     def statistics(self, hidden_KH: Tensor, targets_K: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Log of the sum of exponentials of the scores, log-prob of the target, entropy; each [K] float32."""
+        """(logsumexp of the scores, log-prob of the target, entropy), each [K] float32."""
         scores_KV = self._scores(hidden_KH)
         peak_K1 = scores_KV.amax(-1, keepdim=True).float()
         peak_K = peak_K1.squeeze(-1)
@@ -194,14 +194,14 @@ class _Head:
         of_logprob_K: Tensor | None,
         of_entropy_K: Tensor | None,
     ) -> Tensor:
-        """[K, V] gradient of the layer's products, in their dtype.
+        """[K, V] gradient with respect to the layer's result, in its dtype.
 
         With p = softmax(scores): d logprob / d score_v = [v is the target] - p_v, d entropy / d score_v =
         -p_v (log p_v + entropy).
         """
         rows, factor, cap = len(targets_K), self._form.scale / self._temperature, self._form.cap
         scores_KV = self._scores(hidden_KH)
-        # Of cap * tanh(x / cap), from its own value.
+        # Derivative of cap * tanh(x / cap), from the function's value.
         slope_KV = None if cap is None else 1.0 - (scores_KV * (self._temperature / cap)).square_()
         grad_KV = torch.sub(scores_KV, log_z_K[:, None], out=self._first[:rows])
         if of_entropy_K is None:
@@ -220,10 +220,10 @@ class _Head:
         return grad_KV if self._products is self._first else self._products[:rows].copy_(grad_KV)
 
     def _scores(self, hidden_KH: Tensor) -> Tensor:
-        """[K, V] in the products' dtype, in a buffer; float32 where logits are capped."""
+        """[K, V] scores in a buffer, in the products' dtype; float32 if logits are capped."""
         rows, cap, factor = len(hidden_KH), self._form.cap, self._form.scale / self._temperature
         hidden_KH, out = hidden_KH.to(self.weight_VH.dtype), self._products[:rows]
-        # The factor goes into the product: no pass over [K, V] for the temperature.
+        # The factor is part of the product, which saves a pass over [K, V] for the temperature.
         alpha = factor if cap is None else self._form.scale / cap
         if self._bias_V is None:
             torch.addmm(out, hidden_KH, self.weight_VH.t(), beta=0.0, alpha=alpha, out=out)
@@ -235,16 +235,16 @@ class _Head:
 
 
 class _Sum:
-    """Adds up chunks' gradients of one parameter; more than one in float32, so that small ones are not rounded away."""
+    """Sums the chunks' gradients of one parameter; several in float32, so that small ones are not rounded away."""
 
     def __init__(self, parameter: Tensor) -> None:
         self._parameter = parameter
         self._total: Tensor | None = None
 
     def add(self, part: Tensor) -> None:
-        """Adds a chunk's."""
+        """Adds the gradient of a chunk."""
         self._total = part if self._total is None else self._total.float().add_(part)
 
     def total(self) -> Tensor:
-        """The sum in the parameter's dtype; zeros where there was no token: ranks wait for each other's gradients."""
+        """The sum in the parameter's dtype; zeros if there was no token, because other ranks wait for a gradient."""
         return torch.zeros_like(self._parameter) if self._total is None else self._total.to(self._parameter.dtype)

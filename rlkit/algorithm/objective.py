@@ -1,4 +1,4 @@
-"""The policy's objective: what a token adds to the loss, put together from the terms that a stage asks for."""
+"""The policy's objective: the loss of each token, combined from the terms that a stage uses."""
 
 from __future__ import annotations
 
@@ -15,38 +15,38 @@ from rlkit.recipe.schema import OnlineKeys
 
 @dataclass(frozen=True)
 class PolicyTokens:
-    """What the objective knows of completion tokens, all of them [C]; log-probs and entropies in nats."""
+    """The objective's inputs for completion tokens, all [C]; log-probs and entropies in nats."""
 
     logprobs_C: Tensor
-    """Of the policy, with gradient."""
+    """Log-probs under the policy, with gradient."""
     entropy_C: Tensor
-    """Of the policy's distribution before each token, with gradient."""
+    """Entropy of the policy's distribution at each token, with gradient."""
     advantages_C: Tensor
     """How much better than expected each token did."""
     old_logprobs_C: Tensor
-    """Of the policy that the ratio is against."""
+    """Log-probs under the old policy, the denominator of the importance ratio."""
     sampler_logprobs_C: Tensor
-    """As the tokens were drawn."""
+    """Log-probs when the tokens were drawn."""
     reference_logprobs_C: Tensor | None
-    """Of the KL's reference; None without one."""
+    """Log-probs under the KL reference; None if there is none."""
     sequence_C: Tensor
-    """Number of each token's sequence, rising from 0."""
+    """Number of each token's sequence, ascending from 0."""
 
 
 @dataclass(frozen=True)
 class ClipRange:
-    """How far the importance ratio may be from 1."""
+    """Bounds of the importance ratio."""
 
     low: float
-    """Bound below 1: the ratio counts as at least 1 - low."""
+    """The ratio counts as at least 1 - low."""
     high: float
-    """Bound above 1: the ratio counts as at most 1 + high."""
+    """The ratio counts as at most 1 + high."""
     dual: float | None
-    """Bound of the ratio where the advantage is negative, above 1; None: none."""
+    """Bound of the ratio if the advantage is negative, above 1; None: no such bound."""
 
 
 PolicyLossFunction = Callable[[PolicyTokens, Tensor, ClipRange], PolicyLoss]
-"""(tokens, importance ratio [C] with gradient, clip range) -> loss of each token: what a recipe's `objective` names."""
+"""(tokens, importance ratio [C] with gradient, clip range) -> loss of each token; a recipe's `objective` names one."""
 
 
 def _clip(tokens: PolicyTokens, ratio_C: Tensor, clip: ClipRange) -> PolicyLoss:
@@ -59,21 +59,21 @@ def _cispo(tokens: PolicyTokens, ratio_C: Tensor, clip: ClipRange) -> PolicyLoss
 
 
 POLICY_LOSSES: dict[str, PolicyLossFunction] = {"clip": _clip, "cispo": _cispo}
-"""By the name that a recipe gives; others are found as `module:function` or `./file.py:function`."""
+"""Built-in losses by name; a recipe names others as `module:function` or `./file.py:function`."""
 
 
 @dataclass(frozen=True)
 class Correction:
-    """How a token's loss is weighed for what the sampler's and the learner's log-probs differ by."""
+    """How the loss is corrected for the difference between the sampler's and the learner's log-probs."""
 
     kind: str
     """"truncate" or "mask"."""
     level: str
     """"token" or "sequence"."""
     at_most: float
-    """Upper bound."""
+    """Upper bound of the weight."""
     at_least: float
-    """Lower bound of a mask."""
+    """Lower bound of the weight, for "mask"."""
 
 
 @dataclass(frozen=True)
@@ -81,25 +81,25 @@ class Objective:
     """The settings of a stage's objective."""
 
     policy_loss: PolicyLossFunction
-    """The loss of a token, before the other terms."""
+    """Computes the main loss term of each token."""
     clip: ClipRange
-    """Its bounds."""
+    """Bounds for the policy loss."""
     ratio_level: str
-    """Importance ratio of each "token", or one for a whole "sequence"."""
+    """"token": each token has its own importance ratio; "sequence": a sequence has one."""
     correction: Correction | None
-    """None: the sampler's log-probs are taken as the learner's."""
+    """None: no correction."""
     kl: str
     """Estimator of the KL to the reference: "k1", "k2" or "k3"."""
     kl_coef: float
-    """Weight of that KL in the loss; 0: it is only reported."""
+    """Weight of the KL in the loss; 0: the KL is only reported."""
     kl_weighted: bool
-    """Multiply that KL by the importance ratio."""
+    """Whether the KL is multiplied by the importance ratio."""
     entropy_coef: float
     """Weight of the entropy bonus."""
 
     @classmethod
     def of(cls, stage: OnlineKeys, policy_loss: PolicyLossFunction) -> Objective:
-        """As a stage's keys say."""
+        """The objective that a stage's keys describe."""
         correction = None
         if stage.correction != "none":
             bounds = {"at_most": stage.correction_max, "at_least": stage.correction_min}
@@ -117,39 +117,39 @@ class Objective:
 
     @property
     def needs_advantage(self) -> bool:
-        """Whether tokens whose advantage is 0 add nothing to the gradient: no KL, no entropy, no loss of one's own."""
+        """Whether tokens with advantage 0 have no gradient: there is no KL term, no entropy term and no user's loss."""
         own = self.policy_loss not in POLICY_LOSSES.values()
         return not (own or self.kl_coef > 0 or self.entropy_coef > 0)
 
 
 @dataclass(frozen=True)
 class TokenLosses:
-    """The objective of some tokens, and what is reported about it; all [C]."""
+    """The loss of each token and the values for metrics; all [C]."""
 
     loss_C: Tensor
-    """With gradient; to be weighed and added up."""
+    """Loss with gradient; the caller weights and sums it."""
     entropy_C: Tensor
-    """In nats."""
+    """Entropy, in nats."""
     kl_C: Tensor
-    """Estimated KL to the reference; without one to the old policy: how far the step's updates went."""
+    """Estimated KL to the reference or, without one, to the old policy."""
     clipped_C: Tensor
-    """bool: the bound, not the ratio, decides this token's loss."""
+    """bool: whether a bound, and not the ratio, determines this token's loss."""
     ratio_C: Tensor
     """Importance ratio."""
     gap_C: Tensor
-    """Distance of the policy's log-prob from the sampler's, in nats."""
+    """Absolute difference of the policy's and the sampler's log-probs, in nats."""
     correction_C: Tensor
-    """What the loss was multiplied by."""
+    """Factor from the correction."""
 
 
 def policy_objective(tokens: PolicyTokens, objective: Objective) -> TokenLosses:
-    """loss = policy loss x correction + kl_coef x KL (x ratio) - entropy_coef x entropy, token by token.
+    """The loss of each token: policy loss x correction + kl_coef x KL (x ratio) - entropy_coef x entropy.
 
     Ratio 1.5, advantage 1, clip 0.2, no other term -> -1.2;  with an entropy of 2 and its weight 0.1 -> -1.4.
 
     Args:
-        tokens: Of any number of whole sequences.
-        objective: The terms.
+        tokens: The tokens of any number of complete sequences.
+        objective: The terms and their settings.
     """
     logprobs_C, old_C = tokens.logprobs_C, tokens.old_logprobs_C
     ratio_C = importance_ratio(logprobs_C, old_C, tokens.sequence_C, level=objective.ratio_level)

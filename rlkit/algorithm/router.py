@@ -1,4 +1,4 @@
-"""What keeps the experts of a mixture evenly used, and what is reported of it.
+"""Load balancing of a mixture of experts, and its metrics.
 
 Axes: T tokens, E experts, L layers with a router.
 """
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def expert_counts(router_logits_TE: Tensor, top_k: int) -> Tensor:
-    """[E] float64: how often each expert is among a token's `top_k` largest router logits. It has no gradient.
+    """[E] float64 number of tokens for which each expert is among the `top_k` largest router logits; no gradient.
 
     Logits [[2, 1, 0], [2, 0, 1], [0, 2, 1]] with top 1 -> [2, 1, 0], with top 2 -> [2, 2, 2].
     """
@@ -19,16 +19,16 @@ def expert_counts(router_logits_TE: Tensor, top_k: int) -> Tensor:
 
 
 def balance_loss(router_logits_TE: Tensor, shares_E: Tensor, *, num_tokens: int) -> Tensor:
-    """One layer's load-balancing loss (Switch Transformer, arXiv:2101.03961, eq. 4-6), these tokens' part of it.
+    """These tokens' part of one layer's load-balancing loss (Switch Transformer, arXiv:2101.03961, eq. 4-6).
 
-    E * sum_e f_e P_e, with f_e the share of all the update's choices that fell on expert e and P_e the mean over its
-    tokens of e's router probability. f is a count and has no gradient, so with the whole update's f the loss is a sum
-    over tokens: parts of an update add up to the loss of the whole. With f summing to 1 for any top-k, an even use of
-    all experts gives 1.
+    The loss is E * sum_e f_e P_e. f_e is the fraction of the update's choices that expert e got, and P_e is the mean of
+    e's router probability over the update's tokens. f is a count without gradient, so given the whole update's f the
+    loss is a sum over tokens, and the parts of an update add up to the whole loss. f sums to 1 for any top-k, so an
+    even load gives 1.
 
     Args:
-        router_logits_TE: [T, E] of these tokens, with gradient.
-        shares_E: [E] f, of the whole update.
+        router_logits_TE: [T, E] router logits of these tokens, with gradient.
+        shares_E: [E] f of the whole update.
         num_tokens: Tokens of the whole update.
     """
     probs_E = torch.softmax(router_logits_TE.float(), dim=-1).sum(0) / num_tokens
@@ -36,10 +36,10 @@ def balance_loss(router_logits_TE: Tensor, shares_E: Tensor, *, num_tokens: int)
 
 
 def load_metrics(counts_LE: Tensor) -> dict[str, float]:
-    """How evenly each layer uses its experts.
+    """Metrics of how evenly each layer uses its experts.
 
-    max_share: the busiest expert's share, by layer and the largest of all (1/E: even; 1/k: always the same ones).
-    entropy: of the shares, over its maximum ln E; the least even layer's (1: even). No token is ever dropped.
+    max_share: share of the busiest expert, for each layer and the maximum (1/E: even; 1/k: always the same experts).
+    entropy: entropy of the shares divided by its maximum ln E, of the least even layer (1: even).
 
     Args:
         counts_LE: [L, E] how often each expert was chosen.

@@ -1,4 +1,4 @@
-"""Graded samples, and what the networks say of them -> the step's batch, with advantages and the critic's targets."""
+"""Builds a step's training batch from graded samples and network outputs: advantages and the critic's targets."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from rlkit.records import TrainBatch
 
 @dataclass(frozen=True)
 class Measured:
-    """What the networks say of each completion token before the step's first update."""
+    """The networks' outputs for each completion token before the step's first update."""
 
     old_logprobs_C: Tensor | None
     """See TrainBatch."""
@@ -26,12 +26,12 @@ class Measured:
 
 
 def build_batch(graded: GradedSamples, measured: Measured, stage: OnlineKeys) -> TrainBatch:
-    """The whole batch of a step.
+    """Builds the batch of a step.
 
     Args:
-        graded: The samples that count.
-        measured: Of the same samples; with values where the stage has a critic.
-        stage: Its keys choose the advantages.
+        graded: The samples that are used.
+        measured: Network outputs for these samples; with values if the stage has a critic.
+        stage: The stage's keys, which choose how advantages are computed.
     """
     penalty_C = None
     if measured.reference_logprobs_C is not None and stage.kl_in == "reward":
@@ -83,19 +83,19 @@ def compared_advantages(
     normalize: str,
     penalty_C: Tensor | None = None,
 ) -> Tensor:
-    """[C] float32 advantages without a critic.
+    """[C] float32 advantages by comparing samples, without a critic.
 
-    group, leave_one_out: each sequence against its group; all its tokens share one number, and a penalty counts by its
-    sum over the sequence. batch: each token's reward to go against the mean of all tokens of the step (REINFORCE++,
-    arXiv:2501.03262), so that a penalty counts from its own token backwards.
+    group, leave_one_out: compares each sequence with its group. All its tokens have the same advantage, and penalties
+    are summed over the sequence. batch: compares each token's return with the mean over all tokens of the step
+    (REINFORCE++, arXiv:2501.03262), so a penalty affects its own token and earlier ones.
 
     Args:
         rewards_S: [S] total reward.
         completion_lengths_S: [S] tokens that get an advantage.
         groups_S: [S] number of each sequence's group.
         baseline: "group", "leave_one_out" or "batch".
-        normalize: "group", "batch" or "none": whose standard deviation divides.
-        penalty_C: [C] taken off the reward of each token (a KL estimate times its coefficient); None: nothing.
+        normalize: Divide by the standard deviation of the "group", of the "batch", or "none".
+        penalty_C: [C] subtracted from the reward of each token (a KL estimate times its coefficient); None: 0.
     """
     counts = list(completion_lengths_S)
     penalty_C = torch.zeros(sum(counts), dtype=torch.float64) if penalty_C is None else penalty_C.double()
@@ -129,7 +129,7 @@ def critic_advantages(
     normalize: bool,
     penalty_C: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """([C] advantages, [C] returns for the critic), float32: GAE a reply, its reward at the last token.
+    """([C] advantages, [C] returns for the critic), float32: GAE for each reply, with its reward at the last token.
 
     Args:
         rewards_S: [S] total reward.
@@ -137,8 +137,8 @@ def critic_advantages(
         values_C: [C] the critic's estimate before each token.
         gamma: Discount of a later token's reward.
         gae_lambda: See `gae`.
-        normalize: Bring the advantages to mean 0 and deviation 1 over the step; the returns stay.
-        penalty_C: [C] taken off the reward of each token; None: nothing.
+        normalize: Scale the advantages, not the returns, to mean 0 and standard deviation 1 over the step.
+        penalty_C: [C] subtracted from the reward of each token; None: 0.
     """
     counts = list(completion_lengths_S)
     penalty_C = torch.zeros_like(values_C) if penalty_C is None else penalty_C
@@ -152,7 +152,7 @@ def critic_advantages(
 
 
 def _token_rewards(rewards_S: Tensor, penalties: tuple[Tensor, ...]) -> Iterator[Tensor]:
-    """Reward of each token of each sequence: what is taken off, and the whole reward at the end."""
+    """Reward of each token of each sequence: minus its penalty, plus the sequence's reward at the last token."""
     for reward, penalty_T in zip(rewards_S.tolist(), penalties, strict=True):
         rewards_T = -penalty_T
         rewards_T[-1] += reward

@@ -1,1 +1,1 @@
-"""Ray at the edge: started and stopped, waited for with deadlines, its actors placed and replaced."""
+"""Everything about Ray: starts and stops it, calls actors with deadlines, places and replaces them."""

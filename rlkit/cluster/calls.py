@@ -1,4 +1,4 @@
-"""Calls of Ray actors: every wait has a deadline, says now and then what it waits for, and names what was lost."""
+"""Waits for calls of Ray actors, with a deadline and regular log lines; errors name the work that was lost."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from ray.exceptions import GetTimeoutError, ObjectLostError, RayError, RayTaskEr
 from rlkit.errors import ActorDied, ActorLost, ClusterError, RlkitError, ValueLost
 
 HEARTBEAT_S = 30.0
-"""Seconds of waiting between two lines about it."""
+"""Seconds between two log lines during a wait."""
 HEARTBEAT = logging.getLogger("rlkit.waiting")
 FETCH_S = 600.0
-"""Longest time for a finished call's result to get here, in seconds."""
+"""Longest time to transfer the result of a finished call, in seconds."""
 
 
 def get(ref: Any, *, timeout_s: float, what: str) -> Any:
@@ -28,10 +28,10 @@ def get(ref: Any, *, timeout_s: float, what: str) -> Any:
         what: The work, for the message: "the update of step 3".
 
     Raises:
-        ActorLost: the deadline passed, or (ActorDied) the actor or its node died.
-        ValueLost: what the work was given in the object store is gone.
-        ClusterError: the work failed by something unforeseen.
-        RlkitError: whatever the actor itself raised for the user.
+        ActorLost: the deadline passed; as ActorDied: the actor or its node died.
+        ValueLost: an argument of the call in Ray's object store is gone.
+        ClusterError: the actor raised an unexpected exception.
+        RlkitError: the actor raised this error for the user.
     """
     refs = ref if isinstance(ref, list) else [ref]
     if len(wait(refs, num_returns=len(refs), timeout_s=timeout_s, what=what)) < len(refs):
@@ -47,13 +47,13 @@ def get(ref: Any, *, timeout_s: float, what: str) -> Any:
 
 
 def get_each(refs: Sequence[Any], *, timeout_s: float, what: str) -> list[Any | RlkitError]:
-    """As `get` of calls to several actors, under one deadline: of each its value, or the error that `get` raises."""
+    """Like `get` for several calls with a common deadline; returns for each its value or the error of `get`."""
     done = wait(refs, num_returns=len(refs), timeout_s=timeout_s, what=what)
     return [get_outcome(ref, timeout_s=FETCH_S, what=what) if ref in done else _late(what, timeout_s) for ref in refs]
 
 
 def get_outcome(ref: Any, *, timeout_s: float, what: str) -> Any | RlkitError:
-    """As `get` of one call: its value, or the error that `get` raises."""
+    """Like `get`, but returns the error instead of raising it."""
     try:
         return get(ref, timeout_s=timeout_s, what=what)
     except RlkitError as e:
@@ -61,10 +61,10 @@ def get_outcome(ref: Any, *, timeout_s: float, what: str) -> Any | RlkitError:
 
 
 def get_next(stream: Any, *, timeout_s: float, what: str) -> Any:
-    """The next item of a streaming call that has one.
+    """The next item of a streaming call whose next item is ready.
 
     Raises:
-        ActorDied: there is none: the actor or its node died.
+        ActorDied: the actor or its node died.
         RlkitError: see `get`.
     """
     try:
@@ -76,10 +76,10 @@ def get_next(stream: Any, *, timeout_s: float, what: str) -> Any:
 
 
 def wait(refs: Sequence[Any], *, num_returns: int, timeout_s: float, what: str) -> list[Any]:
-    """`ray.wait` that says now and then what it waits for.
+    """`ray.wait` that logs every `HEARTBEAT_S` seconds what it waits for.
 
     Returns:
-        The references that are ready, once `num_returns` of them are or the time is over.
+        The references that are ready, as soon as `num_returns` of them are or the time is over.
     """
     began = time.monotonic()
     while True:
@@ -91,26 +91,26 @@ def wait(refs: Sequence[Any], *, num_returns: int, timeout_s: float, what: str) 
 
 
 def wait_for_any(refs: Sequence[Any], *, timeout_s: float, what: str) -> list[Any]:
-    """All references that are ready, once the first of them is or the time is over."""
+    """All references that are ready, as soon as one of them is or the time is over."""
     wait(refs, num_returns=1, timeout_s=timeout_s, what=what)
     return wait(refs, num_returns=len(refs), timeout_s=0, what=what)
 
 
 def remote_error(error: RayTaskError, what: str) -> RlkitError:
-    """What an actor raised, as one of ours: its own RlkitError, or a ClusterError that names the first cause."""
+    """Converts an actor's exception: returns its RlkitError, or a ClusterError that names the cause."""
     cause = error.cause
     if isinstance(cause, RlkitError):
         return type(cause)(*cause.args)
     if isinstance(cause, ObjectLostError):
-        return ValueLost(f"{what} lacks what it was given: the node that held it died ({first_line(cause)})")
+        return ValueLost(f"{what} lost its input: the node that held it died ({first_line(cause)})")
     return ClusterError(f"{what} failed: {type(cause).__name__}: {first_line(cause)}")
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's text; its type where it has none."""
+    """The first line of an error's message; its type if the message is empty."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
 
 
 def _late(what: str, timeout_s: float) -> ActorLost:
-    return ActorLost(f"{what} took more than {timeout_s:g} s (a deadline that the recipe sets)")
+    return ActorLost(f"{what} took more than {timeout_s:g} s (a deadline set in the recipe)")

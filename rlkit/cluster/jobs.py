@@ -1,4 +1,4 @@
-"""Inside `ray job submit`: which cluster the run belongs to, and where it must not write."""
+"""Support for runs that `ray job submit` starts: their cluster's address, and a check of their run folder."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from rlkit.errors import UsageError
 
 
 def job_address(environ: Mapping[str, str] = os.environ) -> str | None:
-    """Address of the cluster whose job this process is; None: it is none.
+    """Address of the cluster that runs this process as a job; None if it is not a Ray job.
 
-    RAY_ADDRESS alone says nothing: on a workstation it is where `ray job submit` sends jobs to.
+    RAY_ADDRESS alone is not enough: on a workstation it is the address that `ray job submit` sends jobs to.
     """
     return environ.get("RAY_ADDRESS") if "RAY_JOB_CONFIG_JSON_ENV_VAR" in environ else None
 
 
 def check_address(address: str) -> None:
-    """Refuses the address of a Ray Client server.
+    """Checks that the address is not that of a Ray Client server.
 
     Raises:
-        UsageError: it is one.
+        UsageError: it is.
     """
     if address.startswith("ray://"):
         raise UsageError(
@@ -32,15 +32,15 @@ def check_address(address: str) -> None:
 
 
 def check_run_dir(run_dir: Path, *, mirrored: bool, environ: Mapping[str, str] = os.environ) -> None:
-    """Refuses a run folder that goes when the job ends.
+    """Checks that the run folder remains when the Ray job ends.
 
     Raises:
-        UsageError: it lies in the job's copy of --working-dir, and nothing copies it elsewhere.
+        UsageError: it is in the job's copy of --working-dir, and run.mirror is not set.
     """
     config = json.loads(environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}"))
     copied = bool(config.get("runtime_env", {}).get("working_dir"))
     if copied and not mirrored and run_dir.resolve().is_relative_to(Path.cwd().resolve()):
         raise UsageError(
-            f"the run folder {run_dir} lies in the Ray job's copy of --working-dir, which Ray deletes: give a folder "
-            "that outlives the job with run.dir or --run-dir, or a place to copy the run to with run.mirror"
+            f"the run folder {run_dir} is in the Ray job's copy of --working-dir, which Ray deletes: set run.dir or "
+            "--run-dir to a folder that remains after the job, or run.mirror to a place to copy the run to"
         )

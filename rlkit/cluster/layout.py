@@ -1,4 +1,4 @@
-"""Which actors of an RL stage share a bundle of resources, and what each bundle holds. Pure."""
+"""Computes the resource bundles of an RL stage and the actors in each. Pure functions."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from rlkit.recipe.schema import Recipe
 
 LEAST_CPUS = 0.001
-"""Of a bundle: Ray places no empty ones."""
+"""Smallest number of CPUs of a bundle; Ray does not place empty bundles."""
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """Resources that Ray gives as one, on one node."""
+    """Resources that Ray reserves together on one node."""
 
     engines: tuple[int, ...]
     """Numbers of the rollout workers in it."""
@@ -26,21 +26,21 @@ class Bundle:
 
     @property
     def resources(self) -> dict[str, float]:
-        """As Ray names them."""
+        """The resources under Ray's names."""
         return {"CPU": max(self.cpus, LEAST_CPUS)} | ({"GPU": self.gpus} if self.gpus else {})
 
     @property
     def actors(self) -> str:
-        """Who is in it."""
+        """Names of the actors in it, for messages."""
         return " + ".join([*(f"rollout-{n}" for n in self.engines), *(f"learner-{n}" for n in self.ranks)])
 
 
 def bundles(recipe: Recipe, *, with_learner: bool = True) -> tuple[Bundle, ...]:
-    """One bundle for each engine and each rank; where they are together, one for each pair of them.
+    """One bundle for each engine and each rank; with placement "together", one for each pair of them.
 
     Args:
-        recipe: One whose gpus_per_worker keys are filled in.
-        with_learner: False: of the engines alone, as an evaluation needs them.
+        recipe: A recipe whose gpus_per_worker keys have values.
+        with_learner: False: only the engines, for an evaluation.
     """
     rollout, learner, cluster = recipe.rollout, recipe.learner, recipe.cluster
     ranks = learner.num_workers if with_learner else 0
@@ -59,30 +59,32 @@ def bundles(recipe: Recipe, *, with_learner: bool = True) -> tuple[Bundle, ...]:
     )
 
 
-def lack(wanted: list[dict[str, float]], strategy: str, nodes: list[dict[str, float]], free: dict[str, float]) -> str:
-    """What a cluster has beside what was asked of it, as the end of a sentence.
+def describe_lack(
+    wanted: list[dict[str, float]], strategy: str, nodes: list[dict[str, float]], free: dict[str, float]
+) -> str:
+    """Describes why a cluster has no room for the bundles, for the end of an error message.
 
     Args:
         wanted: The resources of each bundle.
         strategy: PACK, SPREAD, STRICT_PACK or STRICT_SPREAD.
-        nodes: What each living node has in all.
-        free: What is free on all nodes together.
+        nodes: All resources of each living node.
+        free: Free resources of all nodes together.
     """
-    asked, there = _sum(wanted), _sum(nodes)
-    told = ", ".join(f"{name} {there[name]:g} of which {free.get(name, 0):g} free" for name in sorted(asked))
-    sentences = [f"asked for {_told(asked)} in {len(wanted)} bundles ({strategy}); {len(nodes)} nodes have {told}"]
+    asked, existing = _sum(wanted), _sum(nodes)
+    have = ", ".join(f"{name} {existing[name]:g} of which {free.get(name, 0):g} free" for name in sorted(asked))
+    sentences = [f"asked for {_listed(asked)} in {len(wanted)} bundles ({strategy}); {len(nodes)} nodes have {have}"]
     largest = [b for b in wanted if not any(_fits(b, node) for node in nodes)]
     if largest:
-        sentences.append(f"no node has as much as one bundle needs ({_told(largest[0])})")
+        sentences.append(f"no node has as much as one bundle needs ({_listed(largest[0])})")
     if strategy == "STRICT_SPREAD" and len(wanted) > len(nodes):
         sentences.append(f"STRICT_SPREAD needs a node for each of the {len(wanted)} bundles")
     if strategy == "STRICT_PACK" and not any(_fits(asked, node) for node in nodes):
-        sentences.append("STRICT_PACK needs one node that has it all")
+        sentences.append("STRICT_PACK needs one node that has all of it")
     return "; ".join(sentences)
 
 
 def _sum(parts: list[dict[str, float]]) -> dict[str, float]:
-    """0 of what none of them has."""
+    """The sum of each resource; 0 for resources that none has."""
     total: dict[str, float] = defaultdict(float)
     for part in parts:
         for name, amount in part.items():
@@ -94,5 +96,5 @@ def _fits(bundle: dict[str, float], node: dict[str, float]) -> bool:
     return all(node.get(name, 0) >= amount for name, amount in bundle.items())
 
 
-def _told(resources: dict[str, float]) -> str:
+def _listed(resources: dict[str, float]) -> str:
     return ", ".join(f"{name} {amount:g}" for name, amount in sorted(resources.items()))

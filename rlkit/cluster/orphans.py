@@ -1,12 +1,14 @@
-"""A program that ends what a process leaves behind when it ends, even by SIGKILL; one for a run, one for each scorer.
+"""Kills orphan processes: a helper program that watches a parent process and, when that ends, kills what it started.
 
-A run: all that was started with its mark, an environment variable that is inherited, and the descendants of that. Ray
-ends its processes when their driver is killed, but its agents try for a minute to reach what died with it, a stopped
-actor never notices, and what a plugin started belongs to nobody.
+Each run and each scoring actor has one, which also works when the parent is killed by SIGKILL.
 
-A scorer: its process group, which is what its plugins started, unless it moved to a group of its own.
+For a run, the program kills the processes with the run's mark, an inherited environment variable, and their
+descendants. Ray alone is not enough: when the driver is killed, its agents linger for a minute, a stopped (SIGSTOP)
+actor does not notice, and processes that a plugin started are not Ray's.
 
-Standard library only: the program is started by its path.
+For a scoring actor, it kills the actor's process group: what its plugins started, unless that changed its group.
+
+This file uses the standard library only, because the program is started by the file's path.
 """
 
 from __future__ import annotations
@@ -25,30 +27,30 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MARK = "RLKIT_RUN_PROCESSES"
-"""The environment variable."""
+"""Name of the environment variable that marks a run's processes."""
 GRACE_S = 3.0
-"""How long Ray has to end its processes itself, in seconds, where the driver was killed."""
+"""Seconds that Ray has to end its processes itself after the driver was killed."""
 NOW = b"now"
-"""What a driver that still lives writes to the program: end everything at once."""
+"""Message of a living driver to the program: kill everything now."""
 GIVE_UP_S = 20.0
 POLL_S, KILL_S = 1.0, 0.2
-"""Seconds between two looks at the processes: while the parent lives, and while they are being ended."""
+"""Seconds between two polls of the processes: while the parent lives, and while they are being killed."""
 
 
 @dataclass(frozen=True)
 class RunningProcess:
-    """What is looked at of a process."""
+    """A process as /proc describes it."""
 
     pid: int
     parent: int
     group: int
     started: int
-    """Tells it from a later process with its number."""
+    """Start time in clock ticks; distinguishes it from a later process with the same pid."""
 
 
 @contextmanager
 def mark_processes() -> Iterator[subprocess.Popen[bytes]]:
-    """Marks what is started in the block, and gives the program that ends it when this process ends."""
+    """Marks the processes that are started in the block; yields the program that kills them when this process ends."""
     mark = uuid.uuid4().hex
     os.environ[MARK] = mark
     try:
@@ -58,15 +60,15 @@ def mark_processes() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def end_marked(killer: subprocess.Popen[bytes]) -> None:
-    """Ends all that was marked, now, and waits until it is gone."""
+    """Kills all marked processes now, and waits until they are gone."""
     killer.communicate(NOW)
 
 
 def end_children_with_this_process() -> subprocess.Popen[bytes]:
-    """From here on what this process starts ends with it.
+    """From now on, processes that this process starts are killed when it ends.
 
     Returns:
-        The program that sees to it. To be kept: when the object goes, the program takes this process for ended.
+        The program that kills them. Keep the object: if it is deleted, its pipe closes and the program starts to kill.
     """
     os.setpgid(0, 0)
     return _start_killer("group", str(os.getpid()))
@@ -79,16 +81,16 @@ def _start_killer(*args: str) -> subprocess.Popen[bytes]:
         stdin=subprocess.PIPE,
         stdout=nowhere,
         stderr=nowhere,
-        # Ctrl-C is for the driver; and the program must not be in the group that it ends.
+        # Ctrl-C must reach only the driver, and the program must not be in the group that it kills.
         start_new_session=True,
         env={},
     )
 
 
 def main(parent: int, kind: str, value: str) -> None:
-    """Waits for the end of the parent process, then ends what it left."""
+    """Waits for the end of the parent process, then kills the processes that it left."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # Slurm sends SIGTERM to every process; the parent's end is what counts
+        signal.signal(number, signal.SIG_IGN)  # Slurm sends SIGTERM to every process; act only when the parent ends
     if kind == "group":
         _await_end(parent)
         kill_all(lambda process: process.group == int(value), {}, grace_s=0.0)
@@ -98,18 +100,18 @@ def main(parent: int, kind: str, value: str) -> None:
     def is_marked(process: RunningProcess) -> bool:
         return _has_mark(process.pid, value)
 
-    def note() -> None:
+    def update_known() -> None:
         nonlocal known
         known = find(is_marked, known)
 
-    told = _await_end(parent, note)
-    kill_all(is_marked, known, grace_s=0.0 if told == NOW else GRACE_S)
+    message = _await_end(parent, update_known)
+    kill_all(is_marked, known, grace_s=0.0 if message == NOW else GRACE_S)
 
 
 def _await_end(parent: int, at_each_poll: Callable[[], None] = lambda: None) -> bytes:
-    """Waits until the parent has closed this program's standard input or is gone; gives what it wrote there.
+    """Waits until the parent writes to or closes this program's standard input, or ends. Returns what it wrote.
 
-    A process that the parent forked keeps that pipe open, so that the parent's end is looked for as well.
+    The end of the parent is polled too, because a process that it forked can keep the pipe open.
     """
     while os.getppid() == parent:
         if select.select([sys.stdin], [], [], POLL_S)[0]:
@@ -119,7 +121,7 @@ def _await_end(parent: int, at_each_poll: Callable[[], None] = lambda: None) -> 
 
 
 def kill_all(is_ours: Callable[[RunningProcess], bool], known: Mapping[int, int], *, grace_s: float) -> None:
-    """Ends processes (see `find`) until none is left; they have `grace_s` seconds to end by themselves."""
+    """Kills processes (see `find`) until none is left. They have `grace_s` seconds to end by themselves."""
     began = time.monotonic()
     while (known := find(is_ours, known)) and time.monotonic() - began < GIVE_UP_S:
         for pid in known if time.monotonic() - began >= grace_s else ():
@@ -129,17 +131,17 @@ def kill_all(is_ours: Callable[[RunningProcess], bool], known: Mapping[int, int]
 
 
 def find(is_ours: Callable[[RunningProcess], bool], known: Mapping[int, int]) -> dict[int, int]:
-    """The living processes that are ours, their descendants, and those known before.
+    """The living processes for which `is_ours` is true, their descendants, and those that are known already.
 
-    Ray's agents write their titles over the environment that they were started with, so that only their parent tells
-    whose they are, while it lives.
+    The known ones matter: Ray's agents overwrite their environment, and so their mark, with their process title, and
+    can only be found through their parent while that lives.
 
     Args:
-        is_ours: Whether a process is.
-        known: What an earlier call gave.
+        is_ours: Whether a process belongs to us.
+        known: The result of an earlier call.
 
     Returns:
-        When each of them started, by its number.
+        The start time of each process, by pid.
     """
     living = list(_living())
     found = {p.pid: p.started for p in living if known.get(p.pid) == p.started or is_ours(p)}
@@ -157,7 +159,7 @@ def _living() -> Iterator[RunningProcess]:
 
 
 def _has_mark(pid: int, mark: str) -> bool:
-    """Whether the mark is in its environment; other users' cannot be looked at."""
+    """Whether the process's environment has the mark; False for other users' processes, which cannot be read."""
     with contextlib.suppress(OSError):
         return f"{MARK}={mark}".encode() in Path(f"/proc/{pid}/environ").read_bytes()
     return False

@@ -1,7 +1,7 @@
-"""Where an RL stage's engines and learner ranks run: one Ray placement group, reserved before any of them starts.
+"""Reserves one Ray placement group for the engines and learner ranks of an RL stage before any of them starts.
 
-An actor that is replaced goes back into its bundle; where the bundle's node died, Ray moves the bundle to another one.
-Scorers are not part of it: they need little and go where Ray puts them.
+An actor that is replaced goes back into its bundle; if the bundle's node died, Ray moves the bundle to another node.
+Scoring actors are not part of it: they need little, and Ray chooses their nodes.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from rlkit.cluster.calls import HEARTBEAT, HEARTBEAT_S
-from rlkit.cluster.layout import bundles, lack
+from rlkit.cluster.layout import bundles, describe_lack
 from rlkit.errors import ClusterError
 from rlkit.recipe.schema import Recipe
 
 
 class Placement:
-    """The bundles of a stage, held to the end of a `with` block."""
+    """The reserved bundles of a stage, released at the end of a `with` block."""
 
     def __init__(self, recipe: Recipe, *, with_learner: bool = True) -> None:
-        """Waits for the resources.
+        """Waits until the resources are reserved.
 
         Raises:
-            ClusterError: they are not there within cluster.start_timeout_s; the message says what is lacking.
+            ClusterError: not within cluster.start_timeout_s; the message names the missing resources.
         """
         keys = recipe.cluster
         self._cpus = keys.cpus_per_actor
@@ -46,26 +46,26 @@ class Placement:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        release(self._group)  # Ray ends what still runs in it
+        release(self._group)  # Ray kills actors that still run in it
 
     def _options(self, index: int) -> dict[str, Any]:
         return {"num_cpus": self._cpus, **bundle_options(self._group, index)}
 
 
 def reserve(wanted: Sequence[Mapping[str, float]], strategy: str, *, timeout_s: float) -> Any:
-    """A Ray placement group with these bundles, once all of them are there.
+    """Reserves a Ray placement group and waits until all its bundles are placed.
 
     Raises:
-        ClusterError: they are not within `timeout_s`; it says what was asked for and what there is.
+        ClusterError: not within `timeout_s`; the message compares what was asked for with what the cluster has.
     """
     asked = [dict(bundle) for bundle in wanted]
     group = placement_group(asked, strategy=strategy)
-    began, told = time.monotonic(), 0.0
-    # In waits of a second, between which Python handles Ctrl-C.
+    began, logged_at = time.monotonic(), 0.0
+    # Waits of one second each, so that Python can handle Ctrl-C in between.
     while not group.wait(1):
         waited = time.monotonic() - began
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        why = lack(asked, strategy, nodes, ray.available_resources())
+        why = describe_lack(asked, strategy, nodes, ray.available_resources())
         if waited > timeout_s:
             release(group)
             raise ClusterError(
@@ -73,14 +73,14 @@ def reserve(wanted: Sequence[Mapping[str, float]], strategy: str, *, timeout_s: 
                 "num_workers or gpus_per_worker (of rollout or learner) or cluster.cpus_per_actor, or choose another "
                 "cluster.strategy"
             )
-        if waited - told >= HEARTBEAT_S:
-            told = waited
+        if waited - logged_at >= HEARTBEAT_S:
+            logged_at = waited
             HEARTBEAT.info("waiting for room in the cluster: %.0f s of at most %g: %s", waited, timeout_s, why)
     return group
 
 
 def bundle_options(group: Any, index: int) -> dict[str, Any]:
-    """Options of an actor that is to run in one bundle of a placement group."""
+    """Ray's options that place an actor in one bundle of a placement group."""
     strategy = PlacementGroupSchedulingStrategy(
         placement_group=group,
         placement_group_bundle_index=index,
@@ -90,5 +90,5 @@ def bundle_options(group: Any, index: int) -> dict[str, Any]:
 
 
 def release(group: Any) -> None:
-    """Gives a placement group's resources back."""
+    """Releases the resources of a placement group."""
     remove_placement_group(group)

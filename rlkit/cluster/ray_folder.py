@@ -1,4 +1,4 @@
-"""Where a local Ray keeps its logs and sockets: a folder a run, which goes when a later run starts."""
+"""The folder for a local Ray's logs and sockets: one for each run, deleted when a later run starts."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import IO
 
 
 def make_folder() -> tuple[Path, IO[str]]:
-    """A locked folder for a local Ray's logs and sockets; those of runs that have ended are deleted.
+    """Makes and locks a folder for a local Ray's logs and sockets; deletes the folders of runs that have ended.
 
-    They stay until the next run starts, so that they can be looked at; a run that was killed could not delete its own.
+    A folder remains until a later run starts: the user can read its logs, and a killed run could not delete it.
     """
-    # Not TMPDIR: a socket's path may have 107 bytes, and Ray's own part of it takes 65.
+    # Not TMPDIR: a socket's path is limited to 107 bytes, and Ray's part of it takes 65.
     root = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / f"rlkit-{os.getuid()}"
     root.mkdir(mode=0o700, exist_ok=True)
     with (root / "lock").open("w") as gate:
@@ -31,7 +31,7 @@ def make_folder() -> tuple[Path, IO[str]]:
 
 
 def _lock(folder: Path) -> IO[str] | None:
-    """The lock of a run on its folder, which goes with the process however it ends; None: another process has it."""
+    """Locks a run's folder; the kernel releases the lock when the process ends. None if another process holds it."""
     file = (folder / "lock").open("w")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -20,30 +20,30 @@ from rlkit.errors import ClusterError
 from rlkit.recipe.schema import ClusterKeys
 
 _local_ray: list[tuple[IO[str], subprocess.Popen[bytes]]] = []
-"""While a local Ray runs: the lock on its folder, and the program that ends its processes (see `orphans`)."""
+"""While a local Ray runs: the lock on its folder, and the program that kills its processes (see `orphans`)."""
 
 
 def start_ray(keys: ClusterKeys, address: str | None, restore_handlers: Callable[[], None] = lambda: None) -> None:
     """Connects to a Ray cluster, or starts a local one that ends with this process.
 
     Args:
-        keys: The recipe's section.
-        address: Instead of the recipe's.
-        restore_handlers: Puts the caller's signal handlers back: Ray sets one of its own. SIGTERM waits until then.
+        keys: The recipe's `cluster` section.
+        address: Address to use instead of the recipe's; None: the recipe's.
+        restore_handlers: Restores the caller's signal handlers, since Ray sets its own. SIGTERM is blocked until then.
 
     Raises:
-        ClusterError: Ray does not start or the address does not answer.
+        ClusterError: Ray does not start, or there is no cluster at the address.
     """
     address = address or keys.address
     if address:
         check_address(address)
-    # Ray fills the driver's terminal with its own lines; rlkit says what matters.
+    # Keep Ray's own lines out of the driver's terminal.
     os.environ.setdefault("RAY_DEDUP_LOGS", "1")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # A record of every call that ever was, kept in memory by Ray's servers; nobody here reads it.
+    # Turns off Ray's record of every call, which its servers keep in memory and rlkit does not use.
     os.environ.setdefault("RAY_task_events_report_interval_ms", "0")
-    # Ray's 15 lets anything on the machine go before the actors, which are what the machine is here for.
+    # Ray's default, 15, would give the actors, the main work of the machine, the lowest priority.
     os.environ.setdefault("RAY_worker_niceness", "0")
     common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
     try:
@@ -53,7 +53,7 @@ def start_ray(keys: ClusterKeys, address: str | None, restore_handlers: Callable
             else:
                 _start_local_ray(keys, common)
     except Exception as e:  # Ray raises its own errors, Python's, and bare Exceptions
-        where, check = "a local Ray", "look whether the machine is overloaded or its memory or /tmp is full"
+        where, check = "a local Ray", "check whether the machine is overloaded, or its memory or /tmp is full"
         if address:
             where, check = f"the Ray cluster at {address}", "check cluster.address"
         raise ClusterError(f"{where} cannot be used: {first_line(e)}; {check}, and try again") from e
@@ -75,17 +75,17 @@ def _start_local_ray(keys: ClusterKeys, common: dict[str, Any]) -> None:
 
 @contextmanager
 def _sigterm_blocked(restore_handlers: Callable[[], None]) -> Iterator[None]:
-    """Blocks SIGTERM inside the block, in this process and in all that it starts there.
+    """Blocks SIGTERM inside the block, in this process and in the processes that it starts there.
 
-    Slurm and systemd send SIGTERM to every process of a job. Only the driver handles it, and while it saves, Ray and
-    the actors have to run: they inherit the blocked signal (see `unblock_sigterm_in_children`). Where one came during
-    the block, the driver gets it at the end, after `restore_handlers`.
+    Slurm and systemd send SIGTERM to every process of a job. Only the driver must handle it: Ray and the actors must
+    keep running while it saves, so they inherit the blocked signal (see `unblock_sigterm_in_children`). A SIGTERM
+    during the block is delivered to the driver at its end, after `restore_handlers`.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     received = False
     try:
         yield
-    except SystemExit:  # of Ray's handler: the signal went to another thread of this process
+    except SystemExit:  # from Ray's handler: another thread of this process received the signal
         received = True
     finally:
         restore_handlers()
@@ -95,10 +95,10 @@ def _sigterm_blocked(restore_handlers: Callable[[], None]) -> Iterator[None]:
 
 
 def unblock_sigterm_in_children() -> None:
-    """In an actor, which has SIGTERM blocked: it goes on without SIGTERM, and what it starts gets it as usual.
+    """For actors, where SIGTERM is blocked: the actor still ignores it, but processes that it starts receive it.
 
-    A child inherits which signals are blocked, but no handler: here SIGTERM gets a handler that does nothing, and is
-    unblocked. Has to be called in the main thread.
+    Child processes inherit the set of blocked signals but no handlers. So this sets a SIGTERM handler that does nothing
+    and unblocks the signal. Call it in the main thread.
     """
     if signal.SIGTERM in signal.pthread_sigmask(signal.SIG_BLOCK, ()):
         signal.signal(signal.SIGTERM, lambda *_: None)
@@ -106,11 +106,11 @@ def unblock_sigterm_in_children() -> None:
 
 
 def stop_ray() -> None:
-    """Ends the local cluster, or leaves the one that was joined."""
+    """Stops the local Ray, or disconnects from the cluster."""
     locks = []
     while _local_ray:
         lock, killer = _local_ray.pop()
-        # Before `ray.shutdown`, which sends each of its processes a SIGTERM, blocked there, and waits a second for it.
+        # Before `ray.shutdown`, which would wait a second for each process to handle SIGTERM, which is blocked there.
         end_marked(killer)
         locks.append(lock)
     if ray.is_initialized():

@@ -1,4 +1,4 @@
-"""How often a lost process is replaced, and after which pause. No Ray: child processes are replaced like this too."""
+"""Limits how often lost processes are replaced, and pauses between replacements. Does not use Ray."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _LOG = logging.getLogger("rlkit.waiting")
 
 
 class Backoff:
-    """Pauses before replacements: none before the first, then `first_s`, twice that, four times, ... `longest_s`.
+    """Exponential backoff: no pause before the first replacement, then `first_s`, doubled each time up to `longest_s`.
 
     Args:
         first_s: The pause after the second loss in a row, in seconds.
@@ -23,14 +23,14 @@ class Backoff:
         self._first_s = first_s
         self._longest_s = longest_s
         self.losses_in_a_row = 0
-        """Losses since something last worked."""
+        """Losses since the last success."""
 
     def count_loss(self) -> None:
-        """Something was lost; what was lost together counts once."""
+        """Counts a loss; processes that were lost together count once."""
         self.losses_in_a_row += 1
 
-    def worked(self) -> None:
-        """Something worked: the next replacement is made at once."""
+    def reset(self) -> None:
+        """Call this after a success: the next replacement has no pause."""
         self.losses_in_a_row = 0
 
     @property
@@ -41,17 +41,17 @@ class Backoff:
         return min(self._longest_s, self._first_s * 2.0 ** (self.losses_in_a_row - 2))
 
     def pause(self) -> None:
-        """Waits for as long as `pause_s` says."""
+        """Sleeps for `pause_s` seconds."""
         if self.pause_s:
             time.sleep(self.pause_s)
 
 
 class Restarts:
-    """How many lost actors of a kind may still be replaced, with pauses of 1 s, 2 s, 4 s ... a minute where none works.
+    """Counts the replacements that are left for actors of a kind; pauses 1 s, 2 s, 4 s ... up to a minute between them.
 
     Args:
-        most: Replacements in all.
-        key: The recipe key that says so.
+        most: Total number of replacements.
+        key: The recipe key that sets it, for messages.
     """
 
     def __init__(self, most: int, key: str) -> None:
@@ -60,27 +60,27 @@ class Restarts:
         self._backoff = Backoff(first_s=1.0, longest_s=60.0)
 
     def check(self, lost: Sequence[str]) -> None:
-        """Whether so many may still be replaced.
+        """Checks that enough replacements are left.
 
         Raises:
-            ClusterError: they may not.
+            ClusterError: there are more losses than replacements left.
         """
         if len(lost) > self._left:
             raise ClusterError(f"{'; '.join(lost)}, and {self._key} replacements are used up")
 
-    def take(self, lost: Sequence[str]) -> None:
-        """One replacement for each loss ("rollout-0 died"), all after one pause.
+    def consume(self, lost: Sequence[str]) -> None:
+        """Uses one replacement for each loss ("rollout-0 died"), and pauses once.
 
         Raises:
-            ClusterError: that is more than may still be replaced.
+            ClusterError: there are more losses than replacements left.
         """
         self.check(lost)
         self._left -= len(lost)
         self._backoff.count_loss()
         if self._backoff.pause_s:
-            _LOG.info("%s: starting anew in %g s", "; ".join(lost), self._backoff.pause_s)
+            _LOG.info("%s: restarting in %g s", "; ".join(lost), self._backoff.pause_s)
         self._backoff.pause()
 
-    def worked(self) -> None:
-        """Something was done since the last replacement: the next one is made at once."""
-        self._backoff.worked()
+    def reset_backoff(self) -> None:
+        """Call this when the actors have done some work: the next replacement has no pause."""
+        self._backoff.reset()

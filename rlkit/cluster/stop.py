@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: stop at the next point where everything kept is whole."""
+"""Handles Ctrl-C and SIGTERM: stops the run after the current step."""
 
 from __future__ import annotations
 
@@ -11,67 +11,68 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopSignal:
-    """Turns SIGINT and SIGTERM into one KeyboardInterrupt, put off while a step is being finished.
+    """Turns SIGINT and SIGTERM into a KeyboardInterrupt; inside `deferred`, only at the end of the block.
 
-    A second signal is not put off.
+    A second signal is never deferred.
     """
 
     def __init__(self, on_wait: Callable[[], None]) -> None:
-        self.tell = on_wait
-        """Says that a stop was asked for and what it waits for."""
+        self.report_wait = on_wait
+        """Tells the user that the run will stop, and what it waits for."""
         self._deferring = False
-        self.asked = False
+        self.requested = False
+        """Whether a signal was received."""
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        """Handles the signals inside the block (main thread only), and as before after it.
+        """Handles the signals inside the block (main thread only), and restores the old handlers after it.
 
-        Where one came, none is heard after the block: the command only has to say so and to give its exit code.
+        If a signal was received, further ones are ignored after the block: only a message and the exit code are left.
         """
         before = {number: signal.getsignal(number) for number in SIGNALS}
-        self.take()
+        self.install_handlers()
         try:
             yield
         finally:
             for number, handler in before.items():
-                signal.signal(number, signal.SIG_IGN if self.asked else handler)
+                signal.signal(number, signal.SIG_IGN if self.requested else handler)
 
-    def take(self) -> None:
-        """Takes the signals (again: `ray.init` puts a handler of its own on SIGTERM)."""
+    def install_handlers(self) -> None:
+        """Installs the signal handlers; called again after `ray.init`, which sets its own for SIGTERM."""
         for number in SIGNALS:
             signal.signal(number, self._handle)
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Puts the first signal off to the end of the block."""
+        """Defers the first signal to the end of the block."""
         self._deferring = True
         try:
             yield
         finally:
             self._deferring = False
-        if self.asked:
+        if self.requested:
             raise KeyboardInterrupt
 
     @contextmanager
     def ignored(self) -> Iterator[None]:
-        """Hears no signal inside the block.
+        """Ignores the signals inside the block.
 
-        What ends Ray takes half a second; half done it would cost the exit code. Ray itself puts SIGTERM back to its
-        default on the way: for that moment it ends the command, which has saved by then.
+        Used while Ray is stopped, which takes half a second; an interrupt there would change the exit code. Ray itself
+        resets SIGTERM to its default meanwhile; a SIGTERM then ends the command, which has saved everything by then.
         """
         self._ignore()
         try:
             yield
         finally:
-            self.take()
+            self.install_handlers()
 
     def _ignore(self) -> None:
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        first, self.asked = not self.asked, True
+        first, self.requested = not self.requested, True
         if first and self._deferring:
-            self.tell()
+            self.report_wait()
             return
         raise KeyboardInterrupt

@@ -1,6 +1,6 @@
-"""Ray actors of one kind: created, called with a deadline, replaced where they are lost, ended.
+"""Creates Ray actors of one kind, calls them with a deadline, replaces lost ones, and ends them.
 
-What an actor does after it was replaced (load weights, draw again, take up a checkpoint) is the caller's business.
+The caller prepares a new actor: loads weights, sends its requests again, or loads a checkpoint.
 """
 
 from __future__ import annotations
@@ -18,33 +18,33 @@ from rlkit.errors import RlkitError
 
 @dataclass(frozen=True)
 class ActorKind:
-    """How an actor of one kind is created."""
+    """How to create an actor of one kind."""
 
     actor_class: type
-    """A plain class; its methods are the calls."""
+    """A plain class; its methods can be called remotely."""
     env: Mapping[str, str]
     """Environment variables of its process (`thread_env` and more)."""
     gpus: float = 0.0
     """GPUs that Ray reserves for each."""
     args: tuple[Any, ...] = ()
-    """Of the class."""
+    """Arguments of the class."""
     options: Callable[[int], Mapping[str, Any]] = field(default=lambda number: {"num_cpus": 0})
-    """Ray's further options, of each number: CPUs, placement."""
+    """Ray's other options for the actor with a number: CPUs, placement."""
 
     def create(self, number: int) -> Any:
-        """The Ray handle of a new actor. Returns at once; whether it could be created, its first call tells."""
+        """Creates an actor and returns its Ray handle at once; if the creation fails, the first call raises."""
         options = {"num_gpus": self.gpus, "runtime_env": {"env_vars": dict(self.env)}, **self.options(number)}
         return ray.remote(self.actor_class).options(**options).remote(*self.args)
 
 
 class Supervisor:
-    """`count` actors of a kind, numbered from 0.
+    """Manages `count` actors of a kind, numbered from 0.
 
     Args:
-        kind: How they are created.
-        count: How many.
-        restarts: How many may be replaced.
-        on_replace: Told of every replacement, before it is made.
+        kind: How to create them.
+        count: Number of actors.
+        restarts: Limits their replacement; None: they are never replaced.
+        on_replace: Called with a text before each replacement.
     """
 
     def __init__(
@@ -60,55 +60,55 @@ class Supervisor:
         self._restarts = restarts or Restarts(0, "")
         self._on_replace = on_replace
         self.actors: dict[int, Any] = {number: kind.create(number) for number in range(count)}
-        """Ray's handles, by number; none after `close`."""
+        """Ray handles by number; empty after `close`."""
 
     def call(
         self, method: str, *args: Any, timeout_s: float, what: str, numbers: Collection[int] | None = None
     ) -> dict[int, Any | RlkitError]:
-        """One call of several actors at once, under one deadline.
+        """Calls several actors at once, with one common deadline.
 
         Args:
-            method: Of the actors' class.
-            args: Its arguments, or references to them.
+            method: Name of a method of the actors' class.
+            args: Its arguments, or Ray references to them.
             timeout_s: Longest wait, in seconds.
             what: The work, for messages.
-            numbers: Of the actors; None: all of them.
+            numbers: Numbers of the actors; None: all.
 
         Returns:
-            By number what came back, or the error: ActorDied where the actor is gone, ActorLost where it is late, what
-            else `rlkit.cluster.calls.get` raises.
+            For each number the result or the error: ActorDied if the actor is gone, ActorLost if it is late, or another
+            error of `rlkit.cluster.calls.get`.
         """
         refs = self.submit(method, *args, numbers=numbers)
         return dict(zip(refs, get_each(list(refs.values()), timeout_s=timeout_s, what=what), strict=True))
 
     def submit(self, method: str, *args: Any, numbers: Collection[int] | None = None) -> dict[int, Any]:
-        """As `call`, without waiting: a reference to each result, by number."""
+        """Like `call`, but does not wait; returns a Ray reference to each result, by number."""
         shared = [arg if isinstance(arg, ray.ObjectRef) else ray.put(arg) for arg in args]
         chosen = sorted(self.actors) if numbers is None else numbers
         return {number: getattr(self.actors[number], method).remote(*shared) for number in chosen}
 
     def check_restarts(self, lost: Sequence[str]) -> None:
-        """Whether so many may still be replaced.
+        """Checks that enough replacements are left.
 
         Raises:
-            ClusterError: they may not.
+            ClusterError: there are more losses than replacements left.
         """
         self._restarts.check(lost)
 
     def replace(self, lost: Mapping[int, str], then: str) -> None:
-        """New actors in place of lost ones.
+        """Replaces lost actors by new ones.
 
         Args:
-            lost: By number how it was lost, with its name: "rollout-0 died".
-            then: What is done next, for the event.
+            lost: For each number, the reason with the actor's name: "rollout-0 died".
+            then: The next action, for the event's text.
 
         Raises:
-            ClusterError: that is more than may still be replaced.
+            ClusterError: there are more losses than replacements left.
         """
         self._replace(lost, list(lost.values()), then)
 
     def replace_all(self, why: str, then: str) -> None:
-        """New actors in place of all, for one reason; counts as one replacement. See `replace`."""
+        """Replaces all actors for one reason; counts as one replacement. See `replace`."""
         self._replace(range(self._count), [why], then)
 
     def _replace(self, numbers: Collection[int], reasons: Sequence[str], then: str) -> None:
@@ -116,13 +116,13 @@ class Supervisor:
             self._on_replace(f"{reason}; {then}")
         for number in numbers:
             self._kill(number)
-        self._restarts.take(reasons)
+        self._restarts.consume(reasons)
         for number in numbers:
             self.actors[number] = self._kind.create(number)
 
-    def worked(self) -> None:
-        """The actors did something since the last replacement: the next one is made at once."""
-        self._restarts.worked()
+    def reset_backoff(self) -> None:
+        """Call this when the actors have done some work: the next replacement has no pause."""
+        self._restarts.reset_backoff()
 
     def close(self) -> None:
         """Ends the actors."""

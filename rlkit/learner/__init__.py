@@ -1,1 +1,1 @@
-"""TrainBatch -> new weights: models, the update, and the Ray actor round it."""
+"""Trains the policy: the networks, the update of a step, checkpoints of its state, and the Ray actors around it."""

@@ -1,4 +1,4 @@
-"""Attention over packed rows: sequences end to end, each seeing only itself, without a [T, T] mask."""
+"""Attention over packed rows: several sequences end to end, each attending only to itself, without a [T, T] mask."""
 
 from __future__ import annotations
 
@@ -23,39 +23,39 @@ HALF = (torch.bfloat16, torch.float16)
 
 @dataclass(frozen=True)
 class Bounds:
-    """Where the sequences of one packed row begin and end."""
+    """The boundaries of the sequences in one packed row."""
 
     lengths: tuple[int, ...]
-    """Tokens of each sequence, in the row's order; they add up to the row."""
+    """Tokens of each sequence, in the row's order; their sum is the row's length."""
     starts: Tensor
-    """[S + 1] int32 on the model's device: 0 and the running sums of `lengths`, as kernels want them."""
+    """[S + 1] int32 on the model's device: 0 and the cumulative sums of `lengths`, as kernels expect them."""
     longest: int
-    """The longest sequence."""
+    """Length of the longest sequence."""
 
 
 def use_attention(model: Any, name: str) -> str:
-    """Chooses how a model attends; to be called before adapters and sharding wrap it.
+    """Sets a model's attention implementation. Call it before adapters or sharding wrap the model.
 
     Args:
         model: A transformers model.
-        name: auto | packed | sdpa | flash_attention_2 | eager, as `learner.attention`. `auto` is packed, or eager where
-            the model's scores are capped or have sinks. packed costs the sum of len^2; sdpa and eager build a mask of
-            all tokens by all tokens; flash_attention_2 is transformers' own use of that library.
+        name: auto | packed | sdpa | flash_attention_2 | eager, as `learner.attention`. `auto` is packed, or eager if
+            the model's attention scores are capped or have sinks. packed costs the sum of len^2; sdpa and eager build a
+            mask of all tokens by all tokens; flash_attention_2 is transformers' integration of that library.
 
     Returns:
-        The name of what will run.
+        The name of the implementation that is used.
 
     Raises:
-        RecipeError: the model cannot attend that way, or cannot keep packed sequences apart at all.
+        RecipeError: the model does not support that implementation, or cannot keep packed sequences apart at all.
     """
     config = model.config.get_text_config()
-    # State-space and linear-attention layers carry a state over a sequence's end, whatever the mask says.
+    # State-space and linear-attention layers carry their state past a sequence's end, whatever the mask.
     mixers = set(getattr(config, "layer_types", None) or ()) - {"full_attention", "sliding_attention"}
     obstacle = _obstacle(model, config, mixers)
     if name == "auto":
         name = "eager" if obstacle else "packed"
     if any(word in mixer for mixer in mixers for word in ("linear", "mamba", "conv", "recurrent")):
-        raise RecipeError(f"{type(model).__name__} has {sorted(mixers)} layers: packed sequences would see each other")
+        raise RecipeError(f"{type(model).__name__} has {sorted(mixers)} layers: packed sequences would interact")
     if name == "packed" and obstacle:
         raise RecipeError(f"learner.attention='packed' does not fit {type(model).__name__}: {obstacle}; use auto")
     try:
@@ -67,26 +67,26 @@ def use_attention(model: Any, name: str) -> str:
 
 
 def _obstacle(model: Any, config: Any, mixers: set[str]) -> str:
-    """Why `packed_attention` would not compute what the model means; empty where it does."""
+    """Why `packed_attention` would not compute the model's attention; "" if it would."""
     if not getattr(model, "_supports_attention_backend", False):
         return "its layers do not take an attention function"
     if getattr(config, "attn_logit_softcapping", None):
         return "its attention scores are capped"
     if not getattr(model, "_supports_sdpa", False):
-        return "its attention is more than a softmax over keys"  # gpt-oss: learnt sinks
+        return "its attention is more than a softmax over keys"  # gpt-oss: learned sinks
     if mixers:
         return f"it has {sorted(mixers)} layers"
     return ""
 
 
 def packed_kwargs(lengths: Sequence[int], device: torch.device | str) -> dict[str, Any]:
-    """What a decoder's call needs beside its ids and positions for a row of sequences of these lengths.
+    """The extra arguments of a decoder's call for a row of sequences of these lengths.
 
-    All of it travels with the call: nothing is kept between calls, so recomputed activations see the same bounds.
+    They are passed with each call and not stored, so recomputed activations use the same bounds.
     """
     starts = torch.tensor([0, *accumulate(lengths)], dtype=torch.int32).to(device)
     bounds = Bounds(tuple(lengths), starts, max(lengths))
-    # The four others are the names under which transformers' own flash attention looks for the same.
+    # transformers' own flash attention reads the same values under the four other names.
     return {
         "packed_bounds": bounds,
         "cu_seq_lens_q": starts,
@@ -113,20 +113,20 @@ def packed_attention(
     Args:
         module: The attention layer; unused.
         query: [1, heads, T, D].
-        key: [1, key-value heads, T, D]; shared by groups of query heads where they are fewer.
+        key: [1, key-value heads, T, D]; if there are fewer key heads, groups of query heads share them.
         value: As key.
-        attention_mask: None: transformers builds none for an attention function that it has no mask for.
+        attention_mask: None: transformers builds no mask for a registered attention function.
         packed_bounds: The row's sequences; None: one sequence.
         scaling: Factor of the scores, by default 1 / sqrt(D).
-        sliding_window: Keys that a query sees, itself among them; None: all before it.
-        **kwargs: What else layers pass on; capped scores and sinks are refused.
+        sliding_window: Number of keys that a query attends to, including its own; None: all up to its own.
+        **kwargs: Other arguments of the layers; capped scores and sinks are not supported.
 
     Returns:
         [1, T, heads, D], and no attention weights.
     """
     for name in ("softcap", "s_aux", "position_bias"):
-        assert kwargs.get(name) is None, f"packed attention knows no {name}"
-    assert not kwargs.get("dropout"), "dropout would part the learner's log-probs from the sampler's"
+        assert kwargs.get(name) is None, f"packed attention does not support {name}"
+    assert not kwargs.get("dropout"), "dropout would make the learner's log-probs differ from the sampler's"
     assert query.shape[0] == 1
     assert attention_mask is None
     if torch.is_autocast_enabled(query.device.type):
@@ -137,7 +137,7 @@ def packed_attention(
     window = sliding_window if sliding_window is not None and sliding_window < bounds.longest else None
     if query.is_cuda and query.dtype in HALF:
         return _varlen(query, key, value, bounds, scaling, window)[None], None
-    # A CPU's bfloat16 kernel takes four to six times as long in the backward pass as its float32 one.
+    # On a CPU, the backward pass of the bfloat16 kernel takes four to six times as long as in float32.
     wide = (x.float() if x.dtype in HALF and not x.is_cuda else x for x in (query, key, value))
     parts = [
         _one_sequence(q, k, v, scaling, window)
@@ -162,10 +162,10 @@ def _one_sequence(query: Tensor, key: Tensor, value: Tensor, scaling: float | No
 def _varlen(
     query: Tensor, key: Tensor, value: Tensor, bounds: Bounds, scaling: float | None, window: int | None
 ) -> Tensor:
-    """[T, heads, D] by a variable-length kernel: flash-attn's where it is installed, else torch's own."""
+    """[T, heads, D] by a variable-length kernel: flash-attn's if it is installed, else torch's."""
     q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
     starts, longest = bounds.starts, bounds.longest
-    # Both count keys before the query itself; torch takes exactly (-1, 0) for plain causal attention.
+    # Both count the keys before the query itself; torch requires (-1, 0) for plain causal attention.
     span = (-1, 0) if window is None else (window - 1, 0)
     result: Tensor
     if importlib.util.find_spec("flash_attn") is not None:
@@ -178,5 +178,5 @@ def _varlen(
     return result
 
 
-# Lengths differ from row to row: traced by torch.compile, every row would be compiled anew.
+# Not compiled: the lengths differ in every row, so torch.compile would recompile for each.
 AttentionInterface.register(PACKED, torch.compiler.disable(packed_attention))  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""What a model does between its output layer and its logits."""
+"""Reads from a model's config how its logits are computed from its output layer."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from rlkit.algorithm.logprobs import LogitForm
 
 
 def logit_form(model: Any) -> LogitForm:
-    """The factor and the bound of a transformers model's logits, from its config."""
+    """The scale factor and the cap of a transformers model's logits."""
     config = model.config.get_text_config()
     scale = 1.0
     for key in ("logit_scale", "lm_head_multiplier"):  # Cohere; Falcon-H1

@@ -1,4 +1,4 @@
-"""The learner's Ray actors, one a rank, and the driver's handle on them."""
+"""The driver's handle on the learner's Ray actors, one for each rank."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from rlkit.learner.spec import LearnerSpec, UpdateReport
 from rlkit.records import Sample, ScoredGroup, Sequences, StepSamples
 
 GRACE_S = 5.0
-"""How long the other ranks have, once one failed, to say what they know of it."""
+"""Seconds that the other ranks have to report their errors after one rank failed."""
 LEAVES_RANKS_IN_STEP = ("save_model", "begin_save", "saved")
-"""Calls after which the ranks can go on together whatever one raised, if all of them answered: what fails in writing
-comes after their last exchange, or they exchange that too."""
+"""Calls after which the ranks stay synchronised even if one raised, as long as all of them answered: a failed write
+comes after the last collective operation, or all ranks learn about it."""
 
 
 class LearnerGroup:
-    """The driver's side: every call goes to all ranks and has the recipe's deadline.
+    """Calls all ranks of the learner, with the recipe's deadline; used by the driver.
 
-    A call that fails on one rank ends all of them: the others would wait for it in their next exchange. A save that
-    fails (a full disk) while every rank answers does not.
+    If a call fails on one rank, all ranks are ended, because the others would wait for it in their next collective
+    operation. The exception is a failed save (a full disk) if every rank answers.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class LearnerGroup:
         on_event: Callable[[str, str], None] = lambda kind, text: None,
         options: Callable[[int], Mapping[str, Any]] = lambda rank: {"num_cpus": 0},
     ) -> None:
-        """`options`: Ray's, of each rank, beside its GPUs."""
+        """`options`: Ray's options for each rank, except its GPUs."""
         self._spec = spec
         self._timeout_s = spec.keys.deadline_s
         self._start_timeout_s = start_timeout_s
@@ -55,13 +55,13 @@ class LearnerGroup:
         try:
             self._start()
         except ActorDied as e:
-            # One more try only: where there is too little memory, none starts.
+            # Retry only once: if memory is short, another start fails too.
             self._ranks.check_restarts([str(e)])
-            self._ranks.replace_all(str(e), "it is started once more")
+            self._ranks.replace_all(str(e), "starting it once more")
             self._start()
 
     def _start(self) -> None:
-        """The model on every rank; where one does not start, all are ended."""
+        """Loads the model on every rank; if one does not start, ends all."""
         what, limit_s = f"starting the learner ({self._spec.model_path})", self._start_timeout_s
         try:
             meeting = None
@@ -78,13 +78,13 @@ class LearnerGroup:
             raise
 
     def restart(self, why: str) -> None:
-        """New ranks with the start model, in place of all that are left; where they do not start, others again.
+        """Replaces all ranks by new ones with the start model; repeats if they do not start.
 
         Raises:
             ClusterError: cluster.max_learner_restarts is used up.
         """
         while True:
-            self._ranks.replace_all(why, "it goes on from the newest checkpoint")
+            self._ranks.replace_all(why, "resuming from the newest checkpoint")
             try:
                 self._start()
             except ClusterError as e:
@@ -93,53 +93,53 @@ class LearnerGroup:
                 return
 
     def train_step(self, groups: Sequence[ScoredGroup], step: int) -> UpdateReport:
-        """One step's updates."""
+        """Runs one step's updates."""
         report: UpdateReport = self._call("train_step", f"the update of step {step}", StepSamples.of(groups))
         return report
 
     def publish(self) -> Any:
-        """A Ray reference to the weights; it never passes through the driver."""
+        """A Ray reference to the current weights. The weights themselves do not pass through the driver."""
         what = "gathering the weights"
         self._check_up(what)
-        # Of every rank: they gather them together.
+        # Call every rank: they gather the weights together.
         ranks = sorted(self._ranks.actors)
         pairs = [self._ranks.actors[rank].weights.options(num_returns=2).remote() for rank in ranks]
         self._await([done for _, done in pairs], what)
         return pairs[0][0]
 
     def logprobs_of(self, samples: Sequence[Sample]) -> list[list[float]]:
-        """The canary's log-probs under the learner's weights."""
-        what = "the learner's half of the parity gate"
+        """Log-probs of the samples' tokens under the learner's weights, for the parity gate."""
+        what = "the learner's log-probs for the parity gate"
         rows: list[list[float]] = self._call("logprobs_of", what, Sequences.of(samples))
         return rows
 
-    def check_sees(self, file: Path) -> None:
-        """Checks that every rank sees a file of this node.
+    def check_shared_folder(self, file: Path) -> None:
+        """Checks that every rank can read a file of this node.
 
         Raises:
-            ClusterError: one does not.
+            ClusterError: one cannot.
         """
-        self._call("check_sees", f"looking for {file}", file, file.read_bytes())
+        self._call("check_shared_folder", f"looking for {file}", file, file.read_bytes())
 
     def save_model(self, out: Path) -> None:
         """Writes the model in Hugging Face format."""
         self._call("save_model", f"saving the model to {out}", out)
 
     def begin_save(self, folder: Path, seal: Callable[[], None]) -> None:
-        """Begins to write the learner's state, while the learner goes on; `seal` is called once it is written."""
+        """Begins to write the learner's state in the background; `seal` is called when it is written."""
         self._call("begin_save", f"beginning to save to {folder}", folder, seal)
 
     def saved(self, *, wait: bool) -> bool:
-        """Whether the checkpoint that was begun last is whole now; `wait` for it.
+        """Whether the save that was begun last is done; with `wait`, waits for it.
 
         Raises:
-            ClusterError: it could not be written.
+            ClusterError: the state could not be written.
         """
         whole: bool = self._call("saved", "writing the checkpoint", wait)
         return whole
 
     def load_state(self, folder: Path) -> None:
-        """Takes up a saved state."""
+        """Loads a saved state."""
         self._call("load_state", f"loading the learner's state from {folder}", folder)
 
     def close(self) -> None:
@@ -147,17 +147,17 @@ class LearnerGroup:
         self._ranks.close()
 
     def _call(self, method: str, what: str, *args: Any) -> Any:
-        """The result of rank 0 once every rank is done."""
+        """Calls a method on every rank; returns the result of rank 0 when all are done."""
         self._check_up(what)
         refs = self._ranks.submit(method, *args)
         return self._await(list(refs.values()), what, in_step=method in LEAVES_RANKS_IN_STEP)
 
     def _check_up(self, what: str) -> None:
         if not self._ranks.actors:
-            raise LearnerLost(f"{what} has no learner: a rank of it was lost")
+            raise LearnerLost(f"{what} is not possible: a rank of the learner was lost")
 
     def _await(self, refs: Sequence[Any], what: str, *, in_step: bool = False) -> Any:
-        """`in_step`: the ranks can go on together after a failure, if all of them answered."""
+        """`in_step`: the ranks stay synchronised after a failure, if all of them answered."""
         try:
             return _result(refs, timeout_s=self._timeout_s, what=what)
         except _Failed as e:
@@ -169,7 +169,7 @@ class LearnerGroup:
 
 
 class _Failed(Exception):
-    """A call that failed on some rank."""
+    """A call failed on at least one rank."""
 
     def __init__(self, error: RlkitError, *, all_answered: bool) -> None:
         super().__init__(str(error))
@@ -178,10 +178,10 @@ class _Failed(Exception):
 
 
 def _result(refs: Sequence[Any], *, timeout_s: float, what: str) -> Any:
-    """The result of rank 0 once every rank is done.
+    """Waits for every rank; returns the result of rank 0.
 
     Raises:
-        _Failed: with what tells most of it, and ActorLost where a rank died or is silent.
+        _Failed: with the most informative error of all ranks; ActorLost for a rank that died or does not answer.
     """
     deadline = time.monotonic() + timeout_s
     waiting, outcomes = list(refs), dict[int, Any]()
@@ -199,9 +199,9 @@ def _result(refs: Sequence[Any], *, timeout_s: float, what: str) -> Any:
     if waiting:
         silent = _on_ranks(what, [refs.index(ref) for ref in waiting], refs)
         how = (
-            f"does not end after another failed: {failures[0]}"
+            f"does not end after another rank failed: {failures[0]}"
             if failures
-            else (f"took more than {timeout_s:g} s (a deadline that the recipe sets)")
+            else (f"took more than {timeout_s:g} s (a deadline set in the recipe)")
         )
         failures.append(ActorLost(f"{silent} {how}"))
     if failures:
@@ -218,7 +218,7 @@ def _is_loss(error: RlkitError) -> bool:
 
 
 def _vagueness(error: RlkitError) -> int:
-    """Our own errors say most; a loss says more than the exchanges that failed for it, and can be made good."""
+    """Sort key, most informative first: rlkit's own errors, then lost ranks, then failed collective operations."""
     if not isinstance(error, ClusterError):
         return 0
     return 1 if _is_loss(error) else 2

@@ -1,11 +1,11 @@
-"""One rank of the learner as an actor's class."""
+"""The Ray actor of one learner rank."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
 
-from rlkit.cluster.node import check_sees, node_address
+from rlkit.cluster.node import check_shared_folder, node_address
 from rlkit.cluster.ray_start import unblock_sigterm_in_children
 from rlkit.disk import replaced_atomically
 from rlkit.learner.ranks import Ranks
@@ -18,7 +18,7 @@ from rlkit.records import Sequences, StepSamples
 
 
 class LearnerWorker:
-    """The actor's side: one rank."""
+    """The actor: one rank of the learner."""
 
     learner: Learner
 
@@ -27,13 +27,13 @@ class LearnerWorker:
         self._block = WeightBlock()
 
     def open_meeting(self, spec: LearnerSpec) -> tuple[str, int]:
-        """On rank 0: where the ranks find each other, as (host, port)."""
+        """On rank 0: opens the rendezvous of the ranks and returns its (host, port)."""
         host = node_address()
         self._meeting = open_meeting(host, spec.keys.num_workers, timeout_s=spec.keys.deadline_s)
         return host, self._meeting.port
 
     def start(self, spec: LearnerSpec, rank: int, meeting: tuple[str, int] | None) -> None:
-        """Loads the model. Not in __init__: Ray hides the cause of what fails there."""
+        """Loads the model. Not in __init__: Ray hides the cause of an error there."""
         unblock_sigterm_in_children()
         ranks = Ranks()
         if meeting is not None:
@@ -47,28 +47,27 @@ class LearnerWorker:
         return self.learner.train_step(samples)
 
     def weights(self) -> tuple[PublishedWeights, None]:
-        """The weights, and nothing: two return values, so that they go straight into the object store and the driver
-        sees by the other one that they are there."""
+        """(weights, None). The weights go straight into Ray's object store; the driver waits for the None."""
         return self._block.fill(self.learner.weights()), None
 
     def logprobs_of(self, sequences: Sequences) -> list[list[float]]:
         """See Learner.logprobs_of."""
         return self.learner.logprobs_of(sequences)
 
-    def check_sees(self, file: Path, content: bytes) -> None:
-        """See rlkit.cluster.node.check_sees."""
-        check_sees(file, content, "a learner rank")
+    def check_shared_folder(self, file: Path, content: bytes) -> None:
+        """See rlkit.cluster.node.check_shared_folder."""
+        check_shared_folder(file, content, "a learner rank")
 
     def save_model(self, out: Path) -> None:
-        """See Learner.save_model; the model is on the disk before anything says that it is there."""
+        """See Learner.save_model. The folder is written atomically."""
         if self.learner.ranks.rank > 0:
-            self.learner.save_model(out)  # takes part and writes nothing
+            self.learner.save_model(out)  # helps to gather the weights and writes nothing
             return
         with replaced_atomically(out) as folder:
             self.learner.save_model(folder)
 
     def begin_save(self, folder: Path, seal: Callable[[], None]) -> None:
-        """Begins to write the learner's state; rank 0 seals the checkpoint once all have written theirs."""
+        """Begins to write the learner's state; rank 0 calls `seal` when all ranks have written their parts."""
         saving = self.learner.begin_save(folder)
         self._saving = self._saver.submit(self._end_save, saving, seal)
 
@@ -78,7 +77,7 @@ class LearnerWorker:
             seal()
 
     def saved(self, wait: bool) -> bool:
-        """Whether the save that was begun last is over, after it where `wait`; raises what it failed of."""
+        """Whether the save that was begun last is done; with `wait`, waits for it. Raises its error if it failed."""
         if not (wait or self._saving.done()):
             return False
         self._saving.result()

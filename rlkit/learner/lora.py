@@ -1,6 +1,6 @@
-"""LoRA and QLoRA through PEFT (arXiv:2106.09685, arXiv:2305.14314): adapters that learn over a base that does not.
+"""LoRA and QLoRA with PEFT (arXiv:2106.09685, arXiv:2305.14314): trained adapters on a frozen base model.
 
-The adapters sit inside the transformers model, whose own interface stays as it is.
+The adapters are injected into the transformers model, whose interface does not change.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from rlkit.learner.shard import copy_weights, whole
 from rlkit.recipe.schema import LoraKeys
 
 NAME = "default"
-"""PEFT's own name for a model's only adapters."""
+"""PEFT's name for a model's only adapters."""
 
 
 def quantization(keys: LoraKeys | None, dtype_name: str) -> BitsAndBytesConfig | None:
-    """How the base is stored, for `from_pretrained`, and the dtype of its products; None: as it is."""
+    """Quantization settings for `from_pretrained`; None if the base model is not quantized."""
     if keys is None or keys.quantize is None:
         return None
     dtype = torch.bfloat16 if dtype_name == "bfloat16" else torch.float32
@@ -34,15 +34,15 @@ def quantization(keys: LoraKeys | None, dtype_name: str) -> BitsAndBytesConfig |
 
 
 def add_adapters(model: Any, keys: LoraKeys, *, seed: int) -> None:
-    """Puts new adapters into a model, in place: A random, B zero, so that nothing changes yet; the base is frozen.
+    """Adds new adapters to a model, in place, and freezes the base. A is random and B zero: outputs do not change yet.
 
     Args:
         model: A transformers model.
-        keys: The recipe's.
-        seed: Of A; the same on every rank.
+        keys: The recipe's `learner.lora` section.
+        seed: Seed of A; the same on every rank.
 
     Raises:
-        RecipeError: learner.lora.target_modules names no linear layer, or others too.
+        RecipeError: learner.lora.target_modules matches no linear layer, or also other layers.
     """
     targets = _linear_layers(model) if keys.target_modules == "all-linear" else keys.target_modules
     # No dropout: it would make the learner's log-probs differ from the sampler's.
@@ -58,26 +58,26 @@ def add_adapters(model: Any, keys: LoraKeys, *, seed: int) -> None:
     for name, layer in adapted(model):
         if not isinstance(layer.get_base_layer(), nn.Linear) or layer.get_base_layer().weight is tied:
             raise RecipeError(
-                f"learner.lora.target_modules={keys.target_modules!r} takes in {name}, which is no linear layer of its "
-                "own: name others, or leave the key out"
+                f"learner.lora.target_modules={keys.target_modules!r} includes {name}, which is not a separate linear "
+                "layer: choose other layers, or remove the key"
             )
 
 
 def _linear_layers(model: Any) -> list[str]:
-    """Every linear layer but the output's. PEFT's own all-linear takes in fused experts, which it cannot adapt so."""
+    """Every linear layer except the output layer. PEFT's all-linear would include fused experts, which fail."""
     output = model.get_output_embeddings()
     return [name for name, part in model.named_modules() if isinstance(part, nn.Linear) and part is not output]
 
 
 def adapted(model: nn.Module) -> Iterator[tuple[str, LoraLayer]]:
-    """(name, layer) of every layer with an adapter."""
+    """Yields (name, layer) of every layer that has an adapter."""
     return ((name, module) for name, module in model.named_modules() if isinstance(module, LoraLayer))
 
 
 def merged_weights(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """(name, gathered weight) as the model would have them without adapters of their own: W + alpha / rank B A.
+    """Yields (name, gathered weight) with the adapters merged into the base weights: W + alpha / rank B A.
 
-    Names are those before `add_adapters`; 4-bit weights come back unpacked. Every rank must go through all of them.
+    Names are those before `add_adapters`; 4-bit weights are unpacked. Every rank must iterate over all of them.
     """
     modules = dict(model.named_modules())
     with torch.no_grad():
@@ -99,33 +99,33 @@ def merged_weights(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def _product(layer: Any) -> Tensor:
-    """[out, in] what an adapter adds to its layer's weight."""
+    """[out, in] the matrix that an adapter adds to its layer's weight."""
     a_RI, b_OR = whole(layer.lora_A[NAME].weight), whole(layer.lora_B[NAME].weight)
     product_OI: Tensor = layer.scaling[NAME] * (b_OR @ a_RI)
     return product_OI
 
 
 class AdapterReference(nn.Module):
-    """The KL's reference of a policy with adapters: the same base, and the adapters as they once were.
+    """The KL reference of a policy with adapters: the same base with an earlier copy of the adapters.
 
-    At the start B is zero and the reference is the base itself. It costs a copy of the adapters, not of the model.
+    At the start B is zero, so the reference is the base model. It needs a copy of the adapters, not of the model.
     """
 
     def __init__(self, policy: Policy) -> None:
         super().__init__()
-        # Not as submodules: the policy's weights are not the reference's.
+        # In a tuple, so that the policy is no submodule and its weights do not count as the reference's.
         self._policy = (policy,)
         self._current = [p for p in policy.parameters() if p.requires_grad]
         self.kept = nn.ParameterList([nn.Parameter(p.detach().clone(), requires_grad=False) for p in self._current])
 
     @property
     def network(self) -> Policy:
-        """What runs."""
+        """The network that runs."""
         return self._policy[0]
 
     def forward(self, row: MicroBatch) -> TokenOutputs:
-        """As the policy's, without gradient."""
-        # Values are exchanged, not tensors: a sharded network holds on to its own.
+        """Like the policy's forward pass, without gradient."""
+        # Swap the values, not the tensors: a sharded network keeps references to its tensors.
         now = [p.detach().clone() for p in self._current]
         with torch.no_grad():
             copy_weights(self.kept, self._current)
@@ -136,5 +136,5 @@ class AdapterReference(nn.Module):
         return outputs
 
     def refresh(self) -> None:
-        """Takes the adapters as they are now."""
+        """Copies the policy's current adapters."""
         copy_weights(self._current, self.kept)

@@ -1,4 +1,4 @@
-"""What is tried of a network before its first update: that it answers a sequence alike wherever in a row it stands."""
+"""Tests a network before its first update: a sequence must get the same outputs anywhere in a packed row."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from rlkit.learner.policy import Critic, Policy
 from rlkit.records import Sequences
 
 LENGTH = 16
-"""Tokens of each sequence tried."""
+"""Tokens of each test sequence."""
 AGREE = 1e-3
-"""Mean difference of log-probs (or values) that rounding may make, in nats: of the tiniest models it is 1e-7."""
+"""Allowed mean difference of log-probs (or values) from rounding, in nats; for the smallest models it is 1e-7."""
 AGREE_HALF = 0.05
-"""The same where products are taken in bfloat16 or over weights of 4 bits."""
+"""The same for bfloat16 computation or 4-bit weights."""
 
 
 def try_rows(network: Policy | Critic, around: AbstractContextManager[None], *, packed: bool) -> None:
-    """Asks for one sequence behind a first, once more, and before a third: the three answers have to be the same.
+    """Runs one sequence after another one, a second time, and before a third one; the three outputs must be equal.
 
-    Some architectures take no notice of where packed sequences begin, others draw random numbers while they learn.
-    Every rank must come here.
+    Some architectures ignore the boundaries of packed sequences, and some use random numbers in training mode. Every
+    rank must call this.
 
     Args:
-        network: As it is going to learn.
-        around: What its passes run in.
-        packed: Whether rows are going to hold several sequences; else one alone is asked for, twice.
+        network: The network, ready for training.
+        around: Context for its forward passes.
+        packed: Whether rows will hold several sequences; otherwise the sequence runs alone, twice.
 
     Raises:
-        RecipeError: the answers differ.
+        RecipeError: the outputs differ.
     """
     config = network.model.config.get_text_config()
     g = torch.Generator().manual_seed(0)
@@ -42,23 +42,23 @@ def try_rows(network: Policy | Critic, around: AbstractContextManager[None], *, 
     limit = AGREE_HALF if half else AGREE
     row = (first, probe) if packed else (probe,)
     with torch.no_grad(), around:
-        behind, again = (_answers(network, *row)[-1] for _ in range(2))
-        before = _answers(network, probe, third)[0] if packed else behind
+        behind, again = (_outputs(network, *row)[-1] for _ in range(2))
+        before = _outputs(network, probe, third)[0] if packed else behind
     name = type(network.model).__name__
     if not _apart(behind, again) <= limit:
         raise RecipeError(
             f"{name} does not give the same log-probs twice (the mean difference is {_apart(behind, again):.2g} nats): "
-            "something in it is random while it learns, or not finite; set its dropout or noise to 0 in its config.json"
+            "something in it is random in training mode, or not finite; set dropout and noise to 0 in its config.json"
         )
     if not _apart(behind, before) <= limit:
         raise RecipeError(
-            f"{name} lets sequences of one row see each other (the mean difference of their log-probs is "
-            f"{_apart(behind, before):.2g} nats): set learner.tokens_per_microbatch=1, and each has its own row"
+            f"{name} lets sequences in one row affect each other (the mean difference of their log-probs is "
+            f"{_apart(behind, before):.2g} nats): set learner.tokens_per_microbatch=1, so that each has its own row"
         )
 
 
-def _answers(network: Policy | Critic, *sequences: list[int]) -> tuple[Tensor, ...]:
-    """Of each sequence of a row, what the network says of its tokens."""
+def _outputs(network: Policy | Critic, *sequences: list[int]) -> tuple[Tensor, ...]:
+    """The log-probs (or values) of the tokens of each sequence, which are packed into one row."""
     lengths, prompt_lengths = ((n,) * len(sequences) for n in (LENGTH, 1))
     tried = Sequences(np.array(sequences, np.int32).reshape(-1), lengths, prompt_lengths)
     (row,) = pack(tried, tokens_per_microbatch=LENGTH * len(sequences))

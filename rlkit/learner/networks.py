@@ -1,4 +1,4 @@
-"""The networks of a learner, ready to run: loaded, wrapped and spread over the ranks."""
+"""Builds a learner's networks: loads them, adds adapters, and shards them over the ranks."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ Network = TypeVar("Network", Policy, Critic)
 
 
 class Reference(Protocol):
-    """What the KL is taken against."""
+    """The policy that the KL divergence is measured against."""
 
     @property
     def network(self) -> Policy:
-        """What runs."""
+        """The network that runs."""
 
     def __call__(self, row: MicroBatch) -> TokenOutputs:
-        """As the policy's, without gradient."""
+        """Like the policy's forward pass, without gradient."""
 
     def refresh(self) -> None:
-        """Takes the policy's weights as they are now."""
+        """Copies the policy's current weights."""
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Its weights."""
 
 
 class FrozenPolicy(nn.Module):
-    """A reference with weights of its own."""
+    """A reference with its own copy of the weights."""
 
     def __init__(self, policy: Policy, frozen: Policy) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class FrozenPolicy(nn.Module):
         self._current = list(policy.parameters())
 
     def forward(self, row: MicroBatch) -> TokenOutputs:
-        """As the policy's."""
+        """Like the policy's forward pass."""
         outputs: TokenOutputs = self.network(row)
         return outputs
 
@@ -60,7 +60,7 @@ class FrozenPolicy(nn.Module):
 
 
 def build_policy(spec: LearnerSpec, ranks: Ranks, *, trained: bool = True) -> Policy:
-    """The policy, or (not trained) a copy that stays."""
+    """Builds the policy or, with `trained=False`, a frozen copy of it."""
     lora = spec.keys.lora
     model = load_model(spec.model_path, device=spec.weights_device, quantization=quantization(lora, spec.keys.dtype))
     model.requires_grad_(trained and lora is None)
@@ -70,8 +70,8 @@ def build_policy(spec: LearnerSpec, ranks: Ranks, *, trained: bool = True) -> Po
         recompute_activations(model)
     if spec.keys.router_aux_coef is not None and routing_of(model) is None:
         raise RecipeError(
-            f"learner.router_aux_coef={spec.keys.router_aux_coef:g} weighs a mixture whose routers choose the experts "
-            f"with the largest logits, and {spec.model_path} has none: leave it out"
+            f"learner.router_aux_coef={spec.keys.router_aux_coef:g} needs a mixture of experts whose routers choose by "
+            f"the largest logits, and {spec.model_path} has none: remove the key"
         )
     policy = Policy(
         model,
@@ -84,14 +84,14 @@ def build_policy(spec: LearnerSpec, ranks: Ranks, *, trained: bool = True) -> Po
 
 
 def build_reference(spec: LearnerSpec, ranks: Ranks, policy: Policy) -> Reference:
-    """The stage's start weights, for its KL: a copy of all of them, or with adapters of those only."""
+    """Builds the stage's KL reference from its start weights; with adapters, it copies only those."""
     if spec.keys.lora is not None:
         return AdapterReference(policy)
     return FrozenPolicy(policy, build_policy(spec, ranks, trained=False))
 
 
 def build_critic(spec: LearnerSpec, ranks: Ranks, path: str) -> Critic:
-    """The critic, from a reward model or a language model."""
+    """Builds the critic from a reward model or a language model."""
     if path != spec.model_path:
         check_same_tokens(path, spec.model_path)
     model = load_critic(path, device=spec.weights_device)
@@ -103,7 +103,7 @@ def build_critic(spec: LearnerSpec, ranks: Ranks, path: str) -> Critic:
 
 
 def passes(network: nn.Module, keys: LearnerKeys) -> AbstractContextManager[None]:
-    """Around passes of a network; sharded ones see to their precision themselves."""
+    """Context for the passes of a network that sets their precision; sharded networks do that themselves."""
     return nullcontext() if keys.sharded else computing(network, keys.computes_in)
 
 
@@ -111,7 +111,7 @@ def _spread(network: Network, spec: LearnerSpec, ranks: Ranks, *, trained: bool 
     keys = spec.keys
     if keys.compile:
         for layer in decoder_layers(network.model):
-            layer.compile(dynamic=True)  # rows are of many lengths
+            layer.compile(dynamic=True)  # rows have many lengths
     if keys.sharded:
         in_bfloat16 = keys.computes_in == "bfloat16"
         shard(network, ranks, device=spec.device, cpu_offload=keys.cpu_offload, in_bfloat16=in_bfloat16)

@@ -1,4 +1,4 @@
-"""AdamW and its schedule."""
+"""AdamW and its learning rate schedule."""
 
 import importlib
 import math
@@ -12,7 +12,7 @@ from rlkit.recipe.schema import OptimizerKeys
 
 
 class Schedule:
-    """Sets the optimizer's learning rate for the update that comes next."""
+    """Sets the optimizer's learning rate for the next update."""
 
     def __init__(self, optimizer: torch.optim.Optimizer, keys: OptimizerKeys, num_updates: int, skipped: int) -> None:
         self._optimizer = optimizer
@@ -20,20 +20,20 @@ class Schedule:
         self._num_updates = num_updates
         self._skipped = skipped
         self.done = 0
-        self.go_to(0)
+        self.seek(0)
 
     @property
     def learning_rate(self) -> float:
-        """Of the next update."""
+        """Learning rate of the next update."""
         own = max(0, self.done - self._skipped)
         return self._keys.learning_rate * learning_rate_factor(self._keys, own, self._num_updates)
 
     def step(self) -> None:
-        """One planned update is over, whether or not it changed a weight."""
-        self.go_to(self.done + 1)
+        """Advances by one planned update, whether or not that update changed the weights."""
+        self.seek(self.done + 1)
 
-    def go_to(self, done: int) -> None:
-        """The place after `done` planned updates."""
+    def seek(self, done: int) -> None:
+        """Moves to the position after `done` planned updates."""
         self.done = done
         for group in self._optimizer.param_groups:
             group["lr"] = self.learning_rate
@@ -42,14 +42,14 @@ class Schedule:
 def build_optimizer(
     model: nn.Module, keys: OptimizerKeys, *, num_updates: int, skipped: int = 0, kind: str
 ) -> tuple[torch.optim.Optimizer, Schedule]:
-    """AdamW (arXiv:1711.05101) with weight decay on matrices only, and the recipe's schedule over `num_updates`.
+    """AdamW (arXiv:1711.05101), with weight decay on matrices only, and the recipe's schedule.
 
     Args:
-        model: Its parameters that take gradients are learned.
-        keys: Of the stage, or of its critic.
+        model: Its parameters that require gradients are trained.
+        keys: Optimizer settings of the stage or of its critic.
         num_updates: The model's updates in the stage.
-        skipped: Updates of the stage that come before them; the schedule waits for their end.
-        kind: "adamw", or "adamw_8bit": its two moments in 8 bits a weight (arXiv:2110.02861), by bitsandbytes.
+        skipped: Earlier updates of the stage that do not train this model; the schedule starts after them.
+        kind: "adamw", or "adamw_8bit": bitsandbytes' AdamW with 8-bit moments (arXiv:2110.02861).
 
     Raises:
         RecipeError: bitsandbytes is not installed.
@@ -65,7 +65,7 @@ def build_optimizer(
         optimizer: torch.optim.Optimizer = _bitsandbytes().AdamW8bit(groups, **options)
     else:
         assert kind == "adamw", kind
-        # One pass over all tensors: 2 to 9 times the loop's speed on a CPU core, to the last bit the same every time.
+        # Fused: 2 to 9 times as fast as the loop on a CPU core, and deterministic to the last bit.
         optimizer = torch.optim.AdamW(groups, fused=True, **options)
     return optimizer, Schedule(optimizer, keys, num_updates, skipped)
 
@@ -80,9 +80,9 @@ def _bitsandbytes() -> Any:
 
 
 def learning_rate_factor(keys: OptimizerKeys, update: int, num_updates: int) -> float:
-    """Share of the peak learning rate for update number `update` (from 0).
+    """Factor of the peak learning rate for update number `update` (from 0).
 
-    Warm-up of 4 -> 1/4, 2/4, 3/4, 1; then constant, or linearly or by a cosine towards 0 after the last update.
+    Warm-up of 4 -> 1/4, 2/4, 3/4, 1; then constant, or decaying (linear or cosine) to 0 after the last update.
     """
     if update < keys.warmup_steps:
         return (update + 1) / keys.warmup_steps

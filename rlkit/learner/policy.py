@@ -1,4 +1,4 @@
-"""The policy's forward pass over packed rows."""
+"""The policy and the critic: forward passes over packed rows."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from rlkit.learner.precision import autocast
 
 
 class TokenOutputs(NamedTuple):
-    """What the policy says of a row's completion tokens. A tuple: sharding looks for tensors in what forward gives."""
+    """The policy's outputs for a row's completion tokens. A tuple, because FSDP must find the tensors in it."""
 
     logprobs_C: Tensor
-    """[C] float32 log-probability of each, in nats, at the sampling temperature."""
+    """[C] float32 log-probability of each token, in nats, at the sampling temperature."""
     entropy_C: Tensor
-    """[C] float32 entropy of the distribution each was drawn from, in nats."""
+    """[C] float32 entropy of the distribution that each token was drawn from, in nats."""
     router_logits: tuple[Tensor, ...] = ()
-    """[T, E] of each layer with experts, over all tokens of the row; empty for a dense model."""
+    """For each layer with experts, [T, E] over all tokens of the row; empty for a dense model."""
 
 
 class Policy(nn.Module):
-    """A Hugging Face causal language model that answers with log-probabilities instead of logits."""
+    """A Hugging Face causal language model whose forward pass returns log-probabilities instead of logits."""
 
     def __init__(self, model: Any, *, temperature: float, precision: str, device: str, attention: str = "auto") -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class Policy(nn.Module):
         self.routing = routing_of(model)
 
     def forward(self, row: MicroBatch, only_routers: bool = False) -> TokenOutputs:
-        """Log-probs and entropy of the row's completion tokens; `only_routers`: what the routers say and no more."""
+        """Log-probs and entropy of the row's completion tokens; with `only_routers`, only the router logits."""
         with autocast(self.model, self.precision, self.device):
             hidden_TH, router_logits = decode(self.model, row, routers=self.routing is not None)
             if only_routers:
@@ -54,7 +54,7 @@ class Policy(nn.Module):
 
 
 class Critic(nn.Module):
-    """A Hugging Face sequence classifier with one label, read at every completion token."""
+    """A Hugging Face sequence classifier with one label, which is evaluated at every completion token."""
 
     def __init__(self, model: Any, *, precision: str, device: str, attention: str = "auto") -> None:
         super().__init__()
@@ -64,32 +64,32 @@ class Critic(nn.Module):
         self.device = device
 
     def forward(self, row: MicroBatch) -> Tensor:
-        """[C] float32 value before each completion token: what the reply is expected to earn from there on."""
+        """[C] float32 value before each completion token: the expected reward from there on."""
         with autocast(self.model, self.precision, self.device):
             hidden_TH, _ = decode(self.model, row)
-        # Outside: autocast would round values to three digits.
+        # Outside of autocast, which would round values to three digits.
         values_C1: Tensor = self.model.score(hidden_TH[row.predict_C].to(self.model.score.weight.dtype))
-        # A sum over the one label, not a view of it: sharding hooks the tensor that forward gives.
+        # A sum over the one label instead of a view, because FSDP hooks the tensor that forward returns.
         return values_C1.float().sum(-1)
 
 
 @dataclass(frozen=True)
 class Routing:
-    """How a mixture of experts chooses."""
+    """How a mixture of experts routes tokens."""
 
     num_experts: int
-    """Of each layer that has some."""
+    """Experts of each layer that has experts."""
     top_k: int
-    """Experts of each token."""
+    """Experts chosen for each token."""
     aux_coef: float
-    """Weight of the load-balancing loss that the model's makers chose; 0.001 where the config has none."""
+    """Weight of the load-balancing loss in the model's config; 0.001 if the config has none."""
 
 
 def routing_of(model: Any) -> Routing | None:
     """The routing of a transformers model, from its config.
 
-    None: it is dense, or chooses by more than its routers' logits (by a bias of its own, as DeepSeek-V3, or by groups):
-    what they say would tell neither the load nor how to balance it.
+    None if the model is dense, or if its choice of experts depends on more than the router logits (a bias, as in
+    DeepSeek-V3, or groups): then the logits show neither the load nor how to balance it.
     """
     config = model.config.get_text_config()
     counts = (getattr(config, key, None) for key in ("num_experts", "num_local_experts", "n_routed_experts"))
@@ -104,9 +104,9 @@ def routing_of(model: Any) -> Routing | None:
 
 
 def decode(model: Any, row: MicroBatch, *, routers: bool = False) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """([T, H] last hidden states of a packed row, [T, E] router logits of each layer with experts where asked for)."""
-    # use_cache=False: with a cache transformers ignores the restarting positions and packed sequences would see each
-    # other.
+    """([T, H] last hidden states of a packed row, [T, E] router logits of each layer with experts if asked for)."""
+    # use_cache=False: with a cache, transformers ignores that positions restart, and packed sequences would attend to
+    # each other.
     output = model.base_model(
         input_ids=row.token_ids_T[None],
         position_ids=row.position_ids_T[None],

@@ -1,4 +1,4 @@
-"""Finds and tries the loss that a stage's `objective` names: a built-in one, or a function of the user's own."""
+"""Finds and tests the loss that a stage's `objective` names: a built-in one or a function of the user."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ CALL = "(tokens, ratio_C, clip)"
 
 
 def load_policy_loss(name: str, recipe_dir: Path, where: str) -> PolicyLossFunction:
-    """The function that `name` stands for; one that is not built in has been tried on three tokens.
+    """The policy loss function with a name. A user's function is called on three test tokens first.
 
     Args:
         name: A built-in loss, `module:function` or `./file.py:function`.
-        recipe_dir: Folder that a file is relative to.
+        recipe_dir: Folder that the file's path is relative to.
         where: The recipe key, for messages.
 
     Raises:
-        PluginError: it cannot be found or imported, or is no policy loss.
+        PluginError: the function cannot be found or imported, or is not a valid policy loss.
     """
     if name in POLICY_LOSSES:
         return POLICY_LOSSES[name]
@@ -37,17 +37,17 @@ def load_policy_loss(name: str, recipe_dir: Path, where: str) -> PolicyLossFunct
 
 
 def _find_problem(function: Any) -> str:
-    """What keeps a function from being a policy loss; empty where nothing does."""
+    """Why a function is not a valid policy loss; "" if it is."""
     tokens, ratio_C, clip = _three_tokens()
     try:
         inspect.signature(function).bind(tokens, ratio_C, clip)
     except TypeError:
         return f"takes {inspect.signature(function)}, and a policy loss is called with {CALL}"
     except ValueError:
-        pass  # built in: it does not say what it takes
+        pass  # a C function without a signature
     try:
         found = function(tokens, ratio_C, clip)
-    except Exception as e:  # a stranger's function
+    except Exception as e:  # the user's function may raise anything
         return f"raised {type(e).__name__}: {' '.join(str(e).split())}"
     if not isinstance(found, PolicyLoss):
         return f"returned {type(found).__name__}, and a policy loss returns rlkit.PolicyLoss(loss_C, clipped_C)"
@@ -56,12 +56,12 @@ def _find_problem(function: Any) -> str:
             shape = list(tensor.shape) if isinstance(tensor, torch.Tensor) else type(tensor).__name__
             return f"returned a {name} of shape {shape}: it must be [C], as ratio_C is, here [{len(ratio_C)}]"
     if not found.loss_C.requires_grad:
-        return "returned a loss without gradient: work it out from ratio_C or tokens.logprobs_C, without detaching both"
+        return "returned a loss without gradient: compute it from ratio_C or tokens.logprobs_C without detaching both"
     return ""
 
 
 def _three_tokens() -> tuple[PolicyTokens, torch.Tensor, ClipRange]:
-    """Two sequences, of two tokens and of one."""
+    """Test arguments: two sequences, of two tokens and of one."""
     old_C = torch.tensor([-1.0, -2.0, -0.5])
     logprobs_C = torch.tensor([-1.1, -1.5, -0.5], requires_grad=True)
     tokens = PolicyTokens(

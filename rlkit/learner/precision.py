@@ -1,4 +1,4 @@
-"""bfloat16 computation over float32 weights: by autocast, or with bfloat16 copies of the weights."""
+"""bfloat16 computation with float32 weights: by autocast, or with bfloat16 copies of the weights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 def autocast(module: nn.Module, precision: str, device: str) -> AbstractContextManager[Any]:
-    """What a forward pass runs under: bfloat16 autocast, unless the weights are bfloat16 already or nobody asked."""
+    """Context for a forward pass: bfloat16 autocast, unless the precision is float32 or the weights are bfloat16."""
     if precision == "float32" or any(p.dtype == torch.bfloat16 for p in module.parameters()):
         return nullcontext()
     return torch.autocast(device, torch.bfloat16)
@@ -19,29 +19,29 @@ def autocast(module: nn.Module, precision: str, device: str) -> AbstractContextM
 
 @contextmanager
 def computing(module: nn.Module, precision: str) -> Iterator[None]:
-    """Around the forward and backward passes of an update (or passes without gradient); nothing but for `bfloat16`.
+    """Context for the forward and backward passes of an update, or passes without gradient; acts only for `bfloat16`.
 
-    There, parameters hold bfloat16 copies of their weights inside. Their gradients, of any number of backward passes,
-    add up in float32 as they come. On leaving, parameters hold their float32 weights again, untouched, and the sums as
-    `.grad`: clipping, the optimizer and whatever saves or publishes weights see float32 only. Parameters stay the same
-    objects. Recomputed activations need the backward pass to be inside too.
+    Inside, parameters hold bfloat16 copies of their weights, and the gradients of all backward passes are summed in
+    float32. At the end, parameters hold their float32 weights again, unchanged, and the sums as `.grad`: gradient
+    clipping, the optimizer, saving and publishing only use float32. The parameter objects remain the same. With
+    recomputed activations, the backward pass must be inside too.
 
-    A sharded module must not come here: FSDP2's own mixed precision does the same where it gathers the weights.
+    Not for sharded modules: FSDP2's mixed precision does the same when it gathers the weights.
 
     Args:
-        module: Its float32 parameters are copied, but for those that it wants in float32 by transformers'
-            `_keep_in_fp32_modules`, or has in a head of its own (`score`).
-        precision: As learner.precision.
+        module: Its float32 parameters are copied, except those in transformers' `_keep_in_fp32_modules` or in a value
+            head (`score`).
+        precision: The value of learner.precision.
     """
     if precision != "bfloat16":
         yield
         return
     halved = [(p, p.data) for p in _to_halve(module)]
-    # Gradients from before are float32 sums like ours.
+    # Existing gradients are float32 sums already.
     sums: dict[Tensor, Tensor] = {p: p.grad for p, _ in halved if p.grad is not None}
 
     def collect(parameter: Tensor) -> None:
-        """Moves a parameter's fresh bfloat16 gradient into its sum."""
+        """Adds a parameter's new bfloat16 gradient to its float32 sum."""
         assert parameter.grad is not None
         if parameter in sums:
             sums[parameter].add_(parameter.grad)
@@ -67,7 +67,7 @@ def computing(module: nn.Module, precision: str) -> Iterator[None]:
 
 
 def float32_names(module: nn.Module) -> set[str]:
-    """Names of the parts that stay in float32: transformers' `_keep_in_fp32_modules`, and a head `score`."""
+    """Names of the modules that stay in float32: transformers' `_keep_in_fp32_modules` and a value head `score`."""
     kept = {"score"}
     for part in module.modules():
         kept |= set(getattr(part, "_keep_in_fp32_modules", None) or ())

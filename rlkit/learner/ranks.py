@@ -1,4 +1,4 @@
-"""The learner's ranks: which one this process is, and sums over all of them."""
+"""This process's rank in the learner, and reductions over all ranks."""
 
 from __future__ import annotations
 
@@ -10,29 +10,30 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among the learner's processes."""
+    """This process's place among the learner's processes."""
 
     rank: int = 0
-    """From 0."""
+    """Number of this rank, from 0."""
     size: int = 1
-    """How many there are."""
+    """Number of ranks."""
     second_group: dist.ProcessGroup | None = None
-    """For exchanges of another thread, such as a save's: those of two threads in one group would mix. None: alone."""
+    """Process group of the saver thread: its collective operations must not mix with the main thread's. None if there
+    is one rank."""
 
     def sum(self, value: Tensor) -> Tensor:
-        """The sum of every rank's tensor, on every rank."""
+        """The sum of all ranks' tensors, on every rank."""
         if self.size > 1:
             value = value.clone()
             dist.all_reduce(value, dist.ReduceOp.SUM)
         return value
 
     def max(self, value: Tensor) -> Tensor:
-        """The largest of every rank's tensor, element by element, on every rank."""
+        """The elementwise maximum of all ranks' tensors, on every rank."""
         if self.size > 1:
             value = value.clone()
             dist.all_reduce(value, dist.ReduceOp.MAX)
         return value
 
     def gather_tokens(self, values_C: Tensor) -> Tensor:
-        """Per-token values of which each rank worked out its own rows' and left the others 0."""
+        """Combines per-token values: each rank has the values of its own rows and 0 elsewhere."""
         return self.sum(values_C)

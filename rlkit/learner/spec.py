@@ -1,4 +1,4 @@
-"""What a learner is made from and what its step gives; plain records, so that the driver need not load a model."""
+"""The learner's settings and the report of a step: plain records, which the driver can import without torch."""
 
 from __future__ import annotations
 
@@ -10,43 +10,43 @@ from rlkit.recipe.schema import LearnerKeys, OnlineKeys
 
 @dataclass(frozen=True)
 class LearnerSpec:
-    """Everything a learner is made from."""
+    """Everything that defines a learner."""
 
     model_path: str
     """Folder or Hub name of the stage's start weights."""
     stage: OnlineKeys
-    """The algorithm's keys."""
+    """The stage's section of the recipe: the algorithm."""
     keys: LearnerKeys
-    """Precision, packing, threads."""
+    """The recipe's `learner` section: precision, packing, threads."""
     temperature: float
-    """Sampling temperature: log-probs are compared at it."""
+    """Sampling temperature; log-probs are computed at it."""
     max_tokens: int
-    """Most tokens of a reply."""
+    """Longest reply, in tokens."""
     threads: int
     """CPU threads of each rank."""
     deterministic: bool
-    """Refuse torch operations whose result depends on timing."""
+    """Make torch raise on operations that are not deterministic."""
     seed: int
-    """Of what is drawn before the first update: new adapters."""
+    """Seed of new adapters."""
     recipe_dir: Path = Path()
-    """Folder that a `./file.py:function` of `stage.objective` is relative to; every rank sees it."""
+    """Folder that a `./file.py:function` in `stage.objective` is relative to; every rank must be able to read it."""
 
     @property
     def device(self) -> str:
-        """Where the networks run."""
+        """Device that the networks run on."""
         return "cuda" if self.keys.gpus else "cpu"
 
     @property
     def weights_device(self) -> str:
-        """Where weights are loaded: what is sharded goes to its device part by part."""
+        """Device that weights are loaded to; sharded ones move to the GPU part by part later."""
         return "cpu" if self.keys.sharded else self.device
 
 
 @dataclass(frozen=True)
 class UpdateReport:
-    """What a step's updates did."""
+    """The results of a step's updates."""
 
     metrics: dict[str, float]
-    """By name, as in metrics.jsonl."""
+    """Metrics by their names in metrics.jsonl."""
     advantages: tuple[tuple[float | None, ...], ...]
-    """By group and sample, the mean over its tokens; None: the sample was in no loss."""
+    """For each group and sample, the mean advantage over its tokens; None if the sample was not used in a loss."""

@@ -1,7 +1,7 @@
-"""What a learner writes down to go on later, through torch.distributed.checkpoint: every rank its own part.
+"""Saves and loads a learner's state with torch.distributed.checkpoint; every rank writes its own part.
 
-A state is one flat table of tensors, "policy/model.layers.0...", "policy.optimizer/...". Sharded tensors are saved by
-their parts and read by whatever parts the ranks of the next run have, so their number may differ.
+A state is a flat dict of tensors: "policy/model.layers.0...", "policy.optimizer/...". Sharded tensors are saved in
+parts and can be loaded into other parts, so the number of ranks can change.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ from rlkit.learner.ranks import Ranks
 
 State = dict[str, Tensor]
 
-# It remarks on a process that is alone on purpose.
+# torch warns about a single process, which is intended here.
 warnings.filterwarnings("ignore", message="torch.distributed is (disabled|unavailable)", category=UserWarning)
 
 
 def weights_state(part: str, named: Iterable[tuple[str, Tensor]]) -> State:
-    """The weights themselves, not copies: reading into this table changes the network."""
+    """The weights by name: the tensors themselves, not copies, so loading into this dict changes the network."""
     return {f"{part}/{name}": p.detach() for name, p in named}
 
 
 def trained_state(part: str, module: nn.Module) -> State:
-    """The same of the weights that learn; the others are the start model's."""
+    """The same for the trained weights only; the others are those of the start model."""
     return weights_state(part, ((name, p) for name, p in module.named_parameters() if p.requires_grad))
 
 
 def optimizer_state(part: str, module: nn.Module, optimizer: torch.optim.Optimizer) -> State:
-    """The moments and counts of each weight that was stepped, under its name."""
+    """The optimizer's moments and step counts, under the names of their weights."""
     return {
         f"{part}/{name}/{key}": value if isinstance(value, Tensor) else torch.tensor(value)
         for name, parameter in module.named_parameters()
@@ -53,34 +53,34 @@ def optimizer_state(part: str, module: nn.Module, optimizer: torch.optim.Optimiz
     }
 
 
-def room_for_optimizer(part: str, module: nn.Module, optimizer: torch.optim.Optimizer, saved: Path) -> State:
-    """Gives an optimizer that has not stepped yet tensors to read a saved state into; returns them as a table."""
+def allocate_optimizer_state(part: str, module: nn.Module, optimizer: torch.optim.Optimizer, saved: Path) -> State:
+    """Allocates the tensors of a new optimizer's state, to load a saved state into; returns them as a `State`."""
     found = _table_of(saved)
     optimizer.state.clear()
     for name, parameter in module.named_parameters():
         prefix = f"{part}/{name}/"
         for key in [key for key in found if key.startswith(prefix)]:
-            optimizer.state[parameter][key.removeprefix(prefix)] = _room(found[key], parameter, optimizer)
+            optimizer.state[parameter][key.removeprefix(prefix)] = _allocate(found[key], parameter, optimizer)
     return optimizer_state(part, module, optimizer)
 
 
-def _room(saved: TensorStorageMetadata, parameter: Tensor, optimizer: torch.optim.Optimizer) -> Tensor:
+def _allocate(saved: TensorStorageMetadata, parameter: Tensor, optimizer: torch.optim.Optimizer) -> Tensor:
     dtype = saved.properties.dtype
     if saved.size == parameter.shape:
         return torch.zeros_like(parameter, dtype=dtype)  # sharded like its weight
-    # Counts of updates live beside the weight only where the step is one fused kernel.
+    # Step counts are on the weight's device only if the optimizer is fused.
     device = parameter.device if any(group.get("fused") for group in optimizer.param_groups) else "cpu"
     return torch.zeros(saved.size, dtype=dtype, device=device)
 
 
-def settle(optimizer: torch.optim.Optimizer) -> None:
-    """Makes counts that were read as tensors plain numbers again, where the optimizer keeps them so (bitsandbytes)."""
+def restore_counts(optimizer: torch.optim.Optimizer) -> None:
+    """Converts step counts that were loaded as tensors to plain numbers, as bitsandbytes' optimizer expects them."""
     for kept in optimizer.state.values():
         kept |= {key: int(value) for key, value in kept.items() if value.ndim == 0 and value.dtype == torch.int64}
 
 
 def random_state(ranks: Ranks) -> State:
-    """Every rank's own random generators."""
+    """The state of this rank's random generators."""
     state = {f"random/cpu/{ranks.rank}": torch.get_rng_state()}
     if torch.cuda.is_available():
         state[f"random/cuda/{ranks.rank}"] = torch.cuda.get_rng_state()
@@ -88,10 +88,10 @@ def random_state(ranks: Ranks) -> State:
 
 
 def load_random(ranks: Ranks, folder: Path) -> None:
-    """Takes up this rank's generators; a rank or device that the folder does not know keeps its own."""
+    """Restores this rank's random generators; a rank or device that is not in the checkpoint keeps its own."""
     found = _table_of(folder)
     state = {key: value for key, value in random_state(ranks).items() if key in found}
-    # Only this rank reads these: no agreement with the others.
+    # Only this rank reads these tensors, so no coordination with the others.
     load(state, folder, alone=True)
     if (cpu := state.get(f"random/cpu/{ranks.rank}")) is not None:
         torch.set_rng_state(cpu)
@@ -100,23 +100,23 @@ def load_random(ranks: Ranks, folder: Path) -> None:
 
 
 def saver_thread() -> ThreadPoolExecutor:
-    """A thread for saves, which gives way to whatever else wants the CPU (on Linux each thread has a nice value)."""
-    return ThreadPoolExecutor(1, "saver", initializer=_give_way)
+    """A thread for saves with low CPU priority (on Linux, each thread has its own nice value)."""
+    return ThreadPoolExecutor(1, "saver", initializer=_lower_priority)
 
 
-def _give_way() -> None:
+def _lower_priority() -> None:
     with suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
 
 
 class Saving:
-    """A save that goes on: first a copy of the state is made, then that is written.
+    """A save in the background: copies the state, then writes the copy.
 
     Args:
-        state: Of this rank, and its tensors not to change until `await_copy` is over.
-        folder: Made where it is not there; the same for every rank.
-        ranks: Who writes, each its own part: every one of them must do this.
-        thread: Does it; of a single thread, so that there is never more than one copy.
+        state: The state of this rank. Its tensors must not change until `await_copy` returns.
+        folder: Created if it does not exist; the same on every rank.
+        ranks: Every rank must do this, and writes its own part.
+        thread: Executor with a single thread, so that there is at most one copy at a time.
     """
 
     def __init__(self, state: Mapping[str, Tensor], folder: Path, ranks: Ranks, thread: Executor) -> None:
@@ -126,24 +126,24 @@ class Saving:
         self._write = thread.submit(self._write_copy, folder, ranks)
 
     def await_copy(self) -> None:
-        """Waits until the state may change again; what went wrong with its copy is `wait`'s to tell."""
+        """Waits until the state may change again. `wait` raises if the copy failed."""
         futures.wait([self._copy])
 
     def wait(self) -> None:
-        """Waits until every rank's files are on the disk.
+        """Waits until the files of every rank are on disk.
 
         Raises:
             OSError: they could not be written.
         """
         try:
             self._write.result()
-        except CheckpointException as e:  # of all ranks' failures; the first tells enough
+        except CheckpointException as e:  # holds the failures of all ranks; report the first
             raise self._reason(next(iter(e.failures.values()))[0]) from e
         except RuntimeError as e:
             raise self._reason(e) from e
 
     def _reason(self, error: BaseException) -> BaseException:
-        """On a full disk torch's writer only says that a position was not what it expected."""
+        """The error to raise: ENOSPC if the disk is full, where torch's writer only reports an unexpected position."""
         if isinstance(error, RuntimeError) and shutil.disk_usage(self._folder).free < self._bytes:
             return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return error
@@ -158,10 +158,10 @@ class Saving:
 
 
 def load(state: State, folder: Path, *, alone: bool) -> None:
-    """Reads a state into the tensors of `state`, in place; what the folder holds besides stays unread.
+    """Loads a saved state into the tensors of `state`, in place; ignores other tensors in the folder.
 
     Raises:
-        RlkitError: the folder cannot be read, or lacks something.
+        RlkitError: the folder cannot be read, or lacks a tensor, or one has another shape.
     """
     found = _table_of(folder)
     lacking = [key for key in state if key not in found]
@@ -182,9 +182,9 @@ def load(state: State, folder: Path, *, alone: bool) -> None:
 
 
 def _table_of(folder: Path) -> dict[str, TensorStorageMetadata]:
-    """What a folder holds, by name."""
+    """Metadata of the tensors in a folder, by name."""
     try:
         table = FileSystemReader(folder).read_metadata().state_dict_metadata
-    except Exception as e:  # unpickling a torn file can raise anything
+    except Exception as e:  # unpickling a damaged file can raise anything
         raise RlkitError(f"the checkpoint {folder} cannot be read: {type(e).__name__}: {e}") from e
     return {key: value for key, value in table.items() if isinstance(value, TensorStorageMetadata)}

@@ -1,4 +1,4 @@
-"""The learner: torch only, one process a rank; Ray is round it in learner_group.py."""
+"""The learner in one rank's process. It uses torch but not Ray (see learner_group.py)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from rlkit.records import Sequences, StepSamples, TrainBatch
 
 
 class Learner:
-    """Owns the weights, the optimizer and, where the stage asks for them, the reference and the critic."""
+    """Holds the policy, its optimizer and, if the stage needs them, the reference and the critic."""
 
     def __init__(self, spec: LearnerSpec, ranks: Ranks | None = None) -> None:
         torch.set_num_threads(spec.threads)
@@ -58,10 +58,10 @@ class Learner:
         kind, skipped = self.spec.keys.optimizer, self.stage.num_updates - own_updates
         return build_optimizer(module, keys, num_updates=own_updates, skipped=skipped, kind=kind)
 
-    # -- what the loop calls
+    # -- called by the loop
 
     def train_step(self, samples: StepSamples) -> UpdateReport:
-        """One step's updates. Samples must come in the step's order, for exactness."""
+        """Runs one step's updates. The order of the samples must be fixed for reproducible results."""
         began = time.monotonic()
         self._await_copy()
         dynamic = isinstance(self.stage, GrpoKeys) and self.stage.dynamic_sampling
@@ -87,14 +87,15 @@ class Learner:
         return UpdateReport(metrics, sample_advantages(group_sizes(samples), graded.places_S, batch))
 
     def logprobs_of(self, sequences: Sequences) -> list[list[float]]:
-        """Log-probs of each sequence's completion under the weights as they are, in their order (parity gate)."""
+        """Log-probs of each sequence's completion tokens under the current weights (for the parity gate)."""
         logprobs_C = self._each_token(sequences, self.policy, lambda row: self.policy(row).logprobs_C)
         return [part.tolist() for part in torch.split(logprobs_C, list(sequences.completion_lengths_S))]
 
     def weights(self) -> dict[str, Tensor]:
-        """Weights and buffers by their Hugging Face names, on the CPU, in the engine's dtype; tied ones once.
+        """Weights and buffers by their Hugging Face names, on the CPU, in the engine's dtype; tied weights once.
 
-        On rank 0; the others help gather them and have none. The next update changes those that need no conversion.
+        Rank 0 returns them; the others only help to gather them. Tensors that needed no conversion are not copied, so
+        the next update changes them.
         """
         dtype = torch.bfloat16 if self.spec.keys.dtype == "bfloat16" else torch.float32
         weights = {}
@@ -106,36 +107,36 @@ class Learner:
         return stored_form(self.policy.model, weights)
 
     def save_model(self, out: Path) -> None:
-        """Writes the model in Hugging Face format, from rank 0."""
+        """Writes the model in Hugging Face format; rank 0 writes, the others help to gather the weights."""
         weights = {n: w.cpu() for n, w in merged_weights(self.policy.model) if self.ranks.rank == 0}
         if self.ranks.rank == 0:
             save_model(self.policy.model, self.tokenizer, out, weights | kept_buffers(self.policy.model))
 
     def begin_save(self, folder: Path) -> Saving:
-        """Begins to write weights, optimizers, schedules, reference, critic and random state: what a resume needs.
+        """Begins to write the state for a resume: weights, optimizers, schedules, reference, critic, random generators.
 
-        Every rank calls this; the folder is the same for all. The next update waits until the state is copied.
+        Every rank must call this with the same folder. The next update waits until the state is copied.
         """
         state = self._networks_state() | state_table.random_state(self.ranks)
-        for part, module, optimizer in self._learning():
+        for part, module, optimizer in self._trained_networks():
             state |= state_table.optimizer_state(part, module, optimizer)
         self._saving = Saving(state | self._counts(), folder, self.ranks, self._saver)
         return self._saving
 
     def load_state(self, folder: Path) -> None:
-        """Takes up a state that any number of ranks wrote."""
+        """Loads a state, which any number of ranks may have written."""
         self._await_copy()
         state, counts = self._networks_state(), self._counts()
-        for part, module, optimizer in self._learning():
-            state |= state_table.room_for_optimizer(part, module, optimizer, folder)
+        for part, module, optimizer in self._trained_networks():
+            state |= state_table.allocate_optimizer_state(part, module, optimizer, folder)
         state_table.load(state | counts, folder, alone=not self.spec.keys.sharded)
-        for _, _, optimizer in self._learning():
-            state_table.settle(optimizer)
+        for _, _, optimizer in self._trained_networks():
+            state_table.restore_counts(optimizer)
         state_table.load_random(self.ranks, folder)
         self.steps_done = int(counts["steps_done"])
-        self.schedule.go_to(int(counts["updates_planned"]))
+        self.schedule.seek(int(counts["updates_planned"]))
         if self.critic is not None:
-            self.critic_schedule.go_to(self.schedule.done)
+            self.critic_schedule.seek(self.schedule.done)
 
     def _await_copy(self) -> None:
         if self._saving is not None:
@@ -149,7 +150,7 @@ class Learner:
             state |= state_table.trained_state("critic", self.critic)
         return state
 
-    def _learning(self) -> Iterator[tuple[str, nn.Module, torch.optim.Optimizer]]:
+    def _trained_networks(self) -> Iterator[tuple[str, nn.Module, torch.optim.Optimizer]]:
         yield "policy.optimizer", self.policy, self.optimizer
         if self.critic is not None:
             yield "critic.optimizer", self.critic, self.critic_optimizer
@@ -162,11 +163,11 @@ class Learner:
     # -- before the updates
 
     def _measure(self, graded: GradedSamples) -> Measured:
-        """What the losses need to know from before the step's first update."""
+        """Computes the log-probs and values that the losses need from before the step's first update."""
         stage = self.stage
         old_C: Tensor | None = graded.sampler_logprobs_C
         if stage.old_logprobs == "learner":
-            # One update: the log-probs before it are the ones it starts from, and a pass of their own would be wasted.
+            # With a single update, its own forward pass gives these log-probs, so an extra pass is not needed.
             several = stage.updates_per_step * stage.passes_per_step > 1
             penalised = stage.needs_reference and stage.kl_in == "reward"
             if several or penalised:
@@ -182,7 +183,7 @@ class Learner:
         return Measured(old_C, reference_C, values_C)
 
     def _each_token(self, batch: Sequences, network: nn.Module, read: Callable[[MicroBatch], Tensor]) -> Tensor:
-        """[C] float32 on the CPU: a pass of a network without gradient over every sequence of the batch."""
+        """[C] float32 on the CPU: runs a network without gradient over every sequence of the batch."""
         values_C = torch.zeros(batch.starts_C[-1])
         if not batch.lengths_S:
             return values_C
@@ -190,7 +191,7 @@ class Learner:
         with torch.no_grad(), passes(network, self.spec.keys):
             for row in self._rows(batch, everyone, torch.ones(len(everyone))):
                 found_C = read(row).float().cpu()
-                if bool(row.weights_C.any()):  # else another rank has this row too
+                if bool(row.weights_C.any()):  # weight 0: a padding row, which another rank computes
                     values_C[row.places_C.cpu()] = found_C
         return self.ranks.gather_tokens(values_C)
 
@@ -208,24 +209,24 @@ class Learner:
     # -- the update
 
     def _update(self, batch: TrainBatch, part: list[int], tally: Tally) -> None:
-        """One planned update, from the part's sequences that tell something."""
-        told = part if self.critic is not None else [s for s in part if self._tells(batch, s)]
-        if told:
+        """Runs one planned update with those sequences of the part that contribute to the gradient."""
+        used = part if self.critic is not None else [s for s in part if self._contributes(batch, s)]
+        if used:
             lengths_S = torch.tensor(batch.completion_lengths_S)
             weights_S = torch.zeros(len(batch.lengths_S), dtype=torch.float64)
             weights_S[part] = token_weights(
                 lengths_S[part], loss_mean=self.stage.loss_mean, max_tokens=self.spec.max_tokens
             )
-            num_tokens = sum(batch.lengths_S[s] for s in told)
-            self._learn(batch, self._rows(batch, told, weights_S), num_tokens, tally)
-            tally.used(len(told), num_tokens)
-        # Schedules count updates of the plan: a part that tells nothing passes time too.
+            num_tokens = sum(batch.lengths_S[s] for s in used)
+            self._learn(batch, self._rows(batch, used, weights_S), num_tokens, tally)
+            tally.used(len(used), num_tokens)
+        # Schedules count planned updates, including those that are skipped.
         self.schedule.step()
         if self.critic is not None:
             self.critic_schedule.step()
 
     def _learn(self, batch: TrainBatch, rows: list[MicroBatch], num_tokens: int, tally: Tally) -> None:
-        """Forward and backward over an update's micro-batches, then one optimizer step; the policy, then the critic."""
+        """Forward and backward passes over an update's micro-batches, then an optimizer step; policy, then critic."""
         critic_keys = self.stage.critic if isinstance(self.stage, PpoKeys) else None
         if critic_keys is None or self.steps_done >= critic_keys.warmup_only:
             with passes(self.policy, self.spec.keys):
@@ -240,15 +241,15 @@ class Learner:
             tally.critic_stepped(self.critic_optimizer, self.critic, critic_keys.max_grad_norm)
 
     def _balance(self, rows: list[MicroBatch], num_tokens: int) -> Balance | None:
-        """What keeps a mixture's experts evenly used over an update; None for a dense model."""
+        """The load-balancing loss of an update for a mixture of experts; None for a dense model."""
         coef, routing = self.spec.keys.router_aux_coef, self.policy.routing
         if coef is None:
             coef = routing.aux_coef if routing is not None else 0.0
         with torch.no_grad():
             return update_balance(self.policy, rows, self.ranks, coef=coef, num_tokens=num_tokens)
 
-    def _tells(self, batch: TrainBatch, sequence: int) -> bool:
-        """Whether a sequence can move a weight."""
+    def _contributes(self, batch: TrainBatch, sequence: int) -> bool:
+        """Whether a sequence can have a gradient."""
         return not self.objective.needs_advantage or bool(torch.any(batch.advantages_C[batch.tokens_of(sequence)] != 0))
 
     def _refresh_reference(self) -> None:
@@ -260,7 +261,7 @@ class Learner:
 def sample_advantages(
     sizes: Sequence[int], places_S: Sequence[tuple[int, int]], batch: TrainBatch
 ) -> tuple[tuple[float | None, ...], ...]:
-    """By group (of these sizes) and sample, the mean advantage over its tokens; None: in no loss."""
+    """For each group (of these sizes) and sample, the mean advantage over its tokens; None if not used in a loss."""
     table: list[list[float | None]] = [[None] * size for size in sizes]
     for sequence, (g, i) in enumerate(places_S):
         if not batch.masked_S[sequence]:

@@ -1,4 +1,4 @@
-"""One micro-batch's share of an update's gradient, and the figures of a step's updates."""
+"""The backward pass of one micro-batch, and the metrics of a step's updates."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from rlkit.records import TrainBatch
 
 @dataclass(frozen=True)
 class Balance:
-    """What the load-balancing loss of a micro-batch needs to know of its whole update."""
+    """Values of a whole update that the load-balancing loss of each micro-batch needs."""
 
     coef: float
     """Weight of the loss."""
     shares_LE: Tensor
-    """[L, E] share of the update's choices that fell on each expert."""
+    """[L, E] fraction of the update's choices that each expert got."""
     num_tokens: int
-    """Tokens of the update, prompts included."""
+    """Tokens of the update, including prompts."""
 
     def loss(self, router_logits: Sequence[Tensor]) -> Tensor:
-        """The sum over layers, weighed; of this micro-batch's tokens."""
+        """The weighted loss of this micro-batch's tokens, summed over layers."""
         layers = zip(router_logits, self.shares_LE, strict=True)
         losses = [balance_loss(logits_TE, shares_E, num_tokens=self.num_tokens) for logits_TE, shares_E in layers]
         return self.coef * torch.stack(losses).sum()
@@ -41,7 +41,7 @@ class Balance:
 def update_balance(
     policy: Policy, rows: Sequence[MicroBatch], ranks: Ranks, *, coef: float, num_tokens: int
 ) -> Balance | None:
-    """Counts the experts' use over an update in a pass without gradient; None: dense, or nothing weighs it."""
+    """Counts the experts' use over an update, in a pass without gradient; None for a dense model or weight 0."""
     if policy.routing is None or coef == 0:
         return None
     counts_LE = sum(row_counts(policy, row, policy(row, only_routers=True).router_logits) for row in rows)
@@ -51,12 +51,12 @@ def update_balance(
 
 
 def row_counts(policy: Policy, row: MicroBatch, router_logits: Sequence[Tensor]) -> Tensor:
-    """[L, E] how often a row's tokens chose each expert, on the CPU; 0 for a row that only keeps ranks in step."""
+    """[L, E] how often a row's tokens chose each expert, on the CPU; 0 for a padding row."""
     assert policy.routing is not None
     if not router_logits:
         raise RecipeError(
-            f"{type(policy.model).__name__} has experts but does not tell what its routers say, so their balance can "
-            "neither be kept nor reported: rlkit cannot train it"
+            f"{type(policy.model).__name__} has experts but does not return its router logits, so their load can "
+            "neither be balanced nor reported: rlkit cannot train it"
         )
     counts_LE = torch.stack([expert_counts(logits_TE, policy.routing.top_k) for logits_TE in router_logits])
     return counts_LE.cpu() * bool(row.weights_C.any())
@@ -65,7 +65,7 @@ def row_counts(policy: Policy, row: MicroBatch, router_logits: Sequence[Tensor])
 def policy_backward(
     policy: Policy, row: MicroBatch, batch: TrainBatch, objective: Objective, tally: Tally, balance: Balance | None
 ) -> None:
-    """Adds one micro-batch's gradient of the policy's loss."""
+    """Adds the gradient of the policy's loss on one micro-batch."""
     outputs = policy(row)
     old_C, reference_C = batch.old_logprobs_C, batch.reference_logprobs_C
     tokens = PolicyTokens(
@@ -89,7 +89,7 @@ def policy_backward(
 
 
 def critic_backward(critic: Critic, row: MicroBatch, batch: TrainBatch, clip: float | None, tally: Tally) -> None:
-    """Adds one micro-batch's gradient of the critic's loss, weighed as the policy's."""
+    """Adds the gradient of the critic's loss on one micro-batch, with the policy's token weights."""
     assert batch.values_C is not None
     assert batch.returns_C is not None
     loss_C = value_loss(critic(row), row.of(batch.values_C), row.of(batch.returns_C), clip=clip)
@@ -99,12 +99,12 @@ def critic_backward(critic: Critic, row: MicroBatch, batch: TrainBatch, clip: fl
 
 
 MEANS = ("entropy", "kl", "clip_fraction", "ratio_mean", "correction_mean")
-"""Means over the tokens of a step's updates."""
+"""Metrics that are means over the tokens of a step's updates."""
 MAXIMA = ("learner/ratio_max", "parity/train_max_abs")
 
 
 class Tally:
-    """Adds up a step's figures over rows, updates and ranks."""
+    """Accumulates a step's metrics over rows, updates and ranks."""
 
     def __init__(self, ranks: Ranks) -> None:
         self._ranks = ranks
@@ -118,8 +118,8 @@ class Tally:
         self._router_loss = torch.zeros((), dtype=torch.float64)
 
     def policy_row(self, row: MicroBatch, loss: Tensor, losses: TokenLosses) -> None:
-        """One row's loss, and the figures of its tokens."""
-        counted_C = row.weights_C > 0  # a row that only keeps ranks in step has no say
+        """Adds one row's loss and the metrics of its tokens."""
+        counted_C = row.weights_C > 0  # a padding row has no counted tokens
         means = (losses.entropy_C, losses.kl_C, losses.clipped_C, losses.ratio_C, losses.correction_C)
         sums = [x.detach()[counted_C].double().sum() for x in means]
         figures = [*sums, counted_C.double().sum(), loss.detach().double(), torch.zeros((), device=loss.device)]
@@ -129,29 +129,30 @@ class Tally:
             self._maxima = torch.maximum(self._maxima, peaks.cpu())
 
     def router_row(self, counts_LE: Tensor, loss: Tensor) -> None:
-        """One row's use of the experts, and its part of the load-balancing loss."""
+        """Adds one row's expert counts and its part of the load-balancing loss."""
         self._expert_counts = counts_LE if self._expert_counts is None else self._expert_counts + counts_LE
         self._router_loss += loss.detach().double().cpu()
 
     def critic_row(self, loss: Tensor) -> None:
-        """One row's loss of the critic."""
+        """Adds one row's loss of the critic."""
         self._sums[-1] += float(loss.detach())
 
     def used(self, num_samples: int, num_tokens: int) -> None:
-        """Sequences of one update, of all ranks, and their tokens, prompts included."""
+        """Adds the sequences of one update, of all ranks, and their tokens, including prompts."""
         self._samples += num_samples
         self._tokens += num_tokens
 
     def explained(self, values_C: Tensor, returns_C: Tensor) -> None:
-        """How much of the returns' variance the critic foretold: 1 all, 0 as much as their mean would."""
+        """Records the explained variance of the returns: 1 if the critic predicts them, 0 if it does no better than
+        their mean."""
         spread = float(returns_C.var(correction=0)) if returns_C.numel() else 0.0
         error = float((returns_C - values_C).var(correction=0)) if returns_C.numel() else 0.0
         self._explained = 1.0 - error / spread if spread > 1e-12 else math.nan
 
     def stepped(self, optimizer: torch.optim.Optimizer, module: nn.Module, max_norm: float) -> None:
-        """Clips the policy's gradient, takes the optimizer's step and clears the gradient.
+        """Clips the policy's gradient, runs the optimizer's step and clears the gradient.
 
-        A gradient with a number that is not finite is thrown away: a step along it would leave no weight as it was.
+        A gradient that is not finite is discarded, because a step along it would destroy all weights.
         """
         self._norms.append(_step(optimizer, module, max_norm))
 
@@ -160,11 +161,11 @@ class Tally:
         self._critic_norms.append(_step(optimizer, module, max_norm))
 
     def metrics(self) -> dict[str, float]:
-        """As in metrics.jsonl."""
+        """The step's metrics, by their names in metrics.jsonl."""
         sums, maxima = self._ranks.sum(self._sums).tolist(), self._ranks.max(self._maxima).tolist()
         *totals, tokens, loss, critic_loss = sums
         skipped = sum(not math.isfinite(norm) for norm in self._norms)
-        # Of no token and no update there is no mean: 0 would look like a collapse.
+        # Without tokens or updates there is no mean; NaN, because 0 would look like a collapse.
         updates, tokens = len(self._norms) or math.nan, tokens or math.nan
         metrics = {f"learner/{name}": total / tokens for name, total in zip(MEANS, totals, strict=True)}
         metrics |= {name: math.nan if math.isnan(tokens) else peak for name, peak in zip(MAXIMA, maxima, strict=True)}

@@ -1,1 +1,1 @@
-"""Task -> Sample: vLLM engines, one per process, and the Ray pool that spreads prompts over them."""
+"""Draws samples for tasks: vLLM engines, one per process, and the Ray pool that distributes prompts over them."""

@@ -1,6 +1,6 @@
 """One vLLM engine in this process, driven by a loop over `step()`.
 
-The process that uses it sets `engine_env()` before anything imports vllm or torch.
+`engine_env()` must be set in the process before vllm or torch is imported.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EngineSpec:
-    """Everything an engine is made from."""
+    """Everything that defines an engine."""
 
     model_path: str
-    """Folder or Hub name of the weights to start from; later ones come by weight sync."""
+    """Folder or Hub name of the initial weights; weight syncs replace them later."""
     keys: RolloutKeys
     """The recipe's rollout section."""
     precision: str
     """The engine's dtype."""
     seed: int
-    """Seed of the engine itself; samples have their own."""
+    """Seed of the engine itself; each sample has its own seed."""
     sleeps: bool = False
-    """Whether it is to give its GPU memory to the learner during updates."""
+    """Whether it frees its GPU memory for the learner during updates."""
 
     @property
     def on_gpu(self) -> bool:
@@ -41,36 +41,36 @@ class EngineSpec:
 
 
 def engine_env(keys: RolloutKeys) -> dict[str, str]:
-    """Environment of a process that is to hold an engine."""
+    """Environment variables of a process that will run an engine."""
     env = thread_env(keys.num_threads, keys.gpus) | {
-        # The engine lives in the actor's own process: it starts in seconds and small models sample faster.
+        # The engine runs in the actor's own process: it starts faster, and small models sample faster.
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         "VLLM_LOGGING_LEVEL": "ERROR",
         "VLLM_NO_USAGE_STATS": "1",
     }
     if not keys.gpus:
-        # Threads are not pinned to cores: several engines and a learner share them.
+        # Do not pin threads to cores: several engines and a learner share them.
         env["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
         if "compilation_config" not in keys.engine and keys.engine.get("enforce_eager") is not False:
-            # Eager mode: nothing is compiled, so no C++ compiler is needed and the first step is not 10 s late.
+            # Eager mode: no compilation, so no C++ compiler is needed and the first step is 10 s faster.
             env["TORCHDYNAMO_DISABLE"] = "1"
     return env
 
 
 def engine_arguments(spec: EngineSpec) -> dict[str, Any]:
-    """The arguments vLLM's EngineArgs gets: ours, then the recipe's `rollout.engine`."""
+    """The arguments for vLLM's EngineArgs: rlkit's, overridden by the recipe's `rollout.engine`."""
     args: dict[str, Any] = {
         "model": spec.model_path,
         "dtype": spec.precision,
         "seed": spec.seed % 2**31,
-        # Log-probs of the distribution that is sampled from: after temperature and truncation.
+        # Log-probs of the sampling distribution, after temperature and truncation.
         "logprobs_mode": "processed_logprobs",
         "disable_log_stats": True,
     }
     if spec.on_gpu:
         args["tensor_parallel_size"] = max(1, int(spec.keys.gpus))
         if spec.keys.gpus < 1:
-            # vLLM would take most of a GPU that it shares with others here.
+            # By default vLLM takes most of the GPU, which it shares here.
             args["gpu_memory_utilization"] = round(0.9 * spec.keys.gpus, 3)
         if spec.sleeps:
             args["enable_sleep_mode"] = True
@@ -78,20 +78,20 @@ def engine_arguments(spec: EngineSpec) -> dict[str, Any]:
         args |= {
             "enforce_eager": True,
             "kv_cache_memory_bytes": int(spec.keys.cache_gib * 2**30),
-            # Of a small model a step costs the same for many samples as for few; vLLM's own limit on a CPU is 128.
+            # With a small model, a step costs the same for many samples as for few; vLLM's CPU default is 128.
             "max_num_seqs": 256,
-            # Samples of a group share the whole blocks of their prompt, which is then computed once. vLLM's own 128
-            # tokens are longer than most prompts; its CPU attention takes multiples of 32.
+            # The samples of a group share the complete cache blocks of their prompt, so these are computed once. vLLM's
+            # CPU default of 128 tokens is longer than most prompts; its CPU attention needs multiples of 32.
             "block_size": 32,
-            # vLLM 0.32 on a CPU: a prompt cut in two rewinds its request's seeded generator, which CPU generators
-            # cannot do ("CPU Generator does not use offset").
+            # vLLM 0.32 on a CPU: prefilling a prompt in chunks rewinds the request's seeded generator, which CPU
+            # generators do not support ("CPU Generator does not use offset").
             "enable_chunked_prefill": False,
         }
     return args | spec.keys.engine
 
 
 class Engine:
-    """A vLLM engine: groups in, groups out, weights in."""
+    """A vLLM engine that draws groups of samples and loads new weights."""
 
     def __init__(self, spec: EngineSpec) -> None:
         from vllm import EngineArgs, LLMEngine
@@ -106,11 +106,11 @@ class Engine:
 
     @property
     def llm(self) -> Any:
-        """The vLLM engine, for weight sync."""
+        """The vLLM engine object, for weight sync."""
         return self._llm
 
     def draw(self, requests: Sequence[DrawRequest]) -> Iterator[tuple[int, Group]]:
-        """Draws every request's samples; yields (request.index, group) the moment a group is finished."""
+        """Draws the samples of every request; yields (request.index, group) as soon as a group is finished."""
         done: dict[int, dict[int, Sample]] = {}
         place: dict[str, tuple[DrawRequest, int]] = {}
         self.abort()
@@ -134,21 +134,21 @@ class Engine:
                     yield request.index, Group(request.task, ordered)
 
     def abort(self) -> None:
-        """Drops whatever an abandoned `draw` left in the engine."""
+        """Drops requests that an abandoned `draw` left in the engine."""
         if self._llm.has_unfinished_requests():
             self._llm.abort_request(list(self._llm.output_processor.request_states), internal=True)
             while self._llm.has_unfinished_requests():
                 self._llm.step()
 
     def sleep(self) -> None:
-        """Frees all GPU memory; the next weights have to come inside `waking`."""
+        """Frees all GPU memory. The next weights must be loaded inside `waking`."""
         self.abort()
         self._llm.sleep(level=2)
         self._asleep = True
 
     @contextmanager
     def waking(self) -> Iterator[None]:
-        """Around a load of weights: gives a sleeping engine memory for them, and for its cache after they have come."""
+        """Context for loading weights: a sleeping engine allocates memory for them, and afterwards for its cache."""
         if self._asleep:
             self._llm.wake_up(tags=["weights"])
         yield
@@ -167,7 +167,7 @@ class Engine:
             "stop": keys.stop or None,
             "include_stop_str_in_output": True,
             "detokenize": bool(keys.stop),
-            "skip_special_tokens": False,  # a stop string may be one
+            "skip_special_tokens": False,  # a stop string may be a special token
             "output_kind": RequestOutputKind.FINAL_ONLY,
         }
         if request.greedy:
@@ -177,7 +177,7 @@ class Engine:
         return SamplingParams(temperature=keys.temperature, seed=seed, **common)
 
     def _sample(self, request: DrawRequest, number: int, output: CompletionOutput) -> Sample:
-        import numpy as np  # not at the top: a recipe's checks import this module
+        import numpy as np  # not at the top: recipe checks import this module and must be fast
 
         token_ids = list(output.token_ids)
         logprobs: Sequence[Mapping[int, Any]] = output.logprobs or ()
@@ -188,7 +188,7 @@ class Engine:
             num_tokens=len(token_ids),
             finish_reason=output.finish_reason or "stop",
             token_ids=np.array(token_ids, np.int32),
-            # vLLM's numbers are of 32 bits: none is lost.
+            # vLLM's log-probs are float32, so nothing is lost.
             logprobs=np.array([at[t].logprob for at, t in zip(logprobs, token_ids, strict=True)], np.float32),
             seed=request.seeds[number],
             policy_version=self.policy_version,
@@ -197,20 +197,20 @@ class Engine:
 
 
 def end_tokens(eos: int | None, generation: Mapping[str, Any]) -> frozenset[int]:
-    """The tokens that end a reply in vLLM: the tokenizer's own and those of the model's generation config."""
+    """The tokens that end a reply in vLLM: the tokenizer's end token and those of the model's generation config."""
     found = generation.get("eos_token_id")
     more = found if isinstance(found, list) else [found]
     return frozenset(token for token in (eos, *more) if token is not None)
 
 
-def refusal_of_vllm(spec: EngineSpec) -> str:
-    """What vLLM says against an engine's arguments, in a line; nothing where it takes them. Builds no engine."""
+def vllm_refusal(spec: EngineSpec) -> str:
+    """vLLM's error about an engine's arguments, on one line; "" if it accepts them. Builds no engine."""
     from vllm import EngineArgs
 
     try:
         EngineArgs(**engine_arguments(spec)).create_engine_config()
     except Exception as e:  # whatever vLLM and the model's config raise
         lines = [line.strip() for line in str(e).splitlines() if line.strip()]
-        said = next((line for line in lines if "Value error" in line), lines[0] if lines else type(e).__name__)
-        return said.removeprefix("Value error, ").partition(" [type=")[0]
+        message = next((line for line in lines if "Value error" in line), lines[0] if lines else type(e).__name__)
+        return message.removeprefix("Value error, ").partition(" [type=")[0]
     return ""

@@ -1,4 +1,4 @@
-"""`rollout.engine` against the installed vLLM: names and plain types in an instant, everything else in a child."""
+"""Checks `rollout.engine` against the installed vLLM: names and simple types at once, the rest in a child process."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from typing import Any
 
 from rlkit.errors import ClusterError, RecipeError, did_you_mean
 from rlkit.recipe.schema import RolloutKeys
-from rlkit.rollout.engine import EngineSpec, engine_env, refusal_of_vllm
+from rlkit.rollout.engine import EngineSpec, engine_env, vllm_refusal
 
 OURS = {
-    "model": "it is the stage's own model",
-    "tokenizer": "it is the model's own",
-    "seed": "every sample has a seed of its own, from run.seed",
+    "model": "it is the stage's model",
+    "tokenizer": "it is the model's tokenizer",
+    "seed": "every sample has its own seed, derived from run.seed",
     "dtype": "it follows learner.precision",
-    "logprobs_mode": "the learner relies on it",
-    "disable_log_stats": "metrics.jsonl holds the figures",
+    "logprobs_mode": "the learner depends on it",
+    "disable_log_stats": "metrics.jsonl has the statistics",
     "weight_transfer_config": "rlkit's weight sync sets it",
     "enable_sleep_mode": "it follows cluster.placement",
-    "override_generation_config": "rollout's own keys say how tokens are drawn",
+    "override_generation_config": "the keys of rollout set how tokens are drawn",
 }
 """Engine arguments that rlkit sets itself."""
 _PLAIN: dict[str, type | tuple[type, ...]] = {
@@ -39,10 +39,10 @@ _SOURCE = Path("engine", "arg_utils.py")
 
 
 def check_engine_arguments(keys: RolloutKeys) -> None:
-    """Checks names and plain types of `rollout.engine` against the installed vLLM's source, without importing it.
+    """Checks names and simple types of `rollout.engine` against the source of the installed vLLM, without importing it.
 
     Raises:
-        RecipeError: an argument that there is not, that rlkit sets itself, or with a value of another type.
+        RecipeError: an argument does not exist, is set by rlkit itself, or has a value of the wrong type.
     """
     if not keys.engine:
         return
@@ -52,16 +52,16 @@ def check_engine_arguments(keys: RolloutKeys) -> None:
     known = known_arguments()
     for name, value in keys.engine.items():
         if known is not None and name not in known:
-            hint = did_you_mean(name, known) or "; `vllm serve --help` lists them, with - for _"
-            raise RecipeError(f"rollout.engine.{name} is no engine argument of the installed vLLM{hint}")
+            hint = did_you_mean(name, known) or "; `vllm serve --help` lists them, with - instead of _"
+            raise RecipeError(f"rollout.engine.{name} is not an engine argument of the installed vLLM{hint}")
         allowed = _plain_types(known[name]) if known is not None else None
         if allowed and not any(_is(value, kind) for kind in allowed):
             wanted = " or ".join(kind for kind in allowed if kind != "None")
-            raise RecipeError(f"rollout.engine.{name} = {value!r}: the installed vLLM wants {wanted}")
+            raise RecipeError(f"rollout.engine.{name} = {value!r}: the installed vLLM expects {wanted}")
 
 
 def known_arguments() -> dict[str, str] | None:
-    """Engine arguments of the installed vLLM and their annotations; None where its source cannot be read."""
+    """The engine arguments of the installed vLLM with their annotations; None if its source cannot be read."""
     spec = find_spec("vllm")
     if spec is None or not spec.submodule_search_locations:
         return None
@@ -80,7 +80,7 @@ def _fields(tree: ast.ClassDef) -> Iterator[tuple[str, str]]:
 
 
 def _plain_types(annotation: str) -> list[str]:
-    """Names of the types in an annotation such as `int | None`; none where it has others, which only vLLM can judge."""
+    """The types in an annotation such as `int | None`; empty if it has others, which only vLLM can check."""
     names = [part.strip() for part in annotation.split("|")]
     return names if all(name in _PLAIN for name in names) else []
 
@@ -90,10 +90,11 @@ def _is(value: Any, kind: str) -> bool:
 
 
 def check_engine_values(spec: EngineSpec, *, timeout_s: float) -> None:
-    """Lets the installed vLLM check all arguments of an engine together, in a child process: the import takes seconds.
+    """Lets the installed vLLM check all arguments of an engine together, in a child process since the import is slow.
 
     Raises:
-        RecipeError: with what vLLM says of them.
+        RecipeError: vLLM refuses the arguments; with its message.
+        ClusterError: vLLM cannot be imported, or not within `timeout_s`.
     """
     job = json.dumps({**asdict(spec), "keys": spec.keys.model_dump()})
     try:
@@ -116,10 +117,10 @@ def check_engine_values(spec: EngineSpec, *, timeout_s: float) -> None:
 
 
 def _check() -> None:
-    """The child's half of `check_engine_values`."""
+    """The child process of `check_engine_values`: prints the refusal as JSON."""
     import os
 
     fields = json.load(sys.stdin)
     spec = EngineSpec(**{**fields, "keys": RolloutKeys.model_validate(fields["keys"])})
     os.environ.update(engine_env(spec.keys))
-    print(json.dumps(refusal_of_vllm(spec)))
+    print(json.dumps(vllm_refusal(spec)))

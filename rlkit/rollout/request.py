@@ -1,4 +1,4 @@
-"""What an engine is asked to draw."""
+"""Requests for samples, and their seeds."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class DrawRequest:
-    """One group to draw."""
+    """A request for the samples of one group."""
 
     index: int
-    """Position of the prompt in its step; results are put back into this order."""
+    """Position of the prompt in its step; results are sorted by it."""
     task: Task
-    """The task, carried along into the group."""
+    """The task of the group."""
     prompt_ids: NDArray[np.int32]
-    """[P] the rendered prompt, the forced start of the reply included."""
+    """[P] tokens of the rendered prompt, including the forced start of the reply."""
     forced: str
-    """Text that the reply is made to begin with; it is part of Sample.response."""
+    """Text that every reply begins with; it is part of Sample.response."""
     seeds: tuple[int, ...]
-    """One seed a sample."""
+    """One seed for each sample."""
     greedy: bool = False
-    """Take the likeliest token each time (evaluation); training never does."""
+    """Always take the most likely token; only evaluations do."""
     truncated: bool = True
-    """Sample with the recipe's top_p, top_k and min_p; the parity canary does without them."""
+    """Sample with the recipe's top_p, top_k and min_p; the parity canary does not."""
     max_tokens: int | None = None
-    """Most tokens of a reply, where it is not the recipe's."""
+    """Longest reply in tokens; None: the recipe's limit."""
 
 
 def derive_seed(run_seed: int, *path: int | str) -> int:
-    """A seed that depends on nothing but the run's seed and the sample's place, such as ("train", 3, 17, 0).
+    """A seed that depends only on the run's seed and the sample's position, such as ("train", 3, 17, 0).
 
-    63 bits of SHA-256: neighbouring places give unrelated seeds, on every machine and worker the same.
+    It is 63 bits of SHA-256: neighbouring positions have unrelated seeds, and every machine derives the same ones.
     """
     digest = hashlib.sha256(repr((run_seed, *path)).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1

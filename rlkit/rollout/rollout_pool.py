@@ -1,4 +1,4 @@
-"""Ray actors, one engine each: prompts are spread, groups come back as they finish, a dead engine is replaced."""
+"""A pool of Ray actors with one engine each: distributes prompts, streams finished groups, replaces lost engines."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 
 class RolloutWorker:
-    """The actor's side: one engine."""
+    """The actor: one engine."""
 
     engine: Engine
 
     def start(self, spec: EngineSpec) -> None:
-        """Builds the engine. Not in __init__: Ray hides the cause of what fails there."""
+        """Builds the engine. Not in __init__: Ray hides the cause of an error there."""
         import torch
 
         from rlkit.rollout.engine import Engine
@@ -38,15 +38,15 @@ class RolloutWorker:
         self.engine = Engine(spec)
 
     def draw(self, requests: Sequence[DrawRequest]) -> Iterator[tuple[int, Group]]:
-        """Streams (index, group) as groups finish."""
+        """Yields (index, group) as groups finish."""
         yield from self.engine.draw(requests)
 
     def draw_all(self, requests: Sequence[DrawRequest]) -> list[Group]:
-        """All groups at once, in the requests' order."""
+        """Draws all groups and returns them in the order of the requests."""
         return [group for _, group in sorted(self.engine.draw(requests), key=lambda pair: pair[0])]
 
     def load(self, weights: PublishedWeights, version: int) -> int:
-        """Takes new weights; answers with the version it now holds."""
+        """Loads new weights; returns their policy version."""
         from rlkit.rollout.weights import load_into_engine
 
         self.engine.abort()
@@ -61,22 +61,22 @@ class RolloutWorker:
 
 
 @dataclass
-class _Share:
-    """One worker's share of a draw."""
+class _WorkerDraw:
+    """The requests of one worker in a draw."""
 
     todo: dict[int, DrawRequest]
-    """By index: the groups that have not come yet."""
+    """For each index, the request of a group that is not finished."""
     stream: Any = None
-    """Of (index, group)."""
+    """Ray's stream of (index, group)."""
     deadline: float = 0.0
-    """When the worker counts as hung unless a group has come, on the monotonic clock."""
+    """When the worker counts as hung if no group has arrived, on the monotonic clock."""
 
 
 class RolloutPool:
-    """The driver's side: spreads requests over the workers.
+    """Distributes requests over the rollout workers; used by the driver.
 
-    A worker that dies, or gives nothing for rollout.timeout_s, is replaced, gets the current weights, and its
-    unfinished groups are drawn again from the same seeds, so that the samples do not change.
+    A worker that dies, or returns nothing for rollout.timeout_s, is replaced. The new worker gets the current weights
+    and draws the unfinished groups again with the same seeds, so the samples do not change.
     """
 
     def __init__(
@@ -88,12 +88,12 @@ class RolloutPool:
         on_event: Callable[[str, str], None],
         options: Callable[[int], Mapping[str, Any]] = lambda worker: {"num_cpus": 0},
     ) -> None:
-        """`options`: Ray's, of each worker, beside its GPUs."""
+        """`options`: Ray's options for each worker, except its GPUs."""
         self._spec = spec
         self._timeout_s = spec.keys.deadline_s
         self._start_timeout_s = start_timeout_s
         self._weights: tuple[Any, int] | None = None
-        self._warm: set[int] = set()
+        self._warmed_up: set[int] = set()
         self._workers = Supervisor(
             ActorKind(RolloutWorker, env=engine_env(spec.keys), gpus=spec.keys.gpus, options=options),
             spec.keys.num_engines,
@@ -103,100 +103,100 @@ class RolloutPool:
         self._start()
 
     def _start(self) -> None:
-        """All workers. One that dies on the way has one more try: where there is too little memory, none starts."""
+        """Starts all workers. One that dies during the start is started once more, and then an error is raised."""
         what = f"starting {len(self._workers.actors)} rollout worker(s) on {self._spec.model_path}"
         limit_s = self._start_timeout_s
         _, died = self._call(None, "start", what, self._spec, limit_s=limit_s, loss=ActorDied)
         if died:
-            self._replace_actors(died, "it is started once more")
+            self._replace_actors(died, "starting it once more")
             _, died = self._call(died, "start", what, self._spec, limit_s=limit_s, loss=())
 
     def draw(self, requests: Sequence[DrawRequest]) -> Iterator[tuple[int, Group]]:
-        """Yields (request.index, group) in the order of finishing; every request exactly once.
+        """Yields (request.index, group) as groups finish; each request exactly once.
 
         Raises:
             ClusterError: cluster.max_restarts is used up.
-            LearnerLost: a replacement cannot get the weights: the node that held them died.
+            LearnerLost: a new worker cannot get the weights because the node that held them died.
         """
         count = len(self._workers.actors)
-        shares = {w: _Share({r.index: r for r in requests[w::count]}) for w in range(min(count, len(requests)))}
-        for worker, share in shares.items():
-            self._begin(worker, share)
-        while shares:
-            yield from self._collect(shares)
+        draws = {w: _WorkerDraw({r.index: r for r in requests[w::count]}) for w in range(min(count, len(requests)))}
+        for worker, draw in draws.items():
+            self._begin(worker, draw)
+        while draws:
+            yield from self._collect(draws)
 
-    def _collect(self, shares: dict[int, _Share]) -> Iterator[tuple[int, Group]]:
-        """What is there by now, at most one group a worker, waiting for the first; lost workers are replaced."""
-        streams = [share.stream for share in shares.values()]
-        left = min(share.deadline for share in shares.values()) - time.monotonic()
-        what = f"the next group ({sum(len(share.todo) for share in shares.values())} to come)"
+    def _collect(self, draws: dict[int, _WorkerDraw]) -> Iterator[tuple[int, Group]]:
+        """Waits for a group, then yields at most one from each worker. Replaces lost workers."""
+        streams = [draw.stream for draw in draws.values()]
+        left = min(draw.deadline for draw in draws.values()) - time.monotonic()
+        what = f"the next group ({sum(len(draw.todo) for draw in draws.values())} to come)"
         ready = {id(stream) for stream in wait_for_any(streams, timeout_s=max(0.0, left), what=what)}
-        # The caller may keep what is yielded for long: who is late is judged by now, when it was last looked.
+        # Compare deadlines with the time of this poll: the caller may take long with the groups that are yielded.
         now = time.monotonic()
         lost: dict[int, str] = {}
-        for worker, share in list(shares.items()):
-            if id(share.stream) not in ready:
-                lost |= {worker: f"gave no group for {self._timeout_s:g} s"} if now > share.deadline else {}
+        for worker, draw in list(draws.items()):
+            if id(draw.stream) not in ready:
+                lost |= {worker: f"returned no group for {self._timeout_s:g} s"} if now > draw.deadline else {}
                 continue
             try:
-                found = self._take(worker, share)
+                found = self._next_group(worker, draw)
             except ActorDied:
                 lost[worker] = "died"
                 continue
             yield found
-        for worker in [worker for worker, share in shares.items() if not share.todo]:
-            del shares[worker]
+        for worker in [worker for worker, draw in draws.items() if not draw.todo]:
+            del draws[worker]
             lost.pop(worker, None)
         self._replace(lost)
         for worker in lost:
-            self._begin(worker, shares[worker])
+            self._begin(worker, draws[worker])
 
-    def _take(self, worker: int, share: _Share) -> tuple[int, Group]:
-        """The next group of a stream that has one.
+    def _next_group(self, worker: int, draw: _WorkerDraw) -> tuple[int, Group]:
+        """The next group of a stream that is ready.
 
         Raises:
-            ActorDied: there is none because the worker died.
+            ActorDied: the worker died.
         """
-        index, group = get_next(share.stream, timeout_s=self._timeout_s, what=f"sampling on rollout-{worker}")
-        self._note_warm([worker])
-        del share.todo[index]
-        share.deadline = time.monotonic() + self._timeout_s
+        index, group = get_next(draw.stream, timeout_s=self._timeout_s, what=f"sampling on rollout-{worker}")
+        self._mark_warmed_up([worker])
+        del draw.todo[index]
+        draw.deadline = time.monotonic() + self._timeout_s
         return index, group
 
-    def _begin(self, worker: int, share: _Share) -> None:
-        """Sets a worker to its share. What an engine draws first after its start may take as long as the start."""
-        share.stream = (
-            self._workers.actors[worker].draw.options(num_returns="streaming").remote(list(share.todo.values()))
+    def _begin(self, worker: int, draw: _WorkerDraw) -> None:
+        """Sends a worker its requests. The first group after its start may take as long as the start."""
+        draw.stream = (
+            self._workers.actors[worker].draw.options(num_returns="streaming").remote(list(draw.todo.values()))
         )
-        share.deadline = time.monotonic() + self._limit_s([worker])
+        draw.deadline = time.monotonic() + self._limit_s([worker])
 
     def _limit_s(self, workers: Collection[int]) -> float:
-        """How long each of them may take for its next sign."""
-        return self._timeout_s + (0.0 if self._warm.issuperset(workers) else self._start_timeout_s)
+        """Longest wait for a result of each of these workers."""
+        return self._timeout_s + (0.0 if self._warmed_up.issuperset(workers) else self._start_timeout_s)
 
-    def _note_warm(self, workers: Collection[int]) -> None:
-        """They have drawn something since their start."""
-        if not self._warm.issuperset(workers):
-            self._warm |= set(workers)
-            self._workers.worked()
+    def _mark_warmed_up(self, workers: Collection[int]) -> None:
+        """Records that these workers have drawn something since their start."""
+        if not self._warmed_up.issuperset(workers):
+            self._warmed_up |= set(workers)
+            self._workers.reset_backoff()
 
     def draw_on_each(self, requests: Sequence[DrawRequest]) -> list[list[Group]]:
-        """Every worker draws all requests (the parity canary); one list a worker, in the requests' order."""
+        """Every worker draws all requests (the parity canary). Returns each worker's groups, in the requests' order."""
         found: list[list[Group]] = self._on_each("draw_all", "the canary of the parity gate", requests)
-        self._note_warm(self._workers.actors)
+        self._mark_warmed_up(self._workers.actors)
         return found
 
     def load(self, weights: Any, version: int) -> None:
-        """Gives every worker the weights (a Ray reference) and keeps them for replacements.
+        """Loads weights (a Ray reference) into every worker, and keeps the reference for replacement workers.
 
         Raises:
-            LearnerLost: the node that held them died.
+            LearnerLost: the node that held the weights died.
         """
         self._weights = (weights, version)
         self._on_each("load", f"loading policy version {version} into the engines", weights, version)
 
     def _on_each(self, method: str, what: str, *args: Any) -> list[Any]:
-        """One call on every worker, all at once; workers that are lost are replaced and asked again."""
+        """Calls every worker at once; replaces lost workers and calls those again."""
         results: dict[int, Any] = {}
         while missing := [w for w in sorted(self._workers.actors) if w not in results]:
             found, lost = self._call(missing, method, what, *args, limit_s=self._limit_s(missing))
@@ -213,7 +213,7 @@ class RolloutPool:
         limit_s: float,
         loss: type[ClusterError] | tuple[()] = ActorLost,
     ) -> tuple[dict[int, Any], dict[int, str]]:
-        """One call on some workers, or all: by worker what came back, or how the worker was lost.
+        """Calls some workers (None: all). Returns (result of each worker, reason for each lost worker).
 
         `loss`: the errors that count as a lost worker; any other error is raised.
         """
@@ -232,7 +232,7 @@ class RolloutPool:
         return found, lost
 
     def sleep(self) -> None:
-        """Frees the engines' memory until the next `load`, where they share GPUs with the learner."""
+        """Frees the engines' GPU memory until the next `load`, if they share GPUs with the learner."""
         if self._spec.sleeps:
             self._on_each("sleep", "putting the engines to sleep")
 
@@ -241,11 +241,11 @@ class RolloutPool:
         self._workers.close()
 
     def _replace(self, lost: Mapping[int, str]) -> None:
-        """New workers with the current weights, all at once; where one is lost on the way there, another one."""
+        """Replaces workers and loads the current weights, all at once; repeats for new workers that are lost."""
         while lost:
-            self._replace_actors(lost, "its unfinished groups are drawn again")
+            self._replace_actors(lost, "drawing its unfinished groups again")
             what, limit_s = "starting new rollout workers", self._start_timeout_s
-            # Where an engine does not start, what the lost one held (a GPU's memory) may not be free yet.
+            # A start can fail because the lost worker's GPU memory is not free yet: count it as lost and retry.
             started, lost = self._call(lost, "start", what, self._spec, limit_s=limit_s, loss=ClusterError)
             if self._weights is not None and started:
                 weights, version = self._weights
@@ -254,6 +254,6 @@ class RolloutPool:
                 lost = {**lost, **unloaded}
 
     def _replace_actors(self, lost: Mapping[int, str], then: str) -> None:
-        """New actors in place of lost ones, not started yet."""
-        self._warm.difference_update(lost)
+        """Creates new actors for lost ones; `start` is not called yet."""
+        self._warmed_up.difference_update(lost)
         self._workers.replace({worker: f"rollout-{worker} {why}" for worker, why in lost.items()}, then)

@@ -1,4 +1,4 @@
-"""The engine's half of a weight sync: weights go into a running vLLM engine, and into every packed copy it keeps."""
+"""Loads weights into a running vLLM engine, including the packed copies that its kernels use."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 def load_into_engine(llm: Any, weights: Mapping[str, Tensor]) -> None:
     """Loads weights (Hugging Face names) into a vLLM engine of this process, in place."""
     llm.collective_rpc(_load_into_worker, args=(weights,))
-    # Cached prefixes were computed by the old weights.
+    # Cached prefixes were computed with the old weights.
     if not llm.reset_prefix_cache():
-        raise RuntimeError("the engine still holds requests of the old weights: drain it before a weight sync")
+        raise RuntimeError("the engine still has requests with the old weights: finish them before a weight sync")
 
 
 def _load_into_worker(worker: Any, weights: Mapping[str, Tensor]) -> None:
@@ -29,7 +29,7 @@ def _load_into_worker(worker: Any, weights: Mapping[str, Tensor]) -> None:
 
 
 def unmultiplied_embeddings(model: Any) -> list[Any]:
-    """Input embeddings that are looked up and never multiplied, since an output layer of its own makes the logits."""
+    """Input embeddings that are only looked up and never used in a product: the model has a separate output layer."""
     from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead, VocabParallelEmbedding
 
     layers = [module for module in model.modules() if isinstance(module, VocabParallelEmbedding)]
@@ -39,22 +39,22 @@ def unmultiplied_embeddings(model: Any) -> list[Any]:
 
 @contextmanager
 def left_unpacked(embeddings: Sequence[Any]) -> Iterator[None]:
-    """vLLM makes no packed copies of these layers inside the block: of a small model they take a fifth of a reload."""
+    """Keeps vLLM from packing these layers inside the block; with a small model, packing takes a fifth of a reload."""
     for layer in embeddings:
         layer.quant_method.process_weights_after_loading = lambda layer: None
     try:
         yield
     finally:
         for layer in embeddings:
-            del layer.quant_method.process_weights_after_loading  # the class's own shows again
+            del layer.quant_method.process_weights_after_loading  # uncovers the class's method
 
 
 def repack_cpu_linears(model: Any) -> int:
-    """Renews the packed copies that vLLM's CPU kernels made of weights they also keep; returns how many.
+    """Packs the weights of linear layers again for vLLM's CPU kernels; returns the number of layers.
 
-    reload_weights repacks linear layers whose plain weight was dropped after packing. A layer that keeps its plain
-    weight (an output layer tied to the embedding) gets the new weight but multiplies with its old packed copy, on
-    the CPUs where packing copies: log-probs are then off by as much as the training moved.
+    vLLM's reload_weights packs only layers that dropped their plain weight after packing. A layer that keeps its plain
+    weight (an output layer tied to the embedding) gets the new weight but, on CPUs where packing makes a copy, still
+    computes with the old one: its log-probs would be those of the old weights.
     """
     from vllm.model_executor.layers.utils import dispatch_cpu_unquantized_gemm
 
@@ -71,9 +71,9 @@ def repack_cpu_linears(model: Any) -> int:
 
 
 def repack_cpu_experts(model: Any) -> int:
-    """Packs freshly loaded experts as vLLM's CPU kernel reads them; returns of how many layers.
+    """Packs newly loaded expert weights for vLLM's CPU kernel; returns the number of layers.
 
-    vLLM packs them when its kernel is set up, which happens once: reload_weights leaves plain weights where the kernel
+    vLLM packs them only once, when it sets up the kernel. reload_weights then stores plain weights where the kernel
     expects packed ones.
     """
     repacked = 0

@@ -55,7 +55,7 @@ def check_run(loaded: LoadedRecipe, *, run_dir: Path, address: str | None, read_
     recipe = loaded.recipe
     parts = check_plugins(recipe.reward, loaded.base_dir)
     for stage in stages_of(recipe):
-        list(stage.own_code(loaded.base_dir))
+        list(stage.user_code(loaded.base_dir))
     check_sinks(recipe.tracking, loaded.base_dir)
     check_run_dir(run_dir, mirrored=recipe.run.mirror is not None)
     _check_writable(run_dir)

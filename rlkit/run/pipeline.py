@@ -71,7 +71,7 @@ class Pipeline:
                 inputs.describe(self.run_dir, self.report.line, self.log.line)
                 self.state.check_heldout(tasks_fingerprint(inputs.heldout))
                 with self.report.waiting(f"connecting to the Ray cluster {address}" if address else "starting Ray"):
-                    start_ray(self.recipe.cluster, address, restore_handlers=self.stop.take)
+                    start_ray(self.recipe.cluster, address, restore_handlers=self.stop.install_handlers)
             self._run_stages(inputs)
             status = "done"
         except KeyboardInterrupt:
@@ -127,7 +127,7 @@ class Pipeline:
         if not evaluated_by_stage and not self.state.models and self.state.before is None:
             before = self._evaluate_model(inputs, model, "before the first step")
             if before is not None:
-                self._note_before(before, "before")
+                self._save_before(before, "before")
         for stage in stages:
             self.stage, done = stage, stage.index < len(self.state.models)
             stage.done_step = self.log.last_step(stage.name)
@@ -154,14 +154,14 @@ class Pipeline:
                 timer=self.timer,
                 data_may_differ=self.state.data_may_differ,
                 evaluated_before=self.state.before is not None,
-                note_before=self._note_before,
+                save_before=self._save_before,
             )
             self.state.after = stage.run(start, out)
         self.log.sync()
         self.state.models.append(str(out.relative_to(self.run_dir)))
         self.state.save()
 
-    def _note_before(self, result: Evaluated, name: str) -> None:
+    def _save_before(self, result: Evaluated, name: str) -> None:
         self.state.before, self.state.before_name = result, name
         self.state.save()
         self.report.evaluated(name, result)

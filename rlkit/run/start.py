@@ -53,7 +53,7 @@ def run_recipe(
     report.forward_cluster_logs()
     stop = StopSignal(lambda: report.line("stopping after this step; press Ctrl-C again to stop at once"))
     parts = [(part.name, part.plugin) for part in load_parts(recipe.reward, loaded.base_dir)]
-    own = [named for stage in stages_of(recipe) for named in stage.own_code(loaded.base_dir)]
+    own = [named for stage in stages_of(recipe) for named in stage.user_code(loaded.base_dir)]
     provenance = {
         "code": code_hashes([*parts, *own]),
         "files": model_hashes(recipe),

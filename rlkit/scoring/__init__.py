@@ -1,8 +1,8 @@
-"""Scoring: reward parts as plugins, run over groups in processes that can be ended.
+"""Scoring: reward parts as plugins, run over groups in processes that can be killed.
 
-find, arguments -> plugin (load and check; foreign: other toolkits' functions) -> combine (pure: one total a sample)
-worker (one process: parts within walls and limits) -> crew (the processes of one place: deadlines, replacements)
--> schedule (a group's way through the places; isolate: which sample it was)
-pool (on Ray actors, for a run) | process (on child processes, for the command line)
-cheats, trial, start: what `rlkit reward test` and `rlkit reward new` know
+plugins/: load and check reward parts, and adapt other toolkits' reward functions
+combine: one total per sample from the scores of its parts; pure functions
+processes/: run the parts in worker processes with deadlines and memory limits (Ray actors for a run, child processes
+for the command line), replace workers that fail, and find the samples on which a part fails
+kit/: `rlkit reward test`, `new` and `score`, and `rlkit verify`
 """

@@ -1,4 +1,4 @@
-"""From parts to one number a sample: pure functions, no Ray, no I/O."""
+"""Combines the scores of reward parts into one total per sample. Pure functions: no Ray, no I/O."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from rlkit.records import Group, Score, ScoredGroup
 from rlkit.scoring.plugins.plugin import LoadedPart
 
 ACCURACY = "accuracy"
-"""The part whose value says whether a reply is right (1 and more) or wrong (anything less, partial credit too)."""
+"""The part whose value decides whether a reply is right (1 or more) or wrong (less, including partial credit)."""
 _MAX_REASON = 500
 
 
 Paid = dict[str, float]
-"""What the parts that apply to a sample pay it."""
+"""The value of each part that applies to a sample, after partial credit, caps, gates and penalties."""
 
 
 def combine(
@@ -31,23 +31,25 @@ def combine(
 ) -> tuple[float | None, ...]:
     """Total reward of each sample: the weighted sum of its parts, weights normalised to add to 1.
 
-    In this order: partial credit is scaled, parts of wrong replies are capped, gated parts are left out, parts are
-    normalised in the group if asked, then they are summed; penalties are added at their own weight. A None in a part
-    with a weight above 0, or in the part that opens its gate, makes the total None; parts of weight 0 do not count.
+    The steps, in order: scale partial credit; cap the parts of wrong replies; set parts with a closed gate to 0;
+    normalise the parts in the group if the recipe asks for it; sum; add penalties at their own weight. The total is
+    None if a part with a weight above 0, or the part that controls its gate, has the value None. Parts of weight 0 do
+    not count.
 
     accuracy 0, reasoning 1.0, format 1.0, efficiency 0 with the default weights and caps -> 0.3 * 0.5 + 0.2 = 0.35
     accuracy 0.5 (half of the tests) and the rest as before -> 0.4 * 0.5 * 0.125 + 0.35 = 0.375
 
-    A part that does not apply to a sample leaves its sum: the other parts' sum counts, as in TRL (1.16.0,
-    `GRPOTrainer`: nansum). A part that applies to no sample of the group leaves the weights too: the others' add to 1.
-    So the totals of a group are TRL's sums up to one factor, and no reply gains by what a part does not apply to. A
-    part whose gate's opener does not apply does not apply either. A sample to which no part applies has no total.
+    A sample's sum leaves out the parts that do not apply to it, as in TRL (1.16.0, `GRPOTrainer`: nansum). The sum of
+    the weights leaves out only the parts that apply to no sample of the group. So a group's totals are TRL's sums times
+    one common factor, and a reply gains nothing when a part does not apply to it. A part does not apply where the part
+    that controls its gate does not. A sample to which no part applies has no total.
 
     weights 1 and 1, group [1, n/a], [0, n/a] -> 1, 0;  group [1, n/a], [1, 0.5] -> 0.5, 0.75
 
     Args:
-        parts: by name, [G] scores.
-        weights: by name; every name in `parts` has one.
+        parts: for each part, [G] scores.
+        weights: for each part in `parts`, its weight.
+        rules: the recipe's `reward.combine`.
     """
     counted = {name: weights[name] for name in parts if weights[name] > 0}
     summed = {name: weight for name, weight in counted.items() if name not in rules.penalties}
@@ -67,9 +69,9 @@ def combine(
 
 
 def weight_in_group(parts: Mapping[str, tuple[Score, ...]], weights: Mapping[str, float], rules: CombineKeys) -> float:
-    """What the weights of a group are divided by: the sum of those of the parts that apply to any of its samples.
+    """Divisor of a group's weights: the summed weight of the parts that apply to at least one of its samples.
 
-    Where none applies it is the sum of all. Penalties stand beside the others and are no part of it.
+    If no part applies, the sum of all weights. Penalties are not counted.
     """
     summed = {name: weights[name] for name in parts if name not in rules.penalties}
     applying = [weight for name, weight in summed.items() if applies_to_group(name, parts, rules)]
@@ -77,19 +79,19 @@ def weight_in_group(parts: Mapping[str, tuple[Score, ...]], weights: Mapping[str
 
 
 def applies_to_group(name: str, parts: Mapping[str, tuple[Score, ...]], rules: CombineKeys) -> bool:
-    """Whether a part applies to any sample."""
+    """Whether a part applies to at least one sample of the group."""
     columns = zip(*parts.values(), strict=True)
     return any(_applies(name, dict(zip(parts, scores, strict=True)), rules) for scores in columns)
 
 
 def _applies(name: str, scores: Mapping[str, Score], rules: CombineKeys) -> bool:
-    """Whether a part, and what opens its gate, applies to a sample."""
+    """Whether a part, and the part that controls its gate, apply to a sample."""
     gate = rules.gates.get(name)
     return scores[name].applies and (gate is None or scores[gate.part].applies)
 
 
 def _paid(scores: Mapping[str, Score], counted: Iterable[str], rules: CombineKeys) -> Paid | None:
-    """What each counted part that applies pays one sample; None where it cannot be told."""
+    """Value of each counted part that applies to a sample; None if a value that it depends on is None."""
     accuracy = scores[ACCURACY].value if ACCURACY in scores else None
     paid: Paid = {}
     for name in counted:
@@ -110,8 +112,8 @@ def _paid(scores: Mapping[str, Score], counted: Iterable[str], rules: CombineKey
 
 
 def _normalized(paid: Sequence[Paid | None], names: Iterable[str]) -> list[Paid | None]:
-    """Each part with mean 0 and population deviation 1 over the graded samples of a group that it applies to; 0 where
-    all are equal.
+    """Scales each part to mean 0 and population standard deviation 1 over the graded samples that it applies to; 0 if
+    they are all equal.
 
     [1, 0, None] -> [1, -1, None]
     """
@@ -128,19 +130,20 @@ def _normalized(paid: Sequence[Paid | None], names: Iterable[str]) -> list[Paid 
 
 @dataclass(frozen=True)
 class PartScores:
-    """What parts say of one group."""
+    """The scores of some parts for one group."""
 
     scores: dict[str, tuple[Score, ...]] = field(default_factory=dict)
-    """By part."""
+    """For each part, one score per sample."""
     seconds: dict[str, float] = field(default_factory=dict)
-    """By part, how long its plugin took; of a call for several groups, the group's share by its samples."""
+    """For each part, the time its plugin took. The time of a call for several groups is split by their samples."""
 
 
 def score_parts(groups: Sequence[Group], parts: Sequence[LoadedPart]) -> list[PartScores]:
-    """Runs the parts over groups, in order, each with the scores that it needs: of earlier parts, or the groups' own.
+    """Runs the parts in order over the groups. Each part gets the scores that it needs, from earlier parts or from
+    `Group.scores`.
 
-    A part that raises, or returns something that is no list of scores, leaves this group's samples unscored (None,
-    "plugin_error") with its name in the reason; nothing else is touched.
+    If a part raises or does not return a list of scores, its scores of this group are None, "plugin_error". Other parts
+    and groups are not affected.
     """
     found = [PartScores() for _ in groups]
     num_samples = max(1, sum(len(group.samples) for group in groups))
@@ -161,7 +164,7 @@ def _with_needs(group: Group, scores: Mapping[str, tuple[Score, ...]], needs: Se
 
 
 def _run_part(part: LoadedPart, groups: Sequence[Group]) -> list[tuple[Score, ...]]:
-    # Of the plugins that take several groups, only walled ones get them: what they return then has the right shape.
+    # Several groups come only to a `GuardedPlugin`, which returns lists of the right length.
     if len(groups) > 1:
         lists = part.plugin.score_groups(groups)  # type: ignore[attr-defined]
         return [tuple(_checked(part.name, score) for score in scores) for scores in lists]
@@ -171,7 +174,7 @@ def _run_part(part: LoadedPart, groups: Sequence[Group]) -> list[tuple[Score, ..
 def score_group(
     group: Group, parts: Sequence[LoadedPart], weights: Mapping[str, float], rules: CombineKeys
 ) -> ScoredGroup:
-    """Scores one group by every part, and combines them; see `score_parts` and `combine`."""
+    """Scores one group with every part and combines the scores; see `score_parts` and `combine`."""
     (found,) = score_parts([group], parts)
     scores = {name: found.scores[name] for name in weights if name in found.scores}
     return make_scored_group(group, scores, weights, rules, found.seconds)
@@ -184,8 +187,7 @@ def make_scored_group(
     rules: CombineKeys,
     seconds: Mapping[str, float],
 ) -> ScoredGroup:
-    """A group with its parts' scores and the totals; the weights in it, penalties aside, add to 1: one of a part that
-    applies to no sample is 0, unless none does."""
+    """The scored group, with weights that add to 1 (penalties aside); a part that applies to no sample has weight 0."""
     total = weight_in_group(scores, weights, rules)
     applying = {name for name in scores if applies_to_group(name, scores, rules)} or set(scores)
     own = {name: weights[name] / (1 if name in rules.penalties else total) for name in scores}
@@ -202,7 +204,7 @@ def make_scored_group(
 def _run_on_one(part: LoadedPart, group: Group) -> tuple[Score, ...]:
     try:
         returned = part.plugin.score(group)
-    # A plugin may raise anything, SystemExit too; it costs this group only.
+    # A plugin may raise anything, including SystemExit; only this group is affected.
     except (Exception, SystemExit) as e:
         last = traceback.format_exception_only(e)[-1].strip()
         return _errors(part.name, len(group.samples), f"raised {last}")
@@ -219,9 +221,9 @@ def _errors(name: str, count: int, what: str) -> tuple[Score, ...]:
 
 
 def _checked(name: str, score: Any) -> Score:
-    """The score with exact types, so that it can be sent and stored; or a plugin error in its place."""
+    """The score with plain Python types, so that it can be sent and stored; a plugin error if it is not valid."""
     if not isinstance(score, Score):
-        return _errors(name, 1, f"returned {type(score).__name__} in the place of a Score")[0]
+        return _errors(name, 1, f"returned {type(score).__name__} instead of a Score")[0]
     value = score.value
     if value is not None and not isinstance(value, numbers.Real):
         return _errors(name, 1, f"returned a value of type {type(value).__name__}, not a number or None")[0]
@@ -233,13 +235,13 @@ def _checked(name: str, score: Any) -> Score:
         evidence = repr(score.evidence)[:_MAX_REASON]
     verdict, reason = str(score.verdict), str(score.reason)
     if value is None:
-        unsaid = "could not grade this sample" if score.applies else "does not apply to this sample"
-        verdict, reason = verdict or "unscored", reason.strip() or f"reward part {name!r} {unsaid} and does not say why"
+        result = "could not grade this sample" if score.applies else "does not apply to this sample"
+        verdict, reason = verdict or "unscored", reason.strip() or f"reward part {name!r} {result} and gives no reason"
     return Score(None if value is None else float(value), verdict, reason, evidence)
 
 
 def _plain(value: Any) -> Any:
-    """Token ids as JSON has them."""
+    """Converts token ids and other NumPy values for JSON."""
     import numpy as np
 
     if isinstance(value, np.ndarray | np.integer):
@@ -248,19 +250,22 @@ def _plain(value: Any) -> Any:
 
 
 class PluginTraceback(Exception):
-    """What a plugin raised in another process, as text: the cause of a `ScoringError`."""
+    """A plugin's traceback in another process, as text; used as the cause of a `ScoringError`."""
 
 
 def last_traceback(scores: Sequence[Score]) -> str:
-    """The traceback of the last of these samples that a plugin raised on; empty where it raised on none."""
+    """The traceback of the last of these samples on which a plugin raised; "" if there is none."""
     evidence = [score.evidence for score in scores if score.value is None and score.verdict == "plugin_error"]
     found = [str(e["traceback"]) for e in evidence if isinstance(e, Mapping) and "traceback" in e]
     return found[-1] if found else ""
 
 
 def unscored_causes(group: ScoredGroup) -> list[tuple[str, Score]]:
-    """(part, its score) for every part that leaves a sample without a total: those that failed on it; of a sample on
-    which none failed, those that do not apply to it. A part of weight 0 counts where it opens another's gate only."""
+    """(part, its score) for each part that leaves a sample without a total.
+
+    These are the parts that failed on the sample (one of weight 0 only if it controls another part's gate) or, if none
+    failed, the parts that do not apply to it.
+    """
     causes = []
     for i, reward in enumerate(group.rewards):
         without = [(name, scores[i]) for name, scores in group.parts.items() if scores[i].value is None]
@@ -271,11 +276,11 @@ def unscored_causes(group: ScoredGroup) -> list[tuple[str, Score]]:
 
 
 def check_unscored(groups: Sequence[ScoredGroup], max_unscored: float) -> None:
-    """Stops a run whose reward does not work.
+    """Raises if too many samples have no score.
 
     Raises:
-        ScoringError: more than `max_unscored` (a share) of the samples have no total; names the part that failed most.
-            Its cause is that part's last traceback, if it raised.
+        ScoringError: more than the fraction `max_unscored` of the samples have no total. The message names the part
+            that failed most often; the cause is that part's last traceback, if it raised.
     """
     num_samples = sum(len(group.rewards) for group in groups)
     num_unscored = sum(reward is None for group in groups for reward in group.rewards)
@@ -285,7 +290,7 @@ def check_unscored(groups: Sequence[ScoredGroup], max_unscored: float) -> None:
     worst, count = Counter(name for name, _ in causes).most_common(1)[0]
     scores = [score for name, score in causes if name == worst]
     last, trace = scores[-1], last_traceback(scores)
-    where = "; its last traceback is in the run's run.log, and here with --debug" if trace else ""
+    where = "; the last traceback is in the run's run.log, and --debug prints it here" if trace else ""
     what = f"failed on {count}, last with {last.verdict}"
     if not last.applies:
         what = f"does not apply to {count}, and no other part does: {last.verdict}"

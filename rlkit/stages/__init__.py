@@ -1,1 +1,1 @@
-"""What can be done to a model: each kind of stage is a class of its own, found through the registry."""
+"""The kinds of training stages. Each kind is a class; the registry maps its name to the class."""

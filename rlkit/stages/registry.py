@@ -1,6 +1,7 @@
-"""Which kinds of stages there are, and where the class of each is. Nothing is imported before it is asked for.
+"""Maps the kinds of stages to their classes. A class is imported when it is first needed.
 
-A kind of your own is a subclass of `rlkit.stages.stage.Stage`, named by an entry point of the group `rlkit.stages`.
+To add a kind from another package, subclass `rlkit.stages.stage.Stage` and register the class under its kind's name as
+an entry point of the group `rlkit.stages`.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ KINDS = {
 }
 """The class of each built-in kind, as "module:class"."""
 GROUP = "rlkit.stages"
-"""Entry points of packages that bring kinds of their own; a built-in kind cannot be replaced."""
+"""Entry point group for kinds from other packages; a built-in kind cannot be replaced."""
 
 
 def kind_names() -> list[str]:
-    """Every kind that a recipe may name, the built-in ones first."""
+    """Every kind that a recipe can use, the built-in ones first."""
     return [*KINDS, *(name for name in sorted(_installed()) if name not in KINDS)]
 
 

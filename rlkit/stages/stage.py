@@ -1,7 +1,7 @@
-"""A stage of a recipe. A new kind of stage is a subclass of `Stage` in one file, and a line in the registry.
+"""The base class of stages. To add a kind of stage, subclass `Stage` in one file and add a line to the registry.
 
-A recipe is read with the module of each of its kinds, so that module imports little when it is imported itself, and
-nothing heavy (torch, ray, vllm, trl): methods import what they need.
+Reading a recipe imports the module of each kind that it uses. So these modules import nothing heavy (torch, ray, vllm,
+trl) at the top; their methods import what they need.
 """
 
 from __future__ import annotations
@@ -31,53 +31,53 @@ K = TypeVar("K", bound=StageKeys)
 
 
 class StageRows(Protocol):
-    """Rows that a stage learns from in place of tasks: demonstrations, preferences."""
+    """Rows that a stage learns from instead of tasks, such as demonstrations or preferences."""
 
     @property
     def skipped(self) -> Sequence[BadRow]:
-        """Rows that cannot be used."""
+        """Rows that could not be used and were skipped."""
 
     @property
     def described(self) -> str:
-        """Their number and what they are: "120 demonstrations"."""
+        """Their number and kind: "120 demonstrations"."""
 
     def __len__(self) -> int: ...
 
     def without(self, wordings: Collection[str]) -> Self:
-        """Those of other prompts than these.
+        """The rows whose prompts are not among `wordings`.
 
         Raises:
-            DataError: nothing is left.
+            DataError: no row is left.
         """
 
     def texts(self) -> Iterator[tuple[str, str, str]]:
-        """(prompt, task kind, reply) of each: what the tokenizer of a model made from nothing learns its words from."""
+        """(prompt, task kind, reply) of each row: training text for the tokenizer of a new model."""
 
 
 @dataclass(frozen=True)
 class StageData:
-    """What there is to learn from and to be evaluated on."""
+    """The data of one stage, for training and evaluation."""
 
     renderer: PromptRenderer
     tasks: Sequence[Task]
-    """Training tasks, without the held-out ones; empty where no stage needs any."""
+    """Training tasks, without the held-out ones; empty if no stage needs tasks."""
     mixture: Mixture | None
-    """Their sources; None where there are no tasks."""
+    """Their sources; None if there are no tasks."""
     heldout: Sequence[Task]
-    """For the evaluations."""
+    """Held-out tasks, for evaluations."""
     rows: StageRows | None
-    """Of this stage alone, see `Stage.read_rows`; without those of held-out tasks."""
+    """This stage's own rows (see `Stage.read_rows`), without those of held-out tasks; None if it has none."""
 
 
 @dataclass(frozen=True)
 class StageStart:
-    """What a run gives to a stage that it starts."""
+    """Everything that a run passes to a stage when it starts it."""
 
     run_dir: Path
     run_id: str
-    """Marks the run's checkpoints as its own."""
+    """Stored in the run's checkpoints, to recognise them."""
     base_dir: Path
-    """The recipe's folder: `./file.py` plugins are beside it."""
+    """The recipe's folder; `./file.py` plugins are relative to it."""
     model: str
     """Folder or Hub name of the model that the stage starts from."""
     data: StageData
@@ -85,27 +85,27 @@ class StageStart:
     report: Report
     stop: StopSignal
     timer: PhaseTimer
-    """Of the run's phases, as summary.json shows them."""
+    """Times the run's phases, for summary.json."""
     data_may_differ: bool
-    """Whether a resume may go on with other data, or another order of it, than its checkpoint's."""
+    """Whether a resume may continue with other data, or another order of it, than the checkpoint's."""
     evaluated_before: bool
-    """Whether the run's first evaluation, which "after" is compared with, is done."""
-    note_before: Callable[[Evaluated, str], None]
-    """Keeps that evaluation, with its name."""
+    """Whether the run's "before" evaluation, the baseline for "after", is done."""
+    save_before: Callable[[Evaluated, str], None]
+    """Records the "before" evaluation and a description of when it was made."""
 
 
 class Stage(ABC, Generic[K]):
-    """One stage of a recipe: what data it needs, what a plan says of it, how it runs and resumes, what it leaves.
+    """One stage of a recipe: defines its data, its part of the plan, how it runs and resumes, and how it cleans up.
 
-    Its model goes to the folder that `run` is given; its checkpoints and other files to `<run>/<name>`.
+    `run` writes the stage's model to the folder `out`; its checkpoints and other files go to `<run>/<name>`.
     """
 
     Keys: ClassVar[type[StageKeys]]
-    """The section of the recipe that describes a stage of this kind."""
+    """Class of the recipe section for this kind."""
     needs_tasks: ClassVar[bool] = False
     """Whether it learns from the recipe's training tasks."""
     evaluates: ClassVar[bool] = False
-    """Whether it evaluates its own model before and after; of other stages the run does."""
+    """Whether it evaluates its model itself, before and after; for other stages the run does it."""
 
     def __init__(self, recipe: Recipe, index: int) -> None:
         """Stage `index` of a recipe."""
@@ -115,19 +115,19 @@ class Stage(ABC, Generic[K]):
         keys: Any = recipe.stages[index]
         self.keys: K = keys
         self.done_step = 0
-        """The last step that is done, in this start or an earlier one."""
+        """The last finished step, including those before a resume."""
         self.kept_model = False
-        """Whether a stage that was stopped has left its model in the run's folder `model`."""
+        """Whether the stage was stopped and has saved its model in the run's folder `model`."""
 
     @property
     def is_last(self) -> bool:
-        """Whether no stage starts from its model."""
+        """Whether it is the recipe's last stage."""
         return self.index == len(self.recipe.stages) - 1
 
     # -- data
 
     def read_rows(self) -> StageRows | None:
-        """Rows of its own, checked as far as that goes without the model; None: it has none.
+        """Reads the stage's own rows and checks what can be checked without the model; None if it has no rows.
 
         Raises:
             DataError: a source or a row cannot be used.
@@ -135,20 +135,20 @@ class Stage(ABC, Generic[K]):
         return None
 
     def fit_rows(self, rows: StageRows, renderer: PromptRenderer, context: int) -> StageRows:
-        """The rows that the model can take.
+        """The rows that fit the model's context.
 
         Args:
             rows: What `read_rows` returned.
-            renderer: Of the model's tokenizer.
+            renderer: Renders with the model's tokenizer.
             context: Longest sequence of the model, in tokens.
 
         Raises:
-            DataError: a row cannot be taken, and the data's keys say to stop then.
+            DataError: a row does not fit, and the data section's keys ask to stop in that case.
         """
         return rows
 
     def check_order(self, tasks: Sequence[Task], mixture: Mixture | None, rows: StageRows | None) -> None:
-        """Sees that the data can be drawn in the shares that the recipe asks for.
+        """Checks that the data can be drawn in the shares that the recipe asks for.
 
         Raises:
             DataError: it cannot.
@@ -156,15 +156,16 @@ class Stage(ABC, Generic[K]):
 
     # -- plan
 
-    def own_code(self, base_dir: Path) -> Iterator[tuple[str, Any]]:
-        """(recipe key, function or class) of the user's own code that its keys name: imported, tried before anything
-        starts, and compared by a resume.
+    def user_code(self, base_dir: Path) -> Iterator[tuple[str, Any]]:
+        """(recipe key, function or class) of the user's code that the stage's keys name.
+
+        The code is imported and tried before the run starts; a resume checks that it has not changed.
 
         Args:
             base_dir: The recipe's folder.
 
         Raises:
-            PluginError: it cannot be imported or used.
+            PluginError: the code cannot be imported or used.
         """
         yield from ()
 
@@ -180,15 +181,15 @@ class Stage(ABC, Generic[K]):
 
     @abstractmethod
     def run(self, start: StageStart, out: Path) -> Evaluated | None:
-        """Does the stage, or what is left of it after its newest checkpoint, and writes its model to `out`.
+        """Runs the stage, or resumes it from its newest checkpoint, and writes its model to `out`.
 
         Returns:
-            The evaluation of that model, where `evaluates`.
+            The evaluation of that model if `evaluates`, else None.
 
         Raises:
-            KeyboardInterrupt: the user asked to stop; what was done is kept.
-            RlkitError: it cannot be done.
+            KeyboardInterrupt: the user stopped the run; finished steps are saved.
+            RlkitError: the stage failed.
         """
 
     def end(self, run_dir: Path) -> None:
-        """Drops what nothing needs once the stage is done and its model kept; called again at each later start."""
+        """Deletes files that are not needed once the stage's model is saved. Each resume of the run calls it again."""

@@ -1,8 +1,8 @@
-"""Judges: an answer goes in, a `Verdict` comes out. They know nothing of rewards.
+"""Judges: each takes an answer and returns a `Verdict`. They do not depend on rewards.
 
-extract, extract_code   which part of a reply is the answer, or the program
+extract, extract_code   find the answer, or the program, in a reply
 plain                   texts, choices, and numbers within a tolerance, in microseconds
 math/                   exact equality of math answers, in worker processes that can be killed
 code/                   programs against tests, in a sandbox/
-steps/                  relations that a thought states, for the reasoning part
+steps/                  checks equations and relations in a thought, for the reasoning part
 """

@@ -1,4 +1,4 @@
-"""Finds the answer in a reply: only the part after the thought counts, and there the last finished mark.
+"""Finds the answer in a reply: the last complete box, tag or mark in the part after the thought.
 
 Every function is linear in the reply's length and never evaluates anything.
 """
@@ -29,7 +29,7 @@ _PLAIN_BETWEEN = re.compile(r"\\[()\[\],;:! ]|[$*~]|\\q?quad(?![a-z])|\\(?:text|
 _BETWEEN = re.compile(r"([,;、，；]?) ?(and|or|和|与|及|以及|或|或者|且|&|) ?(?:([A-Za-z](?:_\w+)?) ?=)?")
 """What may stand between two boxes of one answer: a comma, "and" or "or", and the name of the second value."""
 _OR = ("or", "或", "或者")
-"""Of the words in it, those for "or"; the others say "and"."""
+"""The words in `_BETWEEN` that mean "or"; the others mean "and"."""
 _NAME_BEFORE = re.compile(r"(?<![\w\\}+*/^-])([A-Za-z](?:_\{?\w+\}?)?) ?=\s*\$?$")
 """The name of a value right before its box: x = ."""
 _BETWEEN_CHARS = 60
@@ -43,13 +43,13 @@ class Reply:
     """A reply in its two halves."""
 
     thought: str | None
-    """Text between the think tags; None where there are none."""
+    """Text between the think tags; None if there are no tags."""
     answer: str | None
-    """Text after the thought; None where the thought never ends."""
+    """Text after the thought; None if the thought does not end."""
 
 
 def split_reply(response: str) -> Reply:
-    """Parts a reply into thought and answer.
+    """Splits a reply into thought and answer.
 
     Without think tags the whole reply is the answer; after `<think>` without `</think>` there is none. With several
     closing tags the last one counts, so that no box inside a thought is ever taken for the answer.
@@ -150,6 +150,6 @@ def extract_answer(response: str, *, last_number: bool = True) -> str | None:
     tagged = _ANSWER_TAGS.findall(text)
     if tagged and tagged[-1].strip():
         return str(tagged[-1]).strip()
-    # The content of a box that never ends is no answer.
+    # The content of a box that does not end is not an answer.
     text = _OPEN_BOX.sub("", text)[-_TAIL_CHARS:]
     return marked_answer(text) or ((short_reply(text) or unmarked_number(text)) if last_number else None)

@@ -1,4 +1,4 @@
-"""Which part of a code reply is the program: a fenced block after the thought. Nothing is ever run.
+"""Finds the program in a code reply: a fenced block after the thought. Runs nothing.
 
 A fence is a line of three or more backticks or tildes. It may be indented, may follow a sentence where it names Python,
 and ends at a line of as many, or at a special token that ends a model's turn (`<|im_end|>`, `<|endoftext|>`, `</s>`).
@@ -15,9 +15,9 @@ from typing import Any
 from rlkit.verify.extract import split_reply
 
 _PYTHON = ("python", "python2", "python3", "py", "py3")
-"""Names after a fence that say Python."""
+"""Language names after a fence that mean Python."""
 _FENCE = re.compile(r"(?P<fence>`{3,}|~{3,})(?P<info>.*)")
-"""A line that may open a block: three or more marks, and what is said of the block."""
+"""A line that may open a block: three or more marks, and the block's info string."""
 _LANGUAGE = re.compile(r"\s*(?:\{\s*\.?(?P<attribute>[\w+#-]+)|(?P<name>[\w+#-]+)(?=[\s:.,{]|$)|(?P<word>\S*))")
 """After a fence: "python", "python3.11", "python:main.py", "{.python #name}"; another word names no known language."""
 _TURN_END = re.compile(r"(?:<\|[^|<>\s]{1,40}\|>|<｜[^｜<>\s]{1,40}｜>|</s>|<eos>|<end_of_turn>)$")
@@ -44,7 +44,7 @@ class _OpenBlock:
     def end_of(self, line: str) -> str | None:
         """What stands before the fence's end on a line; None where the line does not end it."""
         text = line.rstrip()
-        # A comment may speak of a fence or a token.
+        # A comment may contain a fence or a token.
         bare = text if "#" in text else _without_turn_end(text)
         marks = len(bare) - len(bare.rstrip(self.fence[0]))
         code = bare[: len(bare) - marks]
@@ -93,7 +93,7 @@ def _without_turn_end(text: str) -> str:
 
 
 def _opened(line: str) -> _OpenBlock | None:
-    """The block that a line opens; None where it opens none."""
+    """The block that a line opens; None if it opens none."""
     bare = line.strip()
     match = _FENCE.fullmatch(bare)
     if match is None:

@@ -53,17 +53,17 @@ r"""A formula between dollar signs or \( and \), or a number."""
 _VALUE = re.compile(r"[\d$\\√π∞½]|^\W*[A-Za-z]\W*$")
 """An answer that is a value has a digit or a sign of a formula in it, or is a single letter."""
 _SAYS_SET = r"[^.\n]{0,40}(?:integer|natural number|\\in\b|∈|整数)"
-"""Words that say which numbers a letter stands for; they belong to the answer."""
+"""Words that state the set of a variable's values; they belong to the answer."""
 _ASIDE = re.compile(
     rf"(?<=[\w$}}]) \((?!{_SAYS_SET}|[^()]*\b(?:or|and|if|mod)\b)"
     r"(?:[A-Za-z -]+|(?:not|since|because|as|checked|check|i\.e\.)(?![A-Za-z])[^()]*)\)$"
 )
-"""Words in brackets behind an answer that say nothing of its value: 7 (not 8), 12 (apples)."""
+"""Words in brackets after an answer that do not change its value: 7 (not 8), 12 (apples)."""
 _SENTENCE_END = re.compile(
     r"(?<!\.)[.!](?:\s|$)|。|；|，|,\s+(?:since|because|which|so|as|when|therefore|hence|thus)\b|\s+(?:because|since)\b"
     rf"|,\s+where\b(?!{_SAYS_SET})|,?\s+(?:not|rather than)\s+(?=[-\d$\\(])"
 )
-"""Where an answer's sentence ends, or goes on to its reason."""
+"""The end of an answer's sentence, or the start of its reason."""
 _CLAUSE_CHARS = 1000
 """Characters behind a mark in which its answer is looked for."""
 _SHORT_CHARS = 60
@@ -104,19 +104,19 @@ def marked_answer(text: str) -> str | None:
         if clause and (label or _is_value(clause)):
             return clause
         first = first or clause
-    result = (_clause(rest) for _, _, rest in reversed(_said(_RESULT_IS, text)))
+    result = (_clause(rest) for _, _, rest in reversed(_matches(_RESULT_IS, text)))
     return first or next(filter(None, result), None) or _last_display(text)
 
 
 def _marks(text: str) -> list[tuple[int, bool, str]]:
-    """(place, whether it is a label, the rest of the line) of everything that says which the answer is."""
+    """(position, whether it is a label, rest of the line) of every mark that introduces the answer."""
     labels = [_IS_THE_ANSWER] if _OPTION.search(text) else [_IS_THE_ANSWER, _LABEL]
     found = [(match.start(1), True, match[1]) for pattern in labels for match in pattern.finditer(text)]
-    return found + _said(_ANSWER_IS, text)
+    return found + _matches(_ANSWER_IS, text)
 
 
-def _said(pattern: re.Pattern[str], text: str) -> list[tuple[int, bool, str]]:
-    """The same for the places of a pattern that nothing denies; where the line ends there, the next line counts."""
+def _matches(pattern: re.Pattern[str], text: str) -> list[tuple[int, bool, str]]:
+    """The same for the matches of a pattern that are not negated; if the line ends there, takes the next line."""
     found = []
     for match in pattern.finditer(text):
         if _NEGATED.search(match[0]) or "n't" in match[0] or _NOT.match(text, match.end()):
@@ -140,7 +140,7 @@ def _clause(text: str) -> str:
         close = re.compile(end).search(text, len(start)) if text.startswith(start) else None
         if close:
             rest = text[close.end() :].strip(" *.")
-            # "$5$ or $6$" and "$5$ cm" say more than their first formula.
+            # "$5$ or $6$" and "$5$ cm" are more than their first formula.
             if not rest or not _GOES_ON.match(rest):
                 return text[len(start) : close.start()].strip()
     clause = _SENTENCE_END.split(text, maxsplit=1)[0].strip(" *")

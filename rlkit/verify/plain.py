@@ -15,7 +15,7 @@ from rlkit.records import Verdict
 from rlkit.verify.number import plain_number
 
 _MAX_CHARS = 2000
-"""Characters of a text that are looked at."""
+"""Longest text that is compared; the rest is ignored."""
 _TEXT = re.compile(r"\\(?:text|textbf|mathrm|mathbf|textit)\s*\{([^{}]*)\}")
 """A command for text, with its inside."""
 _QUOTES = (("$", "$"), ('"', '"'), ("'", "'"), ("`", "`"), ("“", "”"), ("‘", "’"), ("«", "»"), ("**", "**"))
@@ -102,7 +102,7 @@ def _option(text: str, options: Mapping[str, str]) -> str | None:
     match = _LETTER.fullmatch(plain)
     letter = match[1].upper() if match is not None else ""
     if match is not None and (letter in options or not options):
-        # A letter stands for its option also where it is another one's text.
+        # A letter means its option even if it is also the text of another option.
         return letter if match[2] is None or normal_text(match[2]) == options.get(letter) else None
     return named[0] if len(named) == 1 else None
 

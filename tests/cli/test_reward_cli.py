@@ -282,7 +282,10 @@ def test_an_input_that_would_be_lost_is_refused(folder):
     for name in ("in.jsonl", "link.jsonl"):
         words = ("score", "--recipe", "default.yaml", "--input", "in.jsonl", "--output", name)
         done = reward(*words, cwd=folder)
-        assert (done.returncode, done.stderr) == (2, f"rlkit: error: --output {name} is the input: give another file\n")
+        assert (done.returncode, done.stderr) == (
+            2,
+            f"rlkit: error: --output {name} is the input file: choose another output file\n",
+        )
     assert (folder / "in.jsonl").read_text() == row
 
 
@@ -298,10 +301,10 @@ def test_a_plugin_that_returns_something_else_is_reported_with_what_it_returned(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"kind": 7}, "in.jsonl:2: kind must be a text"),
+        ({"kind": 7}, "in.jsonl:2: kind must be a string"),
         ({"reference": None}, "in.jsonl:2: no reference (the column is null)"),
         ({"reference": float("nan")}, "in.jsonl:2: the reference is nan, not an answer"),
-        ({"response": 7}, "in.jsonl:2: response is missing, or no text"),
+        ({"response": 7}, "in.jsonl:2: response is missing, or not a string"),
         ({"num_tokens": -1}, "in.jsonl:2: num_tokens must be a whole number from 0, got -1"),
         ({"token_ids": "12"}, "in.jsonl:2: token_ids must be a list of whole numbers"),
         ({"kind": "maths"}, "in.jsonl:2: no judge for tasks of kind \"maths\" (did you mean 'math'?)"),
@@ -309,7 +312,7 @@ def test_a_plugin_that_returns_something_else_is_reported_with_what_it_returned(
             {"kind": "numeric", "reference": "x"},
             "in.jsonl:2: the reference 'x' of a task of kind numeric is not a number",
         ),
-        ({"group": []}, "in.jsonl:2: group must be a text or a number"),
+        ({"group": []}, "in.jsonl:2: group must be a string or a number"),
         ({"group": "g", "prompt": "Another"}, "has another kind, prompt or reference than in line 1"),
     ],
 )
@@ -337,8 +340,8 @@ def test_wrong_use_is_one_sentence(folder):
         (["test", "./f.py:compute_score", "--style", "trl"], "has the signature of a reward function for verl"),
         (["test", "./f.py:difficulty", "--style", "trl"], "needs the columns 'difficulty' of the data"),
         (["new", "json"], "would hide the module of that name"),
-        (["new", "My-Reward"], "is no module's name"),
-        (["new", "plugin"], "is there already"),
+        (["new", "My-Reward"], "is not a valid module name"),
+        (["new", "plugin"], "exists already"),
     ]:
         done = reward(*words, cwd=folder)
         assert done.returncode == 2, words
@@ -370,14 +373,14 @@ def test_the_recipes_arguments_are_used_and_totals_are_shown(folder):
     assert "compares the samples of a group" in done.stdout
     assert "total (honest)" in done.stdout
     assert "more than the honest reply on" in done.stdout  # long cheats outrank honest replies
-    assert "known cheats that somewhere earn more than the honest reply" in done.stderr
+    assert "known cheats that earn more than the honest reply on some tasks" in done.stderr
 
 
 @pytest.mark.parametrize(
     ("cls", "check", "text"),
     [
-        ("Changes", "same score twice", "asked again, it says otherwise"),
-        ("Together", "several groups", "with other groups in the same call, it says otherwise: 1.0 became 0."),
+        ("Changes", "same score twice", "the second scoring differs"),
+        ("Together", "several groups", "the scores change when one call holds several groups: 1.0 became 0."),
         ("Fragile", "hostile: broken unicode", "raised UnicodeEncodeError"),
     ],
 )

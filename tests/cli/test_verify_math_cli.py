@@ -41,11 +41,11 @@ def test_a_file_keeps_its_rows_and_their_order(tmp_path):
 
 
 BAD_LINES = [
-    (b'{"id": 7, "gold": "1"}', "either answer or response is needed"),
-    (b'{"id": 7, "gold": "1", "answer": "1", "response": "1"}', "either answer or response is needed"),
-    (b'{"id": 7, "gold": "1", "answer": 1}', "either answer or response is needed"),
-    (b'{"id": 7, "gold": 1, "answer": "1"}', "gold is missing, or no text"),
-    (b'{"id": 7, "answer": "1"}', "gold is missing, or no text"),
+    (b'{"id": 7, "gold": "1"}', "exactly one of answer and response is needed"),
+    (b'{"id": 7, "gold": "1", "answer": "1", "response": "1"}', "exactly one of answer and response is needed"),
+    (b'{"id": 7, "gold": "1", "answer": 1}', "exactly one of answer and response is needed"),
+    (b'{"id": 7, "gold": 1, "answer": "1"}', "gold is missing, or not a string"),
+    (b'{"id": 7, "answer": "1"}', "gold is missing, or not a string"),
     (b'{"id": 7, "gold": "1", "answer": "1", "tolerance": 2}', "tolerance must be"),
     (b'{"id": 7, "gold": "1", "answer": "1", "tolerance": NaN}', "tolerance must be"),
     (b'{"id": 7, "gold": "1", "answer": "1", "choices": ["A"]}', "choices must be"),
@@ -72,10 +72,10 @@ def test_bad_rows_are_unscored_in_their_place_and_stop_no_other(tmp_path):
         assert reason in row["detail"]
         assert row["id"] == (7 if line.startswith(b'{"id": 7,') and reason != "not UTF-8" else None)
     before, _, after = done.stderr.partition("15 correct, 0 wrong, 15 unscored\n")
-    assert "15 of 30 rows cannot be judged (lines 2, 5, 8, 11, 14 and 10 more); the others are" in before
+    assert "15 of 30 rows cannot be judged (lines 2, 5, 8, 11, 14 and 10 more); judging the others" in before
     assert after.count("\n") == 1
     assert "15 of 30 rows could not be judged and are unscored (lines 2, 5, 8, 11, 14 and 10 more)" in after
-    assert "the first, 7: either answer or response is needed" in after
+    assert "the first, 7: exactly one of answer and response is needed" in after
 
 
 def test_a_gold_that_cannot_be_read_is_no_bad_row(tmp_path):
@@ -91,8 +91,8 @@ def test_a_file_that_could_not_be_read_twice_or_would_be_lost_is_refused(tmp_pat
     empty.touch()
     os.mkfifo(fifo)
     for where, out, reason in [
-        (source, source, "is the input: give another file"),
-        (fifo, tmp_path / "out.jsonl", "is read twice"),
+        (source, source, "is the input file: choose another output file"),
+        (fifo, tmp_path / "out.jsonl", "rlkit reads it twice"),
         (empty, tmp_path / "out.jsonl", "holds no rows"),
     ]:
         done = run("--input", where, "--output", out)

@@ -14,7 +14,7 @@ from ray.cluster_utils import Cluster as RayCluster
 from ray.util.placement_group import placement_group_table
 
 from rlkit.cluster import placement as placement_module
-from rlkit.cluster.layout import bundles, lack
+from rlkit.cluster.layout import bundles, describe_lack
 from rlkit.cluster.placement import Placement, bundle_options, release, reserve
 from rlkit.errors import ClusterError
 from rlkit.learner.learner_group import LearnerWorker
@@ -59,12 +59,12 @@ def half_a_gpu() -> tuple[str, str]:
 def test_what_lacks_is_told():
     nodes = [{"CPU": 4.0, "GPU": 1.0}, {"CPU": 4.0}]
     two = [{"CPU": 1.0, "GPU": 1.0}] * 2
-    assert lack(two, "PACK", nodes, {"CPU": 3.0}) == (
+    assert describe_lack(two, "PACK", nodes, {"CPU": 3.0}) == (
         "asked for CPU 2, GPU 2 in 2 bundles (PACK); 2 nodes have CPU 8 of which 3 free, GPU 1 of which 0 free"
     )
-    assert "no node has as much as one bundle needs (CPU 6)" in lack([{"CPU": 6.0}], "PACK", nodes, {})
-    assert "needs a node for each of the 3" in lack([{"CPU": 1.0}] * 3, "STRICT_SPREAD", nodes, {})
-    assert "one node that has it all" in lack([{"CPU": 3.0}] * 2, "STRICT_PACK", nodes, {})
+    assert "no node has as much as one bundle needs (CPU 6)" in describe_lack([{"CPU": 6.0}], "PACK", nodes, {})
+    assert "needs a node for each of the 3" in describe_lack([{"CPU": 1.0}] * 3, "STRICT_SPREAD", nodes, {})
+    assert "one node that has all of it" in describe_lack([{"CPU": 3.0}] * 2, "STRICT_PACK", nodes, {})
 
 
 def test_plan_shows_the_bundles_and_refuses_what_cannot_be_placed():
@@ -100,11 +100,11 @@ def test_who_does_not_see_the_runs_folder_says_so(tmp_path, kind):
     file = tmp_path / "progress.json"
     file.write_text("of this run")
     worker = kind()
-    worker.check_sees(file, b"of this run")
-    with pytest.raises(ClusterError, match=r"run\.dir has to be a folder that all of them share"):
-        worker.check_sees(file, b"of another node's run")
+    worker.check_shared_folder(file, b"of this run")
+    with pytest.raises(ClusterError, match=r"run\.dir must be a folder that all of them share"):
+        worker.check_shared_folder(file, b"of another node's run")
     with pytest.raises(ClusterError, match="does not see"):
-        worker.check_sees(tmp_path / "missing", b"")
+        worker.check_shared_folder(tmp_path / "missing", b"")
 
 
 class Where:

@@ -81,7 +81,7 @@ def test_of_several_actors_each_has_its_own_end(worker):
     assert value == 7
     assert [type(e) for e in errors] == [ActorDied, ActorLost, ClusterError]
     assert "its process or node died" in str(errors[0])
-    assert str(errors[1]) == "the canary took more than 1 s (a deadline that the recipe sets)"
+    assert str(errors[1]) == "the canary took more than 1 s (a deadline set in the recipe)"
     for other in others:
         ray.kill(other)
 
@@ -122,7 +122,7 @@ def test_what_a_call_was_given_and_is_gone_with_its_node_is_told_apart_from_a_lo
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr[-2000:]
     lost, dead, answer = ast.literal_eval(out.read_text())
-    assert lost.startswith("ValueLost it lacks what it was given: the node that held it died")
+    assert lost.startswith("ValueLost it lost its input: the node that held it died")
     assert dead.startswith("ActorDied it was lost: its process or node died")
     assert answer == 7
 

@@ -123,7 +123,7 @@ def test_a_model_with_a_recurrent_state_cannot_be_packed():
     layers = ["linear_attention", "full_attention"]
     model = model_of("qwen3_next", layer_types=layers, num_experts=0, linear_value_head_dim=16, **state)
     for name in ("auto", "packed", "sdpa"):
-        with pytest.raises(RecipeError, match="packed sequences would see each other"):
+        with pytest.raises(RecipeError, match="packed sequences would interact"):
             use_attention(model, name)
 
 

@@ -105,7 +105,7 @@ def test_router_metrics_do_not_depend_on_micro_batches_ranks_or_the_coefficient(
 def test_a_dense_model_has_no_routers_and_refuses_their_key(tiny_model):
     metrics = Learner(spec_of(tiny_model)).train_step(StepSamples.of(groups_of(1))).metrics
     assert not [name for name in metrics if "router" in name]
-    with pytest.raises(RecipeError, match=r"learner\.router_aux_coef=0\.1 weighs a mixture whose routers choose"):
+    with pytest.raises(RecipeError, match=r"learner\.router_aux_coef=0\.1 needs a mixture of experts"):
         Learner(spec_of(tiny_model, learner={"router_aux_coef": 0.1}))
 
 
@@ -117,7 +117,7 @@ def test_routers_with_a_bias_of_their_own_are_left_to_it_and_keep_it(tiny_model,
     learner = Learner(spec_of(tmp_path / "biased"))
     # The largest logits are not what such a router takes, so they would tell a wrong load.
     assert not [name for name in learner.train_step(StepSamples.of(groups_of(1))).metrics if "router" in name]
-    with pytest.raises(RecipeError, match=r"learner\.router_aux_coef=0\.1 weighs a mixture whose routers choose"):
+    with pytest.raises(RecipeError, match=r"learner\.router_aux_coef=0\.1 needs a mixture of experts"):
         Learner(spec_of(tmp_path / "biased", learner={"router_aux_coef": 0.1}))
     learner.save_model(tmp_path / "end")
     name = "model.layers.1.mlp.gate.e_score_correction_bias"

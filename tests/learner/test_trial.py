@@ -37,7 +37,9 @@ def test_sequences_that_would_see_each_other_are_refused_and_can_have_rows_of_th
     tiny_model, tmp_path, kind, precision
 ):
     model = saved(kind, tiny_model, tmp_path / kind, **BLIND[kind])
-    with pytest.raises(RecipeError, match=r"sequences of one row see each other.*set learner\.tokens_per_microbatch=1"):
+    with pytest.raises(
+        RecipeError, match=r"sequences in one row affect each other.*set learner\.tokens_per_microbatch=1"
+    ):
         Learner(spec_of(model, learner={"precision": precision}))
     learner = Learner(spec_of(model, learner={"precision": precision, "tokens_per_microbatch": 1}))
     samples = groups_of(5, num_groups=1)[0].samples
@@ -75,7 +77,7 @@ def test_activations_are_worked_out_again_although_the_model_is_in_evaluation_mo
 
 
 def test_a_network_that_answers_at_random_is_refused(tiny_model, monkeypatch):
-    answers = trial._answers
-    monkeypatch.setattr(trial, "_answers", lambda *args: [x + 0.1 * torch.randn_like(x) for x in answers(*args)])
+    outputs = trial._outputs
+    monkeypatch.setattr(trial, "_outputs", lambda *args: [x + 0.1 * torch.randn_like(x) for x in outputs(*args)])
     with pytest.raises(RecipeError, match="does not give the same log-probs twice"):
         Learner(spec_of(tiny_model))

@@ -248,13 +248,13 @@ def test_engine_arguments_that_are_rlkits_own_are_refused(name):
 @pytest.mark.parametrize(
     ("engine", "sentence"),
     [
-        ({"max_model_length": 9}, r"max_model_length is no engine argument .* did you mean 'max_model_len'"),
+        ({"max_model_length": 9}, r"max_model_length is not an engine argument .* did you mean 'max_model_len'"),
         ({"gpu_memory_utilisation": 0.4}, r"gpu_memory_utilisation .* did you mean 'gpu_memory_utilization'"),
-        ({"zzz": 1}, r"zzz is no engine argument of the installed vLLM; `vllm serve --help` lists them"),
-        ({"max_num_seqs": "many"}, r"max_num_seqs = 'many': the installed vLLM wants int"),
-        ({"max_num_seqs": True}, r"max_num_seqs = True: the installed vLLM wants int"),
-        ({"gpu_memory_utilization": "half"}, r"gpu_memory_utilization = 'half': the installed vLLM wants float"),
-        ({"enable_prefix_caching": "no"}, r"enable_prefix_caching = 'no': the installed vLLM wants bool"),
+        ({"zzz": 1}, r"zzz is not an engine argument of the installed vLLM; `vllm serve --help` lists them"),
+        ({"max_num_seqs": "many"}, r"max_num_seqs = 'many': the installed vLLM expects int"),
+        ({"max_num_seqs": True}, r"max_num_seqs = True: the installed vLLM expects int"),
+        ({"gpu_memory_utilization": "half"}, r"gpu_memory_utilization = 'half': the installed vLLM expects float"),
+        ({"enable_prefix_caching": "no"}, r"enable_prefix_caching = 'no': the installed vLLM expects bool"),
     ],
 )
 def test_an_engine_argument_that_the_installed_vllm_lacks_is_refused_without_importing_it(engine, sentence):

@@ -91,7 +91,7 @@ def test_a_stopped_worker_beside_a_busy_one_is_found_replaced_and_really_ended(c
     case.plan(BUSY, "stop-draw")
     assert case.draw(200) == expected(200)
     (text,) = case.told
-    assert "gave no group for 5 s" in text
+    assert "returned no group for 5 s" in text
     assert 0 < case.num_drawn_when_told[0] < 100  # the other one was still at work
     (taken,) = case.folder.glob("stop-draw-by-*")
     stopped = int(taken.name.rpartition("-")[2])
@@ -168,18 +168,18 @@ def test_pauses_double_up_to_a_minute(monkeypatch):
     pauses = noted_pauses(monkeypatch)
     restarts = restarts_module.Restarts(10, "k")
     for _ in range(9):
-        restarts.take(["x died"])
+        restarts.consume(["x died"])
     assert pauses == [1, 2, 4, 8, 16, 32, 60, 60]
     with pytest.raises(ClusterError, match=r"x died; y died, and k replacements are used up"):
-        restarts.take(["x died", "y died"])
+        restarts.consume(["x died", "y died"])
 
 
 def test_weights_that_are_gone_are_the_learners_loss(case):
     case.plan("lose-load")
-    with pytest.raises(LearnerLost, match="loading policy version 2 into the engines lacks what it was given"):
+    with pytest.raises(LearnerLost, match="loading policy version 2 into the engines lost its input"):
         case.pool.load(ray.put("w2"), 2)
     case.plan("die-draw", "lose-load")  # the replacement is to get them
-    with pytest.raises(LearnerLost, match="lacks what it was given"):
+    with pytest.raises(LearnerLost, match="lost its input"):
         case.draw()
     case.pool.load(ray.put("w3"), 3)
     assert case.draw() == expected(6, "w3", 3)

@@ -63,7 +63,7 @@ def test_stages_learn_from_the_same_demonstrations_in_other_orders(tiny_model, t
     )
     inputs = read_inputs(recipe, read_data(recipe), tmp_path, print)
     stages = stages_of(recipe)
-    first, again, second = (stages[i].in_order(inputs.rows[i], inputs.renderer) for i in (0, 0, 1))
+    first, again, second = (stages[i].training_order(inputs.rows[i], inputs.renderer) for i in (0, 0, 1))
     assert first == again != second
 
 

@@ -52,10 +52,10 @@ def test_the_code_of_a_loss_of_ones_own_counts_by_its_recipe_key(tmp_path):
     )
     (tmp_path / "loss.py").write_text(loss)
     loaded = load(tmp_path, RECIPE.replace("steps: 3}", "steps: 3}, {kind: grpo, steps: 3, objective: ./loss.py:mine}"))
-    hashed = code_hashes(named for stage in stages_of(loaded.recipe) for named in stage.own_code(tmp_path))
+    hashed = code_hashes(named for stage in stages_of(loaded.recipe) for named in stage.user_code(tmp_path))
     assert set(hashed) == {"stages.1.objective"}
     (tmp_path / "loss.py").write_text(loss + "# changed\n")
-    again = code_hashes(named for stage in stages_of(loaded.recipe) for named in stage.own_code(tmp_path))
+    again = code_hashes(named for stage in stages_of(loaded.recipe) for named in stage.user_code(tmp_path))
     assert again != hashed
 
 

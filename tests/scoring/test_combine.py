@@ -309,7 +309,7 @@ def test_the_reason_is_never_empty():
         (found,) = scored.parts["mine"]
         assert found.verdict in ("unscored", "not_applicable")
         assert reason in found.reason
-        with pytest.raises(ScoringError, match=f"'mine' .*{reason}.* and does not say why"):
+        with pytest.raises(ScoringError, match=f"'mine' .*{reason}.* and gives no reason"):
             check_unscored([scored], 0.5)
 
 

@@ -109,11 +109,11 @@ def test_two_functions_for_two_kinds_of_task_score_both_kinds(trls):
         ("trl", "endless", "returned more than 7 rewards for 7 samples"),
         ("trl", "mapping", "returned dict, not a list with one reward a sample"),
         ("trl", "one_number", "returned float, not a list with one reward a sample"),
-        ("trl", "texts", "returned str in the place of a sample's reward"),
-        ("trl", "pairs", "returned list in the place of a sample's reward"),
+        ("trl", "texts", "returned str instead of a number as a sample's reward"),
+        ("trl", "pairs", "returned list instead of a number as a sample's reward"),
         ("trl", "nothing", "returned NoneType, not a list with one reward a sample"),
-        ("verl", "verl_pair", "returned tuple in the place of a sample's reward"),
-        ("verl", "verl_none", "returned None where its toolkit takes a number only"),
+        ("verl", "verl_pair", "returned tuple instead of a number as a sample's reward"),
+        ("verl", "verl_none", "returned None, but its toolkit accepts only a number"),
         ("verl", "verl_nan", "returned nan, not a finite number"),
         ("verl", "verl_without_score", "returned a mapping without 'score'; it has ['acc', 'reward']"),
         ("openrlhf", "openrlhf_without_rewards", "returned a mapping without 'rewards'; it has ['scores']"),
@@ -167,8 +167,8 @@ def test_openrlhf_functions_are_called_by_position_as_there():
         ("trl", "openrlhf_old", "write {openrlhf: ./foreign_forms.py:openrlhf_old}"),
         ("trl", "needs_trainer", "needs the argument 'trainer_state', which only TRL's trainer has"),
         ("verl", "verl_missing", "reward.x.router: ./foreign_forms.py:verl_missing needs the argument 'router'"),
-        ("trl", "makes_nothing", "gives int, which cannot be called as a reward function of TRL"),
-        ("trl", "NotCallable", "gives NotCallable, which cannot be called as a reward function of TRL"),
+        ("trl", "makes_nothing", "returns int, which cannot be called as a reward function of TRL"),
+        ("trl", "NotCallable", "returns NotCallable, which cannot be called as a reward function of TRL"),
     ],
 )
 def test_a_wrong_style_or_signature_is_one_sentence_with_the_form_to_write(style, name, message):
@@ -192,7 +192,7 @@ def test_the_columns_that_a_function_needs_are_looked_for_in_the_data():
     assert check_columns([part], {"difficulty": 3, "domain": 1}, 3) == []
     assert check_columns([part], {}, 0) == []  # a recipe of SFT stages alone
     (note,) = check_columns([part], {"difficulty": 1}, 3)
-    assert "'difficulty', which 2 of 3 rows lack: it gets None there" in note
+    assert "'difficulty', which 2 of 3 rows lack: it gets None for them" in note
     with pytest.raises(PluginError, match=r"'difficulty', which no row .* \(did you mean 'dificulty'\?\)"):
         check_columns([part], {"dificulty": 3}, 3)
     with pytest.raises(PluginError, match="no row of the data has; there is source: add or rename"):

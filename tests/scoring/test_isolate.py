@@ -55,7 +55,7 @@ def test_what_no_sample_does_alone_costs_the_group():
 
     scores = GuardedPlugin("mine", NotTogether()).score(group("a", "b"))
     assert [s.value for s in scores] == [None, None]
-    assert "returned 0 scores for 2 samples, on these samples together and on none alone" in scores[0].reason
+    assert "returned 0 scores for 2 samples; it fails on these samples together, on none alone" in scores[0].reason
 
 
 def test_a_process_that_is_out_of_memory_tries_nothing_more():

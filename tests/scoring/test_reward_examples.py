@@ -68,7 +68,7 @@ def test_without_the_data_the_recipes_keys_say_which_kinds_there_are(tmp_path):
     assert kinds(mapping="mbpp") == {"code"}
     assert kinds(mapping="gsm8k") == {"math"}
     assert kinds() == {"math", "code"}
-    with pytest.raises(UsageError, match="no task of kind 'sql' is here to try the plugin on: give data"):
+    with pytest.raises(UsageError, match="no task of kind 'sql' to test the plugin on: set data"):
         kinds(kind="sql")
 
 

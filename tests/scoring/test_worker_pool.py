@@ -157,7 +157,7 @@ def test_the_last_traceback_of_each_part_is_told_once_and_kept_with_the_sample()
     scored = score(keys, group("a", "raise"), group("raise", name="u"), on_event=lambda *event: events.append(event))
     ((kind, text),) = events
     assert kind == "plugin_error"
-    assert text.startswith("reward part 'bad' failed, last with\nTraceback (most recent call last):\n")
+    assert text.startswith("reward part 'bad' failed; its last traceback:\nTraceback (most recent call last):\n")
     assert 'plugins.py", line ' in text
     assert text.endswith("ZeroDivisionError: a mistake")
     assert "isolate.py" not in text  # the plugin's own frames only
@@ -169,8 +169,8 @@ def test_a_long_silence_is_told_with_its_deadline(monkeypatch, caplog):
     monkeypatch.setattr(schedule, "_HEARTBEAT_S", 0.5)
     with caplog.at_level(logging.INFO, "rlkit.waiting"):
         score(reward(bad=plugin("OnReply"), runtime={**RUNTIME, "timeout_s": 2}), group("hang"))
-    assert "waiting for 1 groups' scores: " in caplog.text
-    assert "; a group has 2" in caplog.text
+    assert "waiting for the scores of 1 groups: " in caplog.text
+    assert "(limit 2 s)" in caplog.text
 
 
 def test_shares_of_gpus_are_whole_beyond_one():

@@ -166,7 +166,7 @@ def test_a_save_that_fails_is_told_and_the_stage_goes_on(spec, tmp_path):
     run_sft(replace(spec, save_checkpoint=full), told)
     assert [figures["step"] for figures in told.steps] == [1, 2, 3, 4, 5]
     assert told.events == [
-        ("checkpoint_failed", f"checkpoint {step} cannot be written: no space left; the stage goes on")
+        ("checkpoint_failed", f"checkpoint {step} cannot be written: no space left; the stage continues")
         for step in (2, 4, 5)
     ]
     assert spec.out.exists()
@@ -210,7 +210,7 @@ def test_a_stage_does_not_go_on_with_other_demonstrations(spec, tmp_path):
     first.save_checkpoint(2, lambda folder: folder.mkdir())
     assert stage._resume(spec.out).resume_from is not None
     stage.data = "others"
-    with pytest.raises(DataError, match="stage-0-sft was begun with other demonstrations: the data has changed since"):
+    with pytest.raises(DataError, match="stage-0-sft was started with other demonstrations: the data has changed"):
         stage._resume(spec.out)
     stage.data_may_differ = True
     assert stage._resume(spec.out).resume_from is not None

@@ -80,17 +80,17 @@ def stage(tmp_path):
 
 
 def test_other_data_is_refused_unless_allowed_and_then_begins_anew(stage, tmp_path):
-    stage.progress.take_up()
+    stage.progress.resume()
     stage.stream.next(2)
     stage.learner.step = 5
     stage.progress.finish_step(5)
     stage.progress.saver.poll(wait=True)
     others = [Task(str(i), "math", f"{i}?", "2") for i in range(50)]
     stage.begin(others)
-    with pytest.raises(DataError, match=r"restore it, or start a new run, or go on .* --allow data"):
-        stage.progress.take_up()
+    with pytest.raises(DataError, match=r"restore it, or start a new run, or continue .* --allow data"):
+        stage.progress.resume()
     stage.begin(others, data_may_differ=True)
-    assert stage.progress.take_up() == 6
+    assert stage.progress.resume() == 6
     assert stage.learner.step == 5
     assert [task.id for task in stage.stream.next(3)] == [task.id for task in TaskStream(others, seed=0).next(3)]
     assert "draws from the beginning of its data" in (tmp_path / "events.jsonl").read_text()
@@ -99,7 +99,7 @@ def test_other_data_is_refused_unless_allowed_and_then_begins_anew(stage, tmp_pa
 @pytest.mark.parametrize("learned", [3, 7])
 def test_a_stage_interrupted_while_its_learner_takes_up_a_checkpoint_has_nothing_to_save(stage, learned):
     progress, learner = stage.progress, stage.learner
-    assert progress.take_up() == 1
+    assert progress.resume() == 1
     assert not progress.unfinished
     for step in range(1, learned + 1):
         learner.step = step
@@ -110,10 +110,10 @@ def test_a_stage_interrupted_while_its_learner_takes_up_a_checkpoint_has_nothing
     learner.step, learner.interrupted = 0, True  # a learner that was lost and started anew
     if saved:
         with pytest.raises(KeyboardInterrupt):
-            progress.take_up()
+            progress.resume()
         assert progress.unfinished
     learner.interrupted = False
-    assert progress.take_up() == (6 if saved else 1)
+    assert progress.resume() == (6 if saved else 1)
     assert not progress.unfinished
     assert (progress.done_step, learner.step) == ((5, 5) if saved else (0, 0))
     assert Path(progress.saver.folder).is_dir() == saved
@@ -133,9 +133,9 @@ def test_a_model_that_cannot_be_written_after_ctrl_c_does_not_cost_the_exit_code
         ),
         start=SimpleNamespace(report=Report(), run_dir=tmp_path),
     )
-    assert not OnlineRun.keep_what_is_done(run)
+    assert not OnlineRun.save_finished_steps(run)
     assert saved == [3]
     assert capsys.readouterr().out.splitlines() == [
-        "stopping once step 3 is saved; Ctrl-C again leaves at once",
-        f"{failure}; the newest checkpoint is what the run continues from",
+        "stopping after saving step 3; press Ctrl-C again to stop at once",
+        f"{failure}; the run will resume from its newest checkpoint",
     ]

@@ -273,7 +273,7 @@ def test_bad_rows_are_unscored_in_their_place_and_stop_no_other(tmp_path, capsys
     assert all(said in row["detail"] for row, (_, said) in zip(judged[1::2], bad, strict=True))
     assert all({*judged[0], "detail"} == set(row) for row in judged[1::2])
     err = capsys.readouterr().err
-    assert "4 of 8 rows cannot be judged (lines 2, 4, 6, 8); the others are" in err
+    assert "4 of 8 rows cannot be judged (lines 2, 4, 6, 8); judging the others" in err
     assert "4 of 8 programs pass" in err
     assert "in.jsonl: 4 of 8 rows could not be judged and are unscored" in err
     assert "the first, a: program is missing" in err

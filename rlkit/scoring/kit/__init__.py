@@ -1,1 +1,1 @@
-"""The reward kit: files scored, judges and plugins tried, a plugin begun. No GPU and no cluster."""
+"""What `rlkit reward` and `rlkit verify` do: score files, test plugins, write a new one. No GPU and no cluster."""

@@ -20,20 +20,20 @@ from rlkit.scoring.plugins.plugin import LoadedPart, load_part
 from rlkit.scoring.plugins.reward_check import check_columns, check_plugins
 
 _TIMEOUT_S = 30.0
-"""Of a group, where no recipe says."""
+"""Time limit for a group when there is no recipe."""
 
 
 def try_plugin(target: str, style: str | None, loaded: LoadedRecipe | None, *, as_json: bool) -> int:
-    """Checks a plugin and says what was found; 0 where nothing failed, else 1.
+    """Checks a plugin and prints the findings. Returns exit code 1 if a check failed, else 0.
 
     Args:
-        target: `MODULE:CLASS`, `./file.py:CLASS` or an entry point; with a recipe also a part's name.
-        style: another toolkit, whose function `target` is.
-        loaded: the recipe whose arguments (and, for the totals, whose other parts) are used.
-        as_json: one object in place of lines.
+        target: `MODULE:CLASS`, `./file.py:CLASS` or an entry point; with a recipe, also the name of a part.
+        style: the toolkit that `target` was written for; None: rlkit.
+        loaded: the recipe that sets the plugin's arguments, and the other parts for the totals.
+        as_json: print one JSON object instead of lines.
 
     Raises:
-        PluginError: it cannot be found or built.
+        PluginError: the plugin cannot be found or built.
     """
     base_dir = loaded.base_dir if loaded else Path.cwd()
     if loaded is None:
@@ -61,10 +61,11 @@ def try_plugin(target: str, style: str | None, loaded: LoadedRecipe | None, *, a
 
 
 def _examples(loaded: LoadedRecipe, parts: Sequence[LoadedPart]) -> Examples:
-    """The recipe's; says which columns that a part needs some of its rows lack.
+    """The examples for a recipe. Prints a note for each needed column that some of the recipe's rows lack.
 
     Raises:
-        UsageError: none of its rows has one, or no example can be had.
+        PluginError: no row has a column that a part needs.
+        UsageError: there is no example of one of the recipe's kinds.
     """
     tasks = first_tasks(loaded.recipe)
     if tasks:
@@ -74,7 +75,7 @@ def _examples(loaded: LoadedRecipe, parts: Sequence[LoadedPart]) -> Examples:
 
 
 def _alone(target: str, style: str | None, base_dir: Path) -> tuple[str, RewardKeys]:
-    """The plugin without arguments, and the default parts that it needs, which do not count."""
+    """(part name, reward section): the plugin without arguments, and the default parts that it needs at weight 0."""
     name = target.rpartition(":")[2] if target not in DEFAULT_WEIGHTS else target
     try:
         part = RewardPartKeys(plugin={style: target} if style else target, weight=1.0)
@@ -85,12 +86,12 @@ def _alone(target: str, style: str | None, base_dir: Path) -> tuple[str, RewardK
     if loaded.columns:
         needed = ", ".join(map(repr, loaded.columns))
         raise PluginError(
-            f"{target} needs the columns {needed} of the data, which the built-in examples lack: give a --recipe whose "
-            "data has them, or the arguments a default value"
+            f"{target} needs the columns {needed} of the data, which the built-in examples lack: pass a --recipe whose "
+            "data has them, or give the arguments default values"
         )
     for need in loaded.needs:
         if need not in DEFAULT_WEIGHTS:
-            raise PluginError(f"{target} needs the scores of part {need!r}: give a --recipe that has both")
+            raise PluginError(f"{target} needs the scores of part {need!r}: pass a --recipe that has both")
         parts[need] = {"weight": 0.0}
     parts |= {name: part.model_dump(), "runtime": {"timeout_s": _TIMEOUT_S}}
     return name, RewardKeys.model_validate(parts)
@@ -129,11 +130,11 @@ def _conclusion(failed: list[Finding], cheats: list[Cheat]) -> str:
     paid = [cheat.name for cheat in cheats if cheat.above]
     level = [cheat.name for cheat in cheats if cheat.is_wrong and cheat.level and not cheat.above]
     if paid:
-        text += f"; known cheats that somewhere earn more than the honest reply: {_some(paid)}"
+        text += f"; known cheats that earn more than the honest reply on some tasks: {_shortened(paid)}"
     if level:
-        text += f"; cheats with a wrong answer that somewhere earn as much: {_some(level)}"
+        text += f"; cheats with a wrong answer that earn as much on some tasks: {_shortened(level)}"
     return text if paid or level else f"{text}; no known cheat earns as much as the honest reply"
 
 
-def _some(names: list[str]) -> str:
+def _shortened(names: list[str]) -> str:
     return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")

@@ -1,4 +1,4 @@
-"""Files of JSON lines that are judged row by row: a bad row is unscored in its place and stops no other."""
+"""Judges JSON-lines files row by row. A bad row gets the verdict "unscored"; the other rows are still judged."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rlkit.errors import DataError, RlkitError, UsageError
 
 Row = dict[str, Any]
 Failed = list[tuple[int, Row]]
-"""Line numbers and judged rows of what could not be judged."""
+"""(line number, output row) of each row that could not be judged."""
 _LINES_SHOWN = 5
 _Given = TypeVar("_Given")
 _Found = TypeVar("_Found")
@@ -35,13 +35,13 @@ def read_rows(path: Path) -> Iterator[tuple[int, Row]]:
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, Row | str]]:
-    """(line number, row) of every line that is not blank; what is wrong with it in place of a line that is no row.
+    """(line number, row) of every line that is not blank; for a line that is no valid row, the error text as the row.
 
     Raises:
         DataError: the file cannot be read.
     """
     if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
-        raise DataError(f"{path}: is no file on the disk; it is read twice, so write what it gives to one first")
+        raise DataError(f"{path}: is not a regular file; rlkit reads it twice, so save its content to a file first")
     try:
         lines = path.open("rb")
     except OSError as e:
@@ -66,7 +66,7 @@ def _row(line: bytes) -> Row | str:
     try:
         json.dumps(row.get("id"), allow_nan=False)
     except ValueError:
-        return "id holds NaN or an infinite number, which JSON has no word for"
+        return "id holds NaN or an infinite number, which JSON cannot represent"
     return row
 
 
@@ -82,35 +82,35 @@ def map_in_order(work: Callable[[_Given], _Found], rows: Iterable[_Given], worke
         while waiting:
             yield waiting.popleft().result()
     finally:
-        # After an error or Ctrl-C, what has not begun never does.
+        # After an error or Ctrl-C, rows that have not been started are not judged.
         pool.shutdown(cancel_futures=True)
 
 
 def check_files(source: Path, out: Path) -> None:
-    """Refuses an output that would overwrite the input.
+    """Checks that the output does not overwrite the input.
 
     Raises:
-        UsageError: they are one file.
+        UsageError: both are the same file.
     """
     if os.path.exists(source) and os.path.exists(out) and source.samefile(out):
-        raise UsageError(f"--output {out} is the input: give another file")
+        raise UsageError(f"--output {out} is the input file: choose another output file")
 
 
 @dataclass(frozen=True)
 class RowJudge:
-    """How one word of `rlkit verify` judges a row."""
+    """How a subcommand of `rlkit verify` judges a row."""
 
     fault: Callable[[Row], str]
-    """What is wrong with a row; "" where it can be judged."""
+    """The reason why a row cannot be judged; "" if it can."""
     judge: Callable[[Row], Row]
-    """The judged row."""
+    """Output row for an input row."""
     unscored: Callable[[Row, str], Row]
-    """The judged row of one that cannot be judged, with the reason."""
+    """Output row for a row that cannot be judged, with the reason."""
     failed: Callable[[Row], bool]
-    """Whether a judged row says that it could not be judged."""
+    """Whether an output row means that the row could not be judged."""
 
-    def line(self, numbered: tuple[int, Row | str]) -> tuple[int, Row, bool]:
-        """(line number, judged row, whether it could not be judged)."""
+    def judge_line(self, numbered: tuple[int, Row | str]) -> tuple[int, Row, bool]:
+        """(line number, output row, whether the row could not be judged)."""
         number, row = numbered
         fault = row if isinstance(row, str) else self.fault(row)
         row = {} if isinstance(row, str) else row
@@ -118,18 +118,18 @@ class RowJudge:
             return number, self.unscored(row, fault), True
         try:
             judged = self.judge(row)
-        # A row holds what a model or a stranger wrote; one that breaks the judge must not stop the others.
+        # Rows hold text from models and from unknown sources; one that breaks the judge must not stop the others.
         except Exception as e:
             return number, self.unscored(row, f"the judge failed ({type(e).__name__}: {e})"), True
         return number, judged, self.failed(judged)
 
 
 def check_file(source: Path, out: Path, fault: Callable[[Row], str]) -> None:
-    """Says which rows cannot be judged before anything is judged; they are no reason to stop.
+    """Checks every row before the judging starts, and prints which rows cannot be judged.
 
     Raises:
         DataError: the input cannot be read, or holds no rows.
-        UsageError: the output would overwrite it.
+        UsageError: the output would overwrite the input.
     """
     check_files(source, out)
     total = 0
@@ -141,13 +141,16 @@ def check_file(source: Path, out: Path, fault: Callable[[Row], str]) -> None:
     if not total:
         raise DataError(f"{source}: holds no rows")
     if faulty:
-        print(f"{len(faulty)} of {total} rows cannot be judged ({_lines(faulty)}); the others are", file=sys.stderr)
+        print(f"{len(faulty)} of {total} rows cannot be judged ({_lines(faulty)}); judging the others", file=sys.stderr)
 
 
 def judge_file(source: Path, out: Path, judge: RowJudge, workers: int) -> tuple[Counter[str], Failed]:
-    """Judges a file row by row into another: how often each verdict was given, and what could not be judged.
+    """Judges each row of `source` and writes the result to `out`, in order.
 
-    A row that cannot be judged gets the verdict "unscored" in its place, and the others are judged.
+    A row that cannot be judged gets the verdict "unscored"; the other rows are still judged.
+
+    Returns:
+        (count of each verdict, rows that could not be judged).
 
     Raises:
         RlkitError: the output cannot be written.
@@ -156,7 +159,7 @@ def judge_file(source: Path, out: Path, judge: RowJudge, workers: int) -> tuple[
     failed: Failed = []
     try:
         with out.open("w", encoding="utf-8") as file:
-            for number, judged, has_failed in map_in_order(judge.line, read_lines(source), workers):
+            for number, judged, has_failed in map_in_order(judge.judge_line, read_lines(source), workers):
                 file.write(json.dumps(judged) + "\n")
                 counts[judged["verdict"]] += 1
                 failed += [(number, judged)] if has_failed else []
@@ -165,11 +168,11 @@ def judge_file(source: Path, out: Path, judge: RowJudge, workers: int) -> tuple[
     return counts, failed
 
 
-def refuse_failed(source: Path, total: int, failed: Failed) -> None:
-    """Ends a command whose rows could not all be judged.
+def raise_if_failed(source: Path, total: int, failed: Failed) -> None:
+    """Raises if some rows could not be judged.
 
     Raises:
-        RlkitError: there are such rows; it says how many, which, and what is wrong with the first.
+        RlkitError: with the number of such rows, their lines, and the reason for the first.
     """
     if not failed:
         return

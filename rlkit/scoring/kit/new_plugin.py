@@ -1,4 +1,4 @@
-"""`rlkit reward new`: a small plugin with its test, to be changed into one's own."""
+"""`rlkit reward new`: writes a small plugin and its test for the user to change."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rlkit.errors import UsageError
 
-_PLUGIN = '''"""{name}: a reward part. Change `_share` into what you want to pay for."""
+_PLUGIN = '''"""{name}: a reward part. Change `_share` to measure what you want to reward."""
 
 from dataclasses import dataclass
 
@@ -18,28 +18,28 @@ from rlkit import Group, Score
 
 @dataclass(frozen=True)
 class {cls}:
-    """Pays a reply for the numbers of the prompt that it mentions, in [0, 1].
+    """Rewards a reply for the numbers of the prompt that it mentions; in [0, 1].
 
-    The fields are what a recipe may set beside `plugin` and `weight`; they are checked before a run starts.
+    A recipe can set the fields, beside `plugin` and `weight`; rlkit checks them before a run starts.
     """
 
-    full: float = 0.5  # the share of the prompt's numbers that earns 1
+    full: float = 0.5  # share of the prompt's numbers that earns the full score, 1
 
     def __post_init__(self) -> None:
         if not 0 < self.full <= 1:
             raise ValueError(f"full={{self.full}} must be above 0 and at most 1")
 
-    # Parts whose scores you want to see in `group.scores`: needs = ("accuracy",)
+    # To get the scores of other parts in `group.scores`: needs = ("accuracy",)
 
     def score(self, group: Group) -> list[Score]:
-        """One score a sample, in order. `group.task` has the prompt, the reference and the kind."""
+        """One score for each sample, in order. `group.task` has the prompt, the reference and the kind."""
         return [self._one(group.task.prompt, sample.response) for sample in group.samples]
 
     def _one(self, prompt: str, response: str) -> Score:
         share = _share(prompt, response)
         if share is None:
-            # None: cannot be graded, through no fault of the reply; the sample is left out of the update.
-            # If the others' scores should count, return Score.not_applicable("the prompt has no numbers").
+            # None: the sample cannot be graded, and the update leaves it out.
+            # To count the other parts' scores, return Score.not_applicable("the prompt has no numbers").
             return Score(None, "no_numbers", "the prompt has no numbers")
         return Score(min(1.0, share / self.full), reason=f"{{share:.0%}} of the prompt's numbers", evidence=share)
 
@@ -49,7 +49,7 @@ def _share(prompt: str, response: str) -> float | None:
     return sum(number in response for number in numbers) / len(numbers) if numbers else None
 '''
 
-_TEST = '''"""{cls}: what it pays, by hand-computed cases."""
+_TEST = '''"""{cls}: scores of cases computed by hand."""
 
 import pytest
 from rlkit import Group, Sample, Task
@@ -63,7 +63,7 @@ def values(prompt, *responses, **arguments):
     return [score.value for score in {cls}(**arguments).score(group)]
 
 
-def test_it_pays_for_the_prompts_numbers():
+def test_the_score_is_the_share_of_the_prompts_numbers():
     prompt = "What is 3 + 4?"
     assert values(prompt, "3 and 4 make 7", "3 is there", "I do not know") == [1.0, 1.0, 0.0]
     assert values(prompt, "3 is there", full=1) == [0.5]
@@ -73,7 +73,7 @@ def test_a_prompt_without_numbers_cannot_be_graded():
     assert values("Say hello.", "hello") == [None]
 
 
-def test_an_argument_that_makes_no_sense_is_refused():
+def test_full_must_be_above_0():
     with pytest.raises(ValueError, match="full=0"):
         {cls}(full=0)
 '''
@@ -85,19 +85,21 @@ def class_name(name: str) -> str:
 
 
 def write_plugin(name: str, folder: Path) -> tuple[Path, Path]:
-    """Writes NAME.py and test_NAME.py into a folder and gives their paths.
+    """Writes NAME.py and test_NAME.py into a folder and returns their paths.
 
     Raises:
-        UsageError: the name is no module's name, or a file is there already.
+        UsageError: the name is not a valid module name, or a file exists already.
     """
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
-        raise UsageError(f"{name!r} is no module's name: lower-case letters, digits and _, such as my_reward")
+        raise UsageError(
+            f"{name!r} is not a valid module name: use lower-case letters, digits and _, such as my_reward"
+        )
     if name in sys.stdlib_module_names or name in ("rlkit", "rewards"):
-        raise UsageError(f"{name!r} would hide the module of that name: take another, such as my_{name}")
+        raise UsageError(f"{name!r} would hide the module of that name: choose another name, such as my_{name}")
     plugin, test = folder / f"{name}.py", folder / f"test_{name}.py"
     for path in (plugin, test):
         if path.exists():
-            raise UsageError(f"{path} is there already: take another name")
+            raise UsageError(f"{path} exists already: choose another name")
     try:
         plugin.write_text(_PLUGIN.format(name=name, cls=class_name(name)), encoding="utf-8")
         test.write_text(_TEST.format(name=name, cls=class_name(name)), encoding="utf-8")

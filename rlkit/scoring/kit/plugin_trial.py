@@ -1,4 +1,4 @@
-"""Checks a plugin as a run will use it: what `rlkit reward test` finds."""
+"""Checks a plugin in the way a run will use it; `rlkit reward test` prints the findings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rlkit.scoring.processes.child_processes import LocalPool
 _ROUNDS = 20
 _TOLERANCE = 1e-9
 _BATCH_TOLERANCE = 1e-3
-"""A model rounds otherwise in a batch of another size."""
+"""A model's outputs depend slightly on the batch size."""
 _START_TIMEOUT_S = 120
 _FAULTS = ("plugin_error", "timeout", "crash", "memory")
 
@@ -27,33 +27,33 @@ Status = Literal["ok", "note", "FAIL"]
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check found."""
+    """The result of one check."""
 
     check: str
     status: Status
-    """"note": worth knowing, and no defect by itself."""
+    """"note": worth knowing, but not a defect by itself."""
     text: str
 
 
 @dataclass(frozen=True)
 class Cheat:
-    """What a known cheat earns beside the honest replies to the same tasks."""
+    """What a known cheat earns, compared with the honest replies to the same tasks."""
 
     name: str
     is_wrong: bool
-    """Whether its answer is wrong; else it is the honest answer, padded."""
+    """Whether its answer is wrong; otherwise it is the honest reply, padded."""
     value: float | None
-    """Mean of the part under test; None where it scored none."""
+    """Mean score of the part under test; None if it scored no task."""
     honest: float | None
     reward: float | None
     """Mean total."""
     honest_reward: float | None
     above: int
-    """Tasks on which the part pays it more than the honest reply."""
+    """Number of tasks on which the cheat scores more than the honest reply."""
     level: int
-    """Tasks on which the part pays both the same."""
+    """Number of tasks on which both score the same."""
     tasks: int
-    """Tasks on which it scored both."""
+    """Number of tasks on which the part scored both."""
 
 
 @dataclass(frozen=True)
@@ -61,30 +61,30 @@ class Examples:
     """The tasks of a trial."""
 
     checked: tuple[Example, ...]
-    """On which the part is tried."""
+    """For every check except the cheats."""
     cheated: tuple[Example, ...]
-    """On which its cheats are compared with honest replies."""
+    """For comparing cheats with honest replies."""
     certain: bool
-    """Whether these are the kinds of task that the part will score; else it may fail on a kind that is none of its."""
+    """Whether the part must handle every kind here; otherwise it may fail on kinds that it was not written for."""
 
     def without(self, kinds: Collection[str]) -> Examples:
-        """Those of other kinds."""
+        """The examples of all other kinds."""
         checked, cheated = (tuple(e for e in of if e.kind not in kinds) for of in (self.checked, self.cheated))
         return Examples(checked, cheated, self.certain)
 
 
 class Trial:
-    """One plugin, in a process of its own.
+    """Runs one plugin in its own process and checks it.
 
     Args:
-        reward: holds the part under test and what it needs.
+        reward: the part under test and the parts that it needs.
         name: the part under test.
         base_dir: folder that `./file.py:Class` plugins are relative to.
-        examples: the tasks that it is tried on.
+        examples: the tasks to score.
 
     Raises:
         PluginError: the plugin cannot be found or built.
-        ClusterError: it takes too long to be built.
+        ClusterError: the plugin takes too long to build.
     """
 
     def __init__(self, reward: RewardKeys, name: str, base_dir: Path, examples: Examples) -> None:
@@ -100,7 +100,7 @@ class Trial:
         self._pool.close()
 
     def findings(self) -> Iterator[Finding]:
-        """Every check but the cheats, each as it is done."""
+        """Yields the finding of each check except the cheats, as soon as the check is done."""
         yield self._arguments()
         yield self._pickling()
         yield from self._kinds()
@@ -112,7 +112,7 @@ class Trial:
         yield from self._hostile()
 
     def cheats(self) -> Iterator[Cheat]:
-        """Each known cheat beside the honest replies, in one group with them, as a run would draw them."""
+        """Scores each known cheat in one group with the honest reply, as samples of a run are scored."""
         for name, template in CHEATS.items():
             groups = [group_of(e, [e.honest, e.cheat(template)]) for e in self._examples.cheated]
             yield _compare(name, "{wrong}" in template or "{right}" not in template, self._name, self._score(groups))
@@ -135,21 +135,27 @@ class Trial:
 
     def _arguments(self) -> Finding:
         given = self._reward.parts[self._name].arguments
-        return Finding("arguments", "ok", ", ".join(f"{k}={v!r}" for k, v in given.items()) or "none; defaults hold")
+        return Finding(
+            "arguments", "ok", ", ".join(f"{k}={v!r}" for k, v in given.items()) or "none set; all have their defaults"
+        )
 
     def _pickling(self) -> Finding:
-        # The pool has built it by now, so building it here does not hang.
+        # The pool has built this plugin within a time limit, so building it here does not hang.
         plugin = load_part(self._name, self._reward.parts[self._name], self._base_dir).plugin
         try:
             pickle.loads(pickle.dumps(plugin))
         # A plugin's own state may raise anything here.
         except Exception as e:
             why = f"{type(e).__name__}: {e}"
-            return Finding("pickling", "note", f"it cannot be pickled ({why}); rlkit builds it anew in each process")
-        return Finding("pickling", "ok", "survives it; rlkit builds it anew in each process")
+            return Finding(
+                "pickling",
+                "note",
+                f"it cannot be pickled ({why}); rlkit does not need it to: each process builds its own",
+            )
+        return Finding("pickling", "ok", "it can be pickled; rlkit does not need it to: each process builds its own")
 
     def _kinds(self) -> Iterator[Finding]:
-        """Leaves out the kinds on which the part fails throughout, where it does not on another, or says they fail."""
+        """Drops, with a note, the kinds on which the part fails on every task; keeps all if it fails on every kind."""
         if self._examples.certain:
             return
         found: dict[str, list[Score]] = {}
@@ -160,8 +166,8 @@ class Trial:
             return
         self._examples = self._examples.without(failing)
         for kind, reason in failing.items():
-            text = f"it fails on every task of this kind, which are left out below: {reason}"
-            yield Finding(f"kind: {kind}", "note", f"{text}; --recipe says which kinds your data has")
+            text = f"it fails on every task of this kind, so the checks below leave the kind out: {reason}"
+            yield Finding(f"kind: {kind}", "note", f"{text}; pass --recipe to check the kinds of your data")
 
     def _range(self, found: list[list[Score]]) -> Finding:
         scores = [score for scores in found for score in scores]
@@ -177,26 +183,26 @@ class Trial:
         span += f", {unscored} of them unscored" if unscored else ""
         span += f", not applicable to {apart} of them" if apart else ""
         if max(values) - min(values) < _TOLERANCE:
-            return Finding("range", "note", f"{span}: it tells no reply from another here")
+            return Finding("range", "note", f"{span}: every reply gets the same score")
         if min(values) < 0 or max(values) > 1:
             return Finding(
-                "range", "note", f"{span}: outside [0, 1], so its weight counts for more or less than it says"
+                "range", "note", f"{span}: outside [0, 1], so the part counts for more or less than its weight"
             )
         return Finding("range", "ok", span)
 
     def _repeatable(self, first: list[list[Score]]) -> Iterator[Finding]:
         groups = self._groups()
-        yield _same("same score twice", first, self._values(groups), "asked again, it says otherwise")
+        yield _same("same score twice", first, self._values(groups), "the second scoring differs")
         turned = [Group(g.task, g.samples[::-1]) for g in groups[::-1]]
         back = [scores[::-1] for scores in self._values(turned)[::-1]]
-        yield _same("any order", first, back, "in another order, it says otherwise")
+        yield _same("any order", first, back, "the scores change with the order")
         fresh = self._start()
         try:
             again = self._values(groups, fresh)
         finally:
             fresh.close()
         yield _same(
-            "fresh process", first, again, "another process says otherwise (an unseeded choice, set order, time?)"
+            "fresh process", first, again, "another process scores differently (unseeded randomness, set order, time?)"
         )
         alone = [[s for (s,) in self._values([Group(g.task, (x,)) for x in g.samples])] for g in groups]
         by_itself = _difference(first, alone) is None
@@ -204,7 +210,7 @@ class Trial:
         yield Finding("group", "ok", text)
 
     def _several(self, first: list[list[Score]]) -> Iterator[Finding]:
-        """Whether a plugin with `score_groups` scores groups together as it scores them one by one."""
+        """Whether `score_groups`, if the plugin has it, gives the same scores as `score` group by group."""
         if not takes_several(load_part(self._name, self._reward.parts[self._name], self._base_dir).plugin):
             return
         parts = self._reward.model_dump()
@@ -214,7 +220,7 @@ class Trial:
             together = self._values(self._groups(), pool)
         finally:
             pool.close()
-        otherwise = "with other groups in the same call, it says otherwise"
+        otherwise = "the scores change when one call holds several groups"
         yield _same("several groups", first, together, otherwise, _BATCH_TOLERANCE)
 
     def _cost(self) -> Finding:
@@ -273,7 +279,7 @@ def _same(
 
 
 def _difference(first: list[list[Score]], again: list[list[Score]], tolerance: float = 0.0) -> str | None:
-    """The first pair of values that differ by more than a tolerance."""
+    """The first pair of values that differ by more than the tolerance, as text; None if there is none."""
     pairs: list[tuple[Any, Any]] = [
         (a.value, b.value) for ours, theirs in zip(first, again, strict=True) for a, b in zip(ours, theirs, strict=True)
     ]

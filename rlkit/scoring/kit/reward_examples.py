@@ -1,4 +1,4 @@
-"""The tasks on which `rlkit reward test` tries a plugin: of the kinds that its recipe has, its own first ones too."""
+"""The tasks for `rlkit reward test`: built-in ones of the recipe's kinds, and the recipe's own first tasks."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from rlkit.scoring.kit.plugin_trial import Examples
 _ROWS_READ = 200
 _TASKS_OF_A_KIND = 2
 _TO_A_TASK = ("choices", "tolerance", "abs_tolerance")
-"""Columns that belong to one task's reference."""
+"""Columns that go with one task's reference, so that other examples must not copy them."""
 _CODE_MAPPINGS = ("humaneval", "mbpp")
 
 
 def default_examples() -> Examples:
-    """Where no recipe says which kinds there are: math and code."""
+    """The examples without a recipe: math and code."""
     return Examples(EXAMPLES, EXAMPLES, certain=False)
 
 
 def first_tasks(recipe: Recipe) -> Sequence[Task]:
-    """The recipe's first tasks, where its data is on this machine.
+    """The recipe's first tasks; none if its data is not on this machine.
 
     Raises:
-        DataError: it is, and cannot be used.
+        DataError: the data is here but cannot be used.
     """
     sources = recipe.data.all_sources() if recipe.rl_stages else []
     if not all(source.path.startswith("builtin:") or Path(source.path).exists() for source in sources):
@@ -47,18 +47,18 @@ def _first_rows(source: SourceKeys) -> SourceKeys:
 
 
 def columns_of(tasks: Sequence[Task]) -> Mapping[str, int]:
-    """By column of the tasks' metadata, how many tasks have a value there."""
+    """For each column of the tasks' metadata, the number of tasks that have a value in it."""
     return Counter(name for task in tasks for name, value in task.metadata.items() if value is not None)
 
 
 def recipe_examples(recipe: Recipe, tasks: Sequence[Task]) -> Examples:
-    """Examples of the recipe's kinds: known ones, which have the columns of its own tasks, and the own tasks.
+    """Examples of the recipe's kinds: built-in ones, given the columns of the recipe's tasks, and the recipe's tasks.
 
     Args:
-        tasks: its first ones, if they are at hand; else `data.kind` and `data.mapping` tell the kinds.
+        tasks: the recipe's first tasks; if there are none, `data.kind` and `data.mapping` determine the kinds.
 
     Raises:
-        UsageError: a kind of the recipe's own of which no task is at hand.
+        UsageError: the recipe has a kind for which there is neither a built-in example nor a task.
     """
     checked: list[Example] = []
     cheated: list[Example] = []
@@ -68,10 +68,12 @@ def recipe_examples(recipe: Recipe, tasks: Sequence[Task]) -> Examples:
         columns = {name: value for name, value in metadata.items() if name not in _TO_A_TASK}
         known = [e for e in (*EXAMPLES, *FURTHER_EXAMPLES) if e.kind == kind]
         known = [replace(e, metadata={**columns, **e.metadata}) for e in known]
-        # A program that solves a task of code is not known.
+        # A code task has tests but no program that solves it, so there is no right reply.
         own = [] if kind == "code" else [_example(task, its_tasks) for task in its_tasks[:_TASKS_OF_A_KIND]]
         if not known and not own:
-            raise UsageError(f"no task of kind {kind!r} is here to try the plugin on: give data.path, a file with some")
+            raise UsageError(
+                f"there is no task of kind {kind!r} to test the plugin on: set data.path to a file that has some"
+            )
         checked += [*known, *own]
         cheated += known or own
     return Examples(tuple(checked), tuple(cheated), certain=True)
@@ -84,7 +86,7 @@ def _named_kinds(recipe: Recipe) -> Sequence[str]:
 
 
 def _example(task: Task, others: Sequence[Task]) -> Example:
-    """A task with its reference as the right answer, and that of another task, or another choice, as the wrong one."""
+    """An example whose right answer is the task's reference, and whose wrong one is another choice or task's answer."""
     right = _text(task.reference)
     choices = task.metadata.get("choices")
     answers = [*(choices if isinstance(choices, Mapping) else [_text(other.reference) for other in others]), "0", "1"]

@@ -1,4 +1,4 @@
-"""`rlkit reward score`: a file of samples through a recipe's reward, a line out for each line in."""
+"""`rlkit reward score`: scores a file of samples with a recipe's reward, one output line for each input line."""
 
 from __future__ import annotations
 
@@ -26,38 +26,38 @@ from rlkit.scoring.kit.judged_rows import Row, check_files, read_rows
 from rlkit.scoring.plugins.reward_check import check_columns, check_plugins
 from rlkit.scoring.processes.child_processes import LocalPool
 
-_OURS = frozenset(
+_SAMPLE_COLUMNS = frozenset(
     (
         *("id", "group", "kind", "prompt", "history", "response", "reference"),
         *("num_tokens", "token_ids", "finish_reason", "metadata"),
     )
 )
-"""Columns that are no part of the task's metadata."""
+"""Columns with a meaning here; all others are metadata of the task."""
 _BYTES_PER_TOKEN = 4
 _PROGRESS_S = 2.0
 
 
 @dataclass
 class _Tally:
-    """What was scored so far, for the progress and the end."""
+    """What has been scored so far, for the progress lines and the summary."""
 
     total: int
     began: float = field(default_factory=time.monotonic)
-    said: float = field(default_factory=time.monotonic)
+    printed_at: float = field(default_factory=time.monotonic)
     rewards: list[float] = field(default_factory=list)
     unscored: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     why: str = ""
-    """Why the last sample without a score has none."""
+    """Why the last unscored sample has no score."""
     traceback: str = ""
-    """The last one of a plugin."""
+    """The last traceback of a plugin."""
 
     def event(self, kind: str, text: str) -> None:
         if kind == "plugin_error":
             self.traceback = text
         else:
-            print(f"replaced: {text}", file=sys.stderr)
+            print(f"replaced a scoring process: {text}", file=sys.stderr)
 
     def add(self, group: ScoredGroup) -> None:
         self.rewards += [reward for reward in group.rewards if reward is not None]
@@ -70,8 +70,8 @@ class _Tally:
 
     def progress(self) -> None:
         now = time.monotonic()
-        if now - self.said > _PROGRESS_S:
-            self.said = now
+        if now - self.printed_at > _PROGRESS_S:
+            self.printed_at = now
             done = len(self.rewards) + self.unscored
             rate = done / (now - self.began)
             print(
@@ -85,21 +85,22 @@ class _Tally:
         return f"{len(self.rewards)} of {self.total} samples scored in {seconds:.1f} s{mean}{missing}{self._times()}"
 
     def _times(self) -> str:
-        """What each part took, the slowest first."""
+        """Mean time of each part, the slowest first."""
         each = sorted(self.seconds.items(), key=lambda item: -item[1])
         return "\nms a sample: " + ", ".join(f"{name} {1e3 * s / self.total:.2f}" for name, s in each)
 
 
 def score_file(loaded: LoadedRecipe, source: Path, out: Path, workers: int) -> int:
-    """Scores every row of `source` into `out`, in order, in `workers` processes.
+    """Scores every row of `source` in `workers` processes and writes the scores to `out`, in order.
 
-    The rows are checked first, so that a bad one is found before anything is scored. Memory holds the groups that are
-    being scored and those that wait for an earlier one.
+    All rows are checked before the first is scored. Memory holds only the groups being scored and the scored groups
+    that wait for an earlier one.
 
     Raises:
-        DataError: a row that is no sample.
+        DataError: a row is not a valid sample.
         PluginError: a plugin cannot be built.
-        ScoringError: more samples than `reward.runtime.max_unscored` allows have no score, or the reward keeps dying.
+        ScoringError: more samples than `reward.runtime.max_unscored` allows have no score, or the scoring processes
+            keep dying.
     """
     check_files(source, out)
     parts = check_plugins(loaded.recipe.reward, loaded.base_dir)
@@ -129,7 +130,7 @@ def score_file(loaded: LoadedRecipe, source: Path, out: Path, workers: int) -> i
 
 def _write(pool: LocalPool, source: Path, sizes: Mapping[str, int], out: Path, tally: _Tally, kind: str | None) -> None:
     order: deque[int] = deque()
-    """The group's number of each row that is read and not yet written."""
+    """Group number of each row that is read but not yet written."""
     finished: dict[int, deque[Row]] = {}
     scored = pool.score(_groups(source, sizes, order, kind))
     try:
@@ -145,7 +146,7 @@ def _write(pool: LocalPool, source: Path, sizes: Mapping[str, int], out: Path, t
 
 
 def _lines_in_order(order: deque[int], finished: dict[int, deque[Row]]) -> Iterator[str]:
-    """The lines that nothing before them waits for."""
+    """The output lines that can be written now: every earlier line is written."""
     while order and order[0] in finished:
         index = order.popleft()
         yield json.dumps(finished[index].popleft()) + "\n"
@@ -154,7 +155,7 @@ def _lines_in_order(order: deque[int], finished: dict[int, deque[Row]]) -> Itera
 
 
 def _groups(source: Path, sizes: Mapping[str, int], order: deque[int], kind: str | None) -> Iterator[tuple[int, Group]]:
-    """(its number, group) once the group's last row is read; notes each row's group in `order`."""
+    """(number, group) once the group's last row is read; appends each row's group number to `order`."""
     numbers = {key: index for index, key in enumerate(sizes)}
     waiting: dict[str, list[Row]] = {}
     for number, row in read_rows(source):
@@ -169,14 +170,14 @@ def _groups(source: Path, sizes: Mapping[str, int], order: deque[int], kind: str
 def _check(
     source: Path, kinds: Collection[str] | None, default: str | None
 ) -> tuple[Mapping[str, int], Mapping[str, int]]:
-    """(rows of each group, rows with a value in each column).
+    """(number of rows of each group, number of rows with a value in each column).
 
     Args:
-        kinds: of task that the reward judges; None: any.
-        default: of rows that name none, the recipe's data.kind.
+        kinds: task kinds that the reward accepts; None: any.
+        default: kind of rows that name none: the recipe's data.kind.
 
     Raises:
-        DataError: naming the row and what is wrong with it.
+        DataError: a row is not valid; the message names the row and the fault.
     """
     sizes: Counter[str] = Counter()
     columns: Counter[str] = Counter()
@@ -203,15 +204,15 @@ def _check(
 
 def _check_row(row: Row, where: str) -> None:
     if not isinstance(row.get("prompt"), str) and messages_of(row.get("prompt")) is None:
-        raise DataError(f"{where}: prompt is missing, or neither a text nor a list of chat messages")
+        raise DataError(f"{where}: prompt is missing, or neither a string nor a list of chat messages")
     if row.get("history") and messages_of(row["history"]) is None:
         raise DataError(f"{where}: history must be a list of chat messages")
     if not isinstance(row.get("response"), str):
-        raise DataError(f"{where}: response is missing, or no text")
+        raise DataError(f"{where}: response is missing, or not a string")
     if "reference" not in row:
         raise DataError(f"{where}: reference is missing")
     if not isinstance(row.get("kind"), str | None):
-        raise DataError(f"{where}: kind must be a text")
+        raise DataError(f"{where}: kind must be a string")
     num_tokens = row.get("num_tokens", 0)
     if isinstance(num_tokens, bool) or not isinstance(num_tokens, int) or num_tokens < 0:
         raise DataError(f"{where}: num_tokens must be a whole number from 0, got {num_tokens!r}")
@@ -223,35 +224,35 @@ def _check_row(row: Row, where: str) -> None:
     if not isinstance(row.get("metadata", {}), dict):
         raise DataError(f"{where}: metadata must be an object")
     if isinstance(row.get("group"), list | dict):
-        raise DataError(f"{where}: group must be a text or a number")
+        raise DataError(f"{where}: group must be a string or a number")
 
 
 def _key(number: int, row: Row) -> str:
-    """One key a group; a row without a group is one of its own."""
+    """The key of the row's group; a row without a group is a group of its own."""
     return f"line {number}" if row.get("group") is None else f"group {row['group']!r}"
 
 
 def _group(rows: list[Row], default: str | None) -> Group:
-    """The task as a recipe's data would be read, its own columns beside those of `metadata`.
+    """The group of these rows. Its task is read like a row of a recipe's data; other columns are added to `metadata`.
 
     Raises:
-        RowError: the reference is none of its kind.
+        RowError: the reference is not valid for the task's kind.
     """
     first = rows[0]
     name = first.get("group") if first.get("group") is not None else first.get("id")
     kind = first.get("kind") or default
     reference = reference_of(first["reference"], kind)
-    own = {name: value for name, value in first.items() if name not in _OURS}
+    own = {name: value for name, value in first.items() if name not in _SAMPLE_COLUMNS}
     metadata: Mapping[str, Any] = {**first.get("metadata", {}), **own}
     kind = kind or inferred_kind(reference, metadata)
     reference, metadata = check_task(kind, reference, metadata)
-    prompt, history = _asked(first)
+    prompt, history = _prompt_of(first)
     task = Task(str(name), kind, prompt, reference, metadata, history)
     return Group(task, tuple(_sample(row) for row in rows))
 
 
-def _asked(row: Row) -> tuple[str, tuple[Message, ...]]:
-    """(prompt, history) of a row whose prompt is a text, or chat messages."""
+def _prompt_of(row: Row) -> tuple[str, tuple[Message, ...]]:
+    """(prompt, history) of a row whose prompt is a string or a list of chat messages."""
     earlier, messages = messages_of(row.get("history")) or [], messages_of(row["prompt"])
     if not earlier and messages is None:
         return row["prompt"], ()
@@ -260,7 +261,7 @@ def _asked(row: Row) -> tuple[str, tuple[Message, ...]]:
 
 
 def _sample(row: Row) -> Sample:
-    """Without `num_tokens` and `token_ids`, one token for each four bytes is assumed."""
+    """A row's sample. Without `num_tokens` and `token_ids`, every four bytes count as a token."""
     text, ids = row["response"], np.array(row.get("token_ids", ()), np.int32)
     guess = len(ids) or -(-len(text.encode("utf-8", "surrogatepass")) // _BYTES_PER_TOKEN)
     finished = row.get("finish_reason", "stop")

@@ -1,1 +1,1 @@
-"""Reward plugins: found, their arguments checked, built; functions written for other toolkits too."""
+"""Finds and builds reward plugins and checks their arguments; adapts functions written for other toolkits."""

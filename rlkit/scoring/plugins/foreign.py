@@ -1,15 +1,15 @@
-"""Reward functions written for TRL, verl and OpenRLHF, as plugins: the same calls, the same numbers.
+"""Runs reward functions written for TRL, verl and OpenRLHF as plugins, with the same arguments and the same results.
 
-Each toolkit calls its functions with arguments of its own; an adapter makes them from a group and turns what comes back
-into scores, by the toolkit's own rules (versions: see `toolkits`):
+Each toolkit calls its functions with its own arguments. An adapter makes them from a group and turns the result into
+scores by the toolkit's rules (versions: see `toolkits`):
 
     TRL       any iterable with one reward a sample; None and NaN: the function does not apply to that sample
-    verl      a number, or a mapping whose "score" counts and whose other keys are logged; None is no number there (its
-              manager prime alone takes None for 0 and the first of a tuple)
+    verl      a number, or a mapping whose "score" is the reward and whose other keys are logged; None is not a number
+              (verl's `prime` manager, which reads None as 0 and the first item of a tuple, is not followed)
     OpenRLHF  a list or tensor with one reward a sample, or a mapping whose "rewards" is one ("extra_logs" is logged)
 
-What no toolkit would take (text, a mapping without its key, another count) is a `BadReturn` that says so. What a
-toolkit passes beyond that (a trainer's state, an environment) is not there.
+A result that the toolkit would not accept (text, a mapping without its key, another count) raises `BadReturn`.
+Arguments that only a trainer can supply (its state, an environment) are not available.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ from rlkit.scoring.plugins.toolkits import REFERENCE_NAMES, VERL_BATCH, paramete
 
 
 class BadReturn(Exception):
-    """A foreign function returned something that its toolkit would not take."""
+    """A function of another toolkit returned something that the toolkit would not accept."""
 
 
 @dataclass(frozen=True)
 class ForeignReward:
-    """A plugin round another toolkit's reward function.
+    """A plugin that calls another toolkit's reward function.
 
     Args:
         style: one of `SUPPLIED`.
         function: the function, or an object with `__call__`; it may be async.
-        arguments: handed over with each call, as verl's `reward_kwargs` are.
-        columns: of the data that a TRL function needs; None stands in for one that a row lacks, as in TRL, whose data
-            sets have every column in every row.
+        arguments: extra arguments of each call, like verl's `reward_kwargs`.
+        columns: data columns that a TRL function needs. A row that lacks one passes None, as in TRL, whose data sets
+            have every column in every row.
     """
 
     style: str
@@ -66,7 +66,7 @@ class ForeignReward:
             "log_extra": lambda name, values: extra.update({name: list(values)}),
             "log_metric": lambda name, value: metrics.update({name: value}),
         }
-        # Where tokens are not known, a function that needs them fails by name; none would pass for a short reply.
+        # Without known token ids, omit the argument: a function that needs it then fails clearly.
         if all(len(sample.token_ids) == sample.num_tokens for sample in group.samples):
             given["completion_ids"] = [sample.token_ids.tolist() for sample in group.samples]
         values = _listed(self._call([given])[0], len(group.samples))
@@ -90,14 +90,14 @@ class ForeignReward:
             "prompts": [prompt] * count,
             "labels": [group.task.reference] * count,
         }
-        # OpenRLHF passes by position, so that the parameters may have other names.
+        # OpenRLHF passes its arguments by position, so the parameters can have any names.
         taken = positions_taken(self.function, self.arguments)
         by_position = [] if given.keys() >= set(taken) else list(given.values())[: len(taken)]
         (result,) = self._call([{} if by_position else given], by_position)
         logs = result.get("extra_logs") if isinstance(result, Mapping) else None
         rewards = _of_key(result, "rewards") if isinstance(result, Mapping) else result
         if isinstance(_plain(rewards), numbers.Real):
-            # OpenRLHF asks for one query at a time: a function may give one number.
+            # OpenRLHF calls with one query at a time, so a function may return a single number.
             if count > 1:
                 alone = [Group(group.task, (sample,)) for sample in group.samples]
                 return [score for one in alone for score in self._openrlhf(one)]
@@ -106,9 +106,9 @@ class ForeignReward:
         return [_number_score(value, _logged(logs, i, count)) for i, value in enumerate(values)]
 
     def _call(self, calls: list[dict[str, Any]], positional: Sequence[Any] = ()) -> list[Any]:
-        """The function's result for each set of arguments; async ones are awaited together.
+        """The function's result for each set of arguments; awaitable results are awaited together.
 
-        A plain function is called outside any event loop, since it may start one of its own.
+        The calls run outside an event loop, because a plain function may start its own.
         """
         named = [_accepted(self.function, given) | dict(self.arguments) for given in calls]
         results = [self.function(*positional, **given) for given in named]
@@ -122,7 +122,7 @@ async def _gather(awaitables: list[Any]) -> list[Any]:
 
 
 def _accepted(function: Callable[..., Any], given: dict[str, Any]) -> dict[str, Any]:
-    """What the function takes of what is there; one with `**kwargs` takes everything."""
+    """The arguments that the function accepts; a function with `**kwargs` accepts all."""
     if takes_any_name(function):
         return given
     names = {p.name for p in parameters_of(function)}
@@ -130,7 +130,7 @@ def _accepted(function: Callable[..., Any], given: dict[str, Any]) -> dict[str, 
 
 
 def _columns(group: Group) -> dict[str, list[Any]]:
-    """The task's columns, repeated for each sample as TRL repeats them."""
+    """The task's columns as lists, each value repeated for every sample, as TRL passes them."""
     task = group.task
     row = {**dict.fromkeys(REFERENCE_NAMES, task.reference), "kind": task.kind, "task_id": task.id, **task.metadata}
     return {str(name): [value] * len(group.samples) for name, value in row.items()}
@@ -148,7 +148,7 @@ def _verl_arguments(group: Group, sample: Sample) -> dict[str, Any]:
 
 
 def _trl_score(value: Any, evidence: Any) -> Score:
-    """TRL turns None into NaN, and a NaN is left out of the sample's sum."""
+    """One sample's score by TRL's rules: None becomes NaN, and a NaN is left out of the sample's sum."""
     value = _plain(value)
     if value is None or (isinstance(value, float) and math.isnan(value)):
         what = "None" if value is None else "NaN"
@@ -172,21 +172,21 @@ def _of_key(result: Mapping[Any, Any], key: str) -> Any:
 def _number_score(value: Any, evidence: Any) -> Score:
     value = _plain(value)
     if value is None:
-        return Score(None, "no_number", "the function returned None where its toolkit takes a number only", evidence)
+        return Score(None, "no_number", "the function returned None, but its toolkit accepts only a number", evidence)
     if not isinstance(value, numbers.Real):
-        raise BadReturn(f"the function returned {type(value).__name__} in the place of a sample's reward")
+        raise BadReturn(f"the function returned {type(value).__name__} instead of a number as a sample's reward")
     return Score(float(value), evidence=evidence)
 
 
 def _listed(values: Any, count: int) -> list[Any]:
-    """One value a sample, out of a list, tuple, tensor, array, series or generator."""
+    """One value for each sample, from a list, tuple, tensor, array, series or generator."""
     if hasattr(values, "tolist"):
         values = values.tolist()
     if isinstance(values, str | bytes | Mapping | set | frozenset) or not isinstance(values, Iterable):
         raise BadReturn(f"the function returned {type(values).__name__}, not a list with one reward a sample")
     listed = list(islice(values, count + 1))
     if len(listed) != count:
-        # A generator may have no end.
+        # A generator may be endless, so only one value too many is read.
         endless = f"more than {count}" if len(listed) > count else len(listed)
         many = len(values) if isinstance(values, Sized) else endless
         raise BadReturn(f"the function returned {many} rewards for {count} samples")
@@ -194,7 +194,7 @@ def _listed(values: Any, count: int) -> list[Any]:
 
 
 def _only_one(value: Any) -> Any:
-    """The number of a row of one: a tensor of [N, 1] holds N rewards."""
+    """The item of a one-item list, else the value itself: an [N, 1] tensor holds N rewards."""
     return value[0] if isinstance(value, list) and len(value) == 1 else value
 
 
@@ -204,7 +204,7 @@ def _evidence(extra: Mapping[str, list[Any]], metrics: Mapping[str, Any], index:
 
 
 def _logged(logs: Any, index: int, count: int) -> dict[str, Any] | None:
-    """One sample's share of OpenRLHF's `extra_logs`: a value a sample by name."""
+    """One sample's values of OpenRLHF's `extra_logs`, which holds one value per sample under each name."""
     if not isinstance(logs, Mapping):
         return None
     lists = {str(name): values.tolist() if hasattr(values, "tolist") else values for name, values in logs.items()}
@@ -214,7 +214,7 @@ def _logged(logs: Any, index: int, count: int) -> dict[str, Any] | None:
 
 
 def _plain(value: Any) -> Any:
-    """A Python number out of a decimal, or of a tensor or array of one element; anything else as it is."""
+    """Converts a decimal, or a tensor or array of one element, to a Python number; returns anything else unchanged."""
     if isinstance(value, Decimal):
         return float(value)
     size = getattr(value, "numel", None) or getattr(value, "size", None)

@@ -1,4 +1,4 @@
-"""Builds reward plugins. Every mistake of a recipe is one sentence that names its key."""
+"""Builds reward plugins. Each error message is one sentence that names the recipe key at fault."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _MAX_MESSAGE = 400
 class Plugin(Protocol):
     """A reward part.
 
-    `needs` (optional) names the parts whose scores it wants in `group.scores`. `start()` (optional) is called once in
-    the process that scores: what it loads does not count against `reward.runtime.memory_mb`. `score_groups(groups)`
-    (optional) scores several groups at once; it is called where the part has its own actors.
+    Optional members: `needs` names the parts whose scores it reads from `group.scores`. `start()` is called once in the
+    scoring process; what it loads does not count against `reward.runtime.memory_mb`. `score_groups(groups)` scores
+    several groups at once; it is called if the part has its own actors.
     """
 
     def score(self, group: Group) -> list[Score]:
@@ -35,12 +35,12 @@ class Plugin(Protocol):
 
 @dataclass(frozen=True)
 class PerSample:
-    """A plugin written as `score_one(task, sample)`, plain or async: async calls for one group run together."""
+    """A plugin written as `score_one(task, sample)`. If it is async, the calls for one group run concurrently."""
 
     inner: Any
 
     def score(self, group: Group) -> list[Score]:
-        """One call a sample. Whatever it raises costs the samples that the walls find at fault, as with any plugin."""
+        """One call for each sample. Exceptions are handled outside, by `GuardedPlugin`, as for any plugin."""
         if not inspect.iscoroutinefunction(self.inner.score_one):
             return [self.inner.score_one(group.task, sample) for sample in group.samples]
         return asyncio.run(self._together(group.task, group.samples))
@@ -56,7 +56,7 @@ class Awaited:
     inner: Any
 
     def score(self, group: Group) -> Any:
-        """What the plugin's coroutine returns."""
+        """The result of the plugin's coroutine."""
         return asyncio.run(self.inner.score(group))
 
 
@@ -66,24 +66,24 @@ class LoadedPart:
 
     name: str
     weight: float
-    """As in the recipe, not normalised."""
+    """The recipe's value, not normalised."""
     plugin: Plugin
     needs: tuple[str, ...] = ()
-    """Parts that run before it."""
+    """Parts whose scores it reads; they run first."""
     start: Callable[[], object] | None = None
-    """What the plugin wants done once in the process that scores."""
+    """The plugin's `start` method, called once in the scoring process."""
     columns: tuple[str, ...] = ()
-    """Columns of the data without which the plugin cannot be called."""
+    """Data columns that the plugin needs as arguments."""
 
 
 def load_parts(reward: RewardKeys, base_dir: Path, names: Sequence[str] | None = None) -> list[LoadedPart]:
-    """The parts of a recipe, each one after the parts that it needs, else in the recipe's order.
+    """Loads the parts of a recipe. Each part comes after the parts that it needs, otherwise in the recipe's order.
 
     Args:
-        names: only these; None: all.
+        names: the parts to load; None: all.
 
     Raises:
-        PluginError: a part cannot be loaded, needs a part that is not there, or two need each other.
+        PluginError: a part cannot be loaded, a part that it needs is missing, or some parts need each other.
     """
     wanted = {name: part for name, part in reward.parts.items() if names is None or name in names}
     loaded = {name: load_part(name, part, base_dir) for name, part in wanted.items()}
@@ -94,35 +94,37 @@ def load_parts(reward: RewardKeys, base_dir: Path, names: Sequence[str] | None =
                     f"reward.{part.name}: its plugin needs the scores of part {need!r}, which is not in this recipe "
                     f"({', '.join(reward.parts)}): add reward.{need} (weight 0 if it should not count)"
                 )
-    return [loaded[name] for name in in_order({part.name: part.needs for part in loaded.values()})]
+    return [loaded[name] for name in sort_by_needs({part.name: part.needs for part in loaded.values()})]
 
 
-def in_order(needs: Mapping[str, Sequence[str]]) -> list[str]:
-    """The parts, each one after those of them that it needs, else in the given order.
+def sort_by_needs(needs: Mapping[str, Sequence[str]]) -> list[str]:
+    """The parts, each after the parts that it needs, otherwise in the given order.
 
     Raises:
-        PluginError: some need each other.
+        PluginError: some parts need each other.
     """
     ordered: list[str] = []
     while left := [name for name in needs if name not in ordered]:
         ready = next((name for name in left if not set(needs[name]).intersection(left)), None)
         if ready is None:
-            raise PluginError(f"reward parts {' and '.join(sorted(left))} need each other's scores: break the circle")
+            raise PluginError(
+                f"reward parts {' and '.join(sorted(left))} need each other's scores: remove one of these needs"
+            )
         ordered.append(ready)
     return ordered
 
 
 def start_part(part: LoadedPart) -> None:
-    """Lets a plugin load what it keeps in the process that scores.
+    """Calls the plugin's `start()`, if it has one.
 
     Raises:
-        PluginError: it cannot.
+        PluginError: `start()` raised.
     """
     if part.start is None:
         return
     try:
         part.start()
-    # A stranger's method may raise anything.
+    # A plugin's method may raise anything.
     except (Exception, SystemExit) as e:
         raise PluginError(f"reward.{part.name}: its start() failed: {type(e).__name__}: {_line(e)}") from e
 
@@ -135,11 +137,11 @@ def takes_several(plugin: Plugin) -> bool:
 def load_part(name: str, part: RewardPartKeys, base_dir: Path) -> LoadedPart:
     """Imports, checks and constructs one part's plugin.
 
-    `plugin` is `module:Class`, `./file.py:Class` (relative to base_dir) or an entry point, by default the part's name;
+    `plugin` is `module:Class`, `./file.py:Class` (relative to base_dir) or an entry point (default: the part's name),
     or a mapping such as `{trl: module:function}`.
 
     Raises:
-        PluginError: not found, not importable, wrong arguments, or without a method that scores.
+        PluginError: the plugin is not found, not importable, has no scoring method, or gets wrong arguments.
     """
     if isinstance(part.plugin, dict):
         return _load_foreign(name, part, base_dir)
@@ -158,7 +160,7 @@ def load_part(name: str, part: RewardPartKeys, base_dir: Path) -> LoadedPart:
 
 
 def _refuse_foreign(name: str, spec: str, function: Any) -> None:
-    """Says how a function of another toolkit is named, where one is given without its style."""
+    """Raises if the recipe names another toolkit's function without its style; the message shows how to write it."""
     style = toolkit_of(function)
     if style is None:
         return
@@ -179,7 +181,7 @@ def _load_foreign(name: str, part: RewardPartKeys, base_dir: Path) -> LoadedPart
         function, arguments = _build(name, function, arguments, base_dir), {}
         _refuse_other_toolkit(name, style, spec, function)
         if not callable(function) or is_factory(function, style, ()):
-            what = f"{spec} gives {type(function).__name__}, which cannot be called as a reward function of"
+            what = f"{spec} returns {type(function).__name__}, which cannot be called as a reward function of"
             raise PluginError(f"reward.{name}.plugin: {what} {NAMES[style]}, with {', '.join(sorted(SUPPLIED[style]))}")
     else:
         arguments = check_arguments(name, function, arguments, base_dir, given_later=SUPPLIED[style])
@@ -191,10 +193,10 @@ def _load_foreign(name: str, part: RewardPartKeys, base_dir: Path) -> LoadedPart
 
 
 def check_function_name(name: str, style: str, spec: str) -> None:
-    """Refuses what cannot name a function.
+    """Checks that `spec` can name a function.
 
     Raises:
-        PluginError: with what to write.
+        PluginError: it cannot; the message says what to write.
     """
     if ":" not in spec:
         model = f"; a reward model is plugin: reward_model with path: {spec}" if "/" in spec else ""
@@ -204,7 +206,7 @@ def check_function_name(name: str, style: str, spec: str) -> None:
 
 
 def _refuse_other_toolkit(name: str, style: str, spec: str, function: Any) -> None:
-    """A function that has the signature of one toolkit and is named as another's."""
+    """Raises if the function has the signature of another toolkit than the recipe names."""
     found = toolkit_of(function)
     if found is not None and NAMES[found] != NAMES[style]:
         raise PluginError(
@@ -214,7 +216,7 @@ def _refuse_other_toolkit(name: str, style: str, spec: str, function: Any) -> No
 
 
 def _refuse_unknown_arguments(name: str, style: str, spec: str, needed: Sequence[str]) -> None:
-    """Arguments that nothing gives: of a TRL function the others are columns of the data."""
+    """Raises if the function needs an argument that nothing supplies. Data columns supply a TRL function's."""
     trl = style.startswith("trl")
     unknown = [argument for argument in needed if not trl or argument in TRAINER_ONLY]
     if not unknown:
@@ -230,18 +232,18 @@ def _build(name: str, cls: Any, given: dict[str, Any], base_dir: Path) -> Any:
     arguments = check_arguments(name, cls, given, base_dir)
     try:
         return cls(**arguments)
-    # A stranger's constructor may raise anything.
+    # A plugin's constructor may raise anything.
     except (Exception, SystemExit) as e:
         raise PluginError(f"reward.{name}: {cls.__name__} could not be built: {type(e).__name__}: {_line(e)}") from e
 
 
 def _line(error: BaseException) -> str:
-    """What an exception says, on one line."""
+    """An exception's message on one line."""
     return " ".join(str(error).split())[:_MAX_MESSAGE]
 
 
 def _callable_as_plugin(name: str, plugin: Any) -> Plugin:
-    """The plugin as one with a plain `score(group)`."""
+    """Wraps the plugin, if needed, so that it has a synchronous `score(group)`."""
     if not hasattr(plugin, "score") and callable(getattr(plugin, "score_one", None)):
         _check_takes(name, plugin, "score_one", ("task", "sample"))
         return PerSample(plugin)
@@ -262,4 +264,4 @@ def _check_takes(name: str, plugin: Any, method: str, arguments: tuple[str, ...]
             f"reward.{name}: {type(plugin).__name__}.{method} must take ({', '.join(arguments)}): {e}"
         ) from e
     except ValueError:
-        return  # no signature to look at
+        return  # no signature to check

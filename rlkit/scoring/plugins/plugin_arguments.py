@@ -1,4 +1,4 @@
-"""Checks a plugin's arguments, as the recipe gives them, against its signature and annotations."""
+"""Checks a plugin's arguments in the recipe against its signature and annotations."""
 
 from __future__ import annotations
 
@@ -19,11 +19,14 @@ from rlkit.recipe.schema.reward_section import RewardPartKeys
 def check_arguments(
     name: str, cls: Any, given: dict[str, Any], base_dir: Path, given_later: Collection[str] | None = None
 ) -> dict[str, Any]:
-    """The arguments, checked against the signature and annotations.
+    """The arguments, checked and converted by the signature and annotations.
 
     Args:
-        given_later: of a function that is called with more than these: what else it gets. Then an argument may be
-            missing here, since a data set's columns are only known later.
+        given_later: for another toolkit's function, the arguments that each call adds. Then other arguments may be
+            missing here too, since the columns of the data are only known later.
+
+    Raises:
+        PluginError: an argument is unknown, missing or of the wrong type.
     """
     try:
         parameters = inspect.signature(cls).parameters
@@ -42,8 +45,8 @@ def check_arguments(
     if missing and given_later is None:
         what = f"reward.{name}.{missing[0]}: {cls.__name__} needs this argument; set it in the recipe"
         if not inspect.isclass(cls):
-            what += ". A function is called once, to make the plugin: a plugin is a class with score(group) or "
-            what += "score_one(task, sample), a function of another toolkit is named as {trl: ...}, {verl: ...} or "
+            what += ". rlkit calls a function once, to make the plugin; a plugin is a class with score(group) or "
+            what += "score_one(task, sample). Name a reward function of another toolkit as {trl: ...}, {verl: ...} or "
             what += "{openrlhf: ...}"
         raise PluginError(what)
     hints = _hints(cls)
@@ -55,7 +58,7 @@ def check_arguments(
 
 
 def _with_functions(where: str, hint: Any, value: Any, base_dir: Path) -> Any:
-    """The value with functions in place of the texts that name them, where the plugin's annotation wants functions."""
+    """The value, with names of functions replaced by the functions where the plugin's annotation is `Callable`."""
     options = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
     for option in options:
         if typing.get_origin(option) is dict and isinstance(value, dict):
@@ -71,7 +74,7 @@ def _with_functions(where: str, hint: Any, value: Any, base_dir: Path) -> Any:
 
 
 def _check_takes(where: str, spec: str, function: Any, wanted: Any) -> None:
-    """Whether a function can be called with as many arguments as the plugin's annotation says."""
+    """Raises if a function does not accept the number of arguments in the plugin's annotation."""
     if not isinstance(wanted, list):
         return  # Callable[..., X]: any arguments
     names = ", ".join(getattr(kind, "__name__", str(kind)).lower() for kind in wanted)
@@ -80,13 +83,13 @@ def _check_takes(where: str, spec: str, function: Any, wanted: Any) -> None:
     except TypeError as e:
         raise PluginError(f"{where}: {spec} must take ({names}): {e}") from e
     except ValueError:
-        return  # no signature to look at
+        return  # no signature to check
 
 
 def _hints(cls: Any) -> dict[str, Any]:
     try:
         return typing.get_type_hints(cls.__init__ if inspect.isclass(cls) else cls)
-    # Annotations are a stranger's text; where they cannot be resolved there is nothing to check.
+    # Annotations are the plugin author's; if they cannot be resolved there is nothing to check.
     except Exception:
         return {}
 
@@ -96,11 +99,11 @@ def _checked(key: str, hint: Any, value: Any) -> Any:
         return value
     try:
         adapter: TypeAdapter[Any] = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
-    # pydantic refuses configurations on some types and cannot describe others; those go unchecked.
+    # pydantic does not support some types; their values are not checked.
     except Exception:
         return value
     try:
-        # YAML has no tuples and sets, so lists may become them; numbers in quotes may not become numbers.
+        # YAML has no tuples or sets, so lists may be converted to them; quoted numbers are not converted.
         return adapter.validate_python(value, strict=not isinstance(value, list))
     except ValidationError as e:
         shown = getattr(hint, "__name__", None) if isinstance(hint, type) else None

@@ -12,12 +12,12 @@ from rlkit.scoring.plugins.plugin import LoadedPart, check_function_name, load_p
 
 
 def check_plugins(reward: RewardKeys, base_dir: Path) -> list[LoadedPart]:
-    """A recipe's parts, found, imported and built with their arguments, in the order in which they run.
+    """Finds, imports and builds a recipe's parts. Returns them in the order in which they run.
 
-    Whether every plugin is there is known before any of them is imported; nothing heavy is imported but by a plugin.
+    Checks that every plugin exists before it imports the first.
 
     Raises:
-        PluginError: one sentence that begins with the recipe key.
+        PluginError: a part has a fault; one sentence that begins with the recipe key.
     """
     for name, part in reward.parts.items():
         if isinstance(part.plugin, dict):
@@ -30,11 +30,11 @@ def check_plugins(reward: RewardKeys, base_dir: Path) -> list[LoadedPart]:
 
 
 def check_columns(parts: Sequence[LoadedPart], columns: Mapping[str, int], num_rows: int) -> list[str]:
-    """What a person should know of columns that reward functions need and some rows lack.
+    """Checks the data columns that reward functions need. Returns a note for each that some rows lack.
 
     Args:
-        columns: by name, the rows that have the column.
-        num_rows: all of them; 0: there are none for the reward to score, and nothing is asked of them.
+        columns: for each column, the number of rows that have it.
+        num_rows: number of rows; 0: the reward scores no rows, so nothing is checked.
 
     Raises:
         PluginError: a function needs a column that no row has.
@@ -44,8 +44,8 @@ def check_columns(parts: Sequence[LoadedPart], columns: Mapping[str, int], num_r
         for name in part.columns:
             found = columns.get(name, 0)
             if num_rows and not found:
-                there = ", ".join(sorted(columns)) or "no column beside prompt and reference"
-                hint = did_you_mean(name, columns) or f"; there is {there}"
+                existing = ", ".join(sorted(columns)) or "no column beside prompt and reference"
+                hint = did_you_mean(name, columns) or f"; there is {existing}"
                 raise PluginError(
                     f"reward.{part.name}: its function needs the column {name!r}, which no row of the data has{hint}: "
                     f"add or rename the column, set reward.{part.name}.{name}, or give the argument a default value"
@@ -53,6 +53,6 @@ def check_columns(parts: Sequence[LoadedPart], columns: Mapping[str, int], num_r
             if found < num_rows:
                 notes.append(
                     f"reward.{part.name}: its function needs the column {name!r}, which {num_rows - found} of "
-                    f"{num_rows} rows lack: it gets None there"
+                    f"{num_rows} rows lack: it gets None for them"
                 )
     return notes

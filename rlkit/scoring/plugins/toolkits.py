@@ -1,4 +1,4 @@
-"""Reads from a signature for which toolkit a reward function was written, and which columns of the data it needs.
+"""Recognises the toolkit of a reward function, and the data columns that it needs, from the function's signature.
 
 The rules are those of TRL 1.16.0 (`GRPOTrainer._calculate_rewards`), of verl's reward managers naive, dapo (as of
 commit 13c4d3a) and batch (0ffc057), and of OpenRLHF's `SingleTurnAgentExecutor` (04655bc).
@@ -11,33 +11,33 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 NAMES = {"trl": "TRL", "trl_text": "TRL", "verl": "verl", "openrlhf": "OpenRLHF"}
-"""Each style's toolkit."""
+"""Name of each style's toolkit."""
 REFERENCE_NAMES = ("reference", "solution", "answer", "ground_truth", "label", "target")
-"""Columns under which a TRL function finds the task's reference, unless the data set has a column of that name."""
+"""Names under which a TRL function gets the task's reference, unless the data has a column of that name."""
 TASK_NAMES = (*REFERENCE_NAMES, "kind", "task_id")
-"""Columns that a TRL function finds whatever the data set holds."""
+"""Columns that a TRL function always gets, whatever the data holds."""
 _TRL = {"prompts", "completions", "completion_ids", "log_extra", "log_metric"}
 VERL_BATCH = {"data_sources", "solution_strs", "ground_truths", "extra_infos"}
-"""What verl's BatchRewardManager passes: lists, for a function that scores several replies at once."""
+"""Arguments of verl's BatchRewardManager: lists, for a function that scores several replies at once."""
 SUPPLIED = {
     "trl": _TRL,
     "trl_text": _TRL,
     "verl": {"data_source", "solution_str", "ground_truth", "extra_info"} | VERL_BATCH,
     "openrlhf": {"queries", "prompts", "labels"},
 }
-"""Arguments that a toolkit itself gives, by style: a function that takes one of them is the reward function; one that
-takes none (such as `get_cosine_scaled_reward(max_len)`) makes it."""
+"""For each style, the arguments that the toolkit supplies. A function with one of them is the reward function; a
+function with none of them, such as `get_cosine_scaled_reward(max_len)`, is a factory that returns it."""
 TRAINER_ONLY = {"trainer_state", "environments"}
-"""What TRL's trainer passes and rlkit has not."""
+"""Arguments that TRL's trainer passes and rlkit cannot supply."""
 _BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 _BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _NUM_OPENRLHF = 3
 
 
 def parameters_of(function: Callable[..., Any]) -> list[inspect.Parameter]:
-    """A function's own parameters, and those of the function under a decorator that passes everything on.
+    """A function's parameters; for a decorator's wrapper with only *args and **kwargs, those of the wrapped function.
 
-    Empty where a function of C has no signature.
+    Empty for a C function without a signature.
     """
     try:
         own = list(inspect.signature(function, follow_wrapped=False).parameters.values())
@@ -53,7 +53,7 @@ def takes_any_name(function: Callable[..., Any]) -> bool:
 
 
 def toolkit_of(function: Any) -> str | None:
-    """The style whose reward functions have this signature; None where it does not tell.
+    """The style whose reward functions have this signature; None if the signature fits none.
 
     def f(completions, **kwargs) -> "trl";  def f(data_source, solution_str, ground_truth) -> "verl"
     """
@@ -70,7 +70,7 @@ def toolkit_of(function: Any) -> str | None:
 
 
 def is_factory(function: Any, style: str, given: Collection[str]) -> bool:
-    """Whether calling it gives the reward function: a class, or a function that takes nothing its toolkit gives.
+    """Whether calling it returns the reward function: a class, or a function that takes no argument of its toolkit.
 
     Args:
         given: names of the arguments that the recipe sets.
@@ -79,12 +79,12 @@ def is_factory(function: Any, style: str, given: Collection[str]) -> bool:
         return True
     if takes_any_name(function) or SUPPLIED[style].intersection(p.name for p in parameters_of(function)):
         return False
-    # OpenRLHF passes by position, so that the names may be any.
+    # OpenRLHF passes its arguments by position, so their names do not matter.
     return style != "openrlhf" or len(positions_taken(function, given)) < _NUM_OPENRLHF
 
 
 def positions_taken(function: Callable[..., Any], given: Collection[str]) -> list[str]:
-    """Names of the parameters that OpenRLHF's three arguments, passed by position, go to; `*args` takes the rest."""
+    """Names of the parameters that receive OpenRLHF's three positional arguments; `*args` takes the rest."""
     parameters = [p for p in parameters_of(function) if p.name not in given]
     free = [p.name for p in parameters if p.kind in _BY_POSITION]
     rest = [p.name for p in parameters if p.kind is p.VAR_POSITIONAL]
@@ -92,9 +92,9 @@ def positions_taken(function: Callable[..., Any], given: Collection[str]) -> lis
 
 
 def needed_arguments(function: Callable[..., Any], style: str, given: Collection[str]) -> list[str]:
-    """Names that the function needs beyond what its toolkit and the recipe give it.
+    """Arguments that the function needs and neither its toolkit nor the recipe supplies.
 
-    Of a TRL function these are columns of the data. An argument with a default value is not needed.
+    For a TRL function these are data columns. An argument with a default value is not needed.
     """
     parameters = [p for p in parameters_of(function) if p.kind in _BY_NAME and p.default is p.empty]
     names = [p.name for p in parameters if p.name not in given and p.name not in SUPPLIED[style]]

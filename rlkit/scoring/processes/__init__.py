@@ -1,1 +1,1 @@
-"""Processes that score: started, watched, ended where they are late, replaced."""
+"""Scoring processes: start them, send them groups, and replace those that hang or die."""

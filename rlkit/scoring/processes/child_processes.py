@@ -1,4 +1,4 @@
-"""Scoring in child processes of this one: the pool of the command line. No Ray."""
+"""Scores in child processes of this process, for the command line. No Ray."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _PR_SET_PDEATHSIG = 1
 
 @dataclass(frozen=True, eq=False)
 class ChildProcess:
-    """A scoring process and this end of the pipe to it. It has one call at a time, so that it stands for that too."""
+    """A scoring process and our end of its pipe. It runs one call at a time, so it also identifies the pending call."""
 
     process: subprocess.Popen[bytes]
     connection: Connection[Any, Any]
@@ -38,14 +38,14 @@ class ChildProcess:
 
 @dataclass
 class ChildProcesses:
-    """Scoring processes, each in a session of its own, so that what a plugin starts ends with it; `WorkerProcesses`."""
+    """`WorkerProcesses` as child processes. Each has its own session, so killing it also kills what plugins started."""
 
     reward: RewardKeys
     base_dir: str
     spec: WorkerSpec
     start_timeout_s: float
     calls_per_worker: int = 1
-    """A pipe holds little: a second call would block this process while the first is at work."""
+    """A pipe's buffer is small: sending a second call would block this process until the first is done."""
 
     def start(self, count: int) -> list[tuple[Any, StartReply]]:
         """See `WorkerProcesses`."""
@@ -61,7 +61,7 @@ class ChildProcesses:
 
     def submit(self, handle: ChildProcess, groups: tuple[Group, ...], parts: tuple[str, ...]) -> ChildProcess:
         """See `WorkerProcesses`."""
-        with contextlib.suppress(BrokenPipeError):  # it died; `result` says so
+        with contextlib.suppress(BrokenPipeError):  # the process died; `result` raises WorkerLost
             handle.connection.send((groups, parts))
         return handle
 
@@ -73,11 +73,11 @@ class ChildProcesses:
     def result(self, call: ChildProcess) -> list[PartScores]:
         """See `WorkerProcesses`."""
         try:
-            found: list[PartScores] = call.connection.recv()
-        # A process that dies while it answers leaves half a message.
+            scores: list[PartScores] = call.connection.recv()
+        # A process that dies while it sends its reply leaves half a message.
         except (EOFError, ConnectionError, pickle.UnpicklingError) as e:
             raise WorkerLost(_how_it_ended(call.process)) from e
-        return found
+        return scores
 
     def kill(self, handle: ChildProcess) -> None:
         """See `WorkerProcesses`."""
@@ -107,7 +107,7 @@ class LocalPool(GroupScheduler):
         reward: the recipe's section.
         base_dir: folder that `./file.py:Class` plugins are relative to.
         start_timeout_s: longest wait for one process to start, in seconds.
-        on_event: told of every process that had to be replaced.
+        on_event: called with (kind, text) for each process that is replaced.
 
     Raises:
         PluginError: a plugin cannot be built.
@@ -126,7 +126,7 @@ class LocalPool(GroupScheduler):
         super().__init__(lambda spec: ChildProcesses(reward, folder, spec, start_timeout_s), reward, on_event)
 
     def resident_kb(self) -> int:
-        """Main memory that the processes take now, in KiB."""
+        """Resident memory of all the processes, in KiB."""
         return sum(_resident_kb(handle.process.pid) for handle in self.handles)
 
 
@@ -134,7 +134,7 @@ def _spawn(gpus: float) -> ChildProcess:
     ours, theirs = Pipe()
     with theirs:
         process = subprocess.Popen(
-            # It finds the modules that this process finds, and not first what lies in the working directory.
+            # -P and PYTHONPATH: the child imports the same modules as this process, not files of the working directory.
             [
                 sys.executable,
                 "-P",
@@ -165,8 +165,8 @@ def _how_it_ended(process: subprocess.Popen[bytes]) -> str:
 
 
 def main(fd: int, parent: int) -> None:
-    """Serves groups until the pipe closes."""
-    # A plugin that hangs in one call of C must not outlive a parent that was killed.
+    """Entry point of a scoring process: scores groups until the pipe closes."""
+    # The kernel kills this process when its parent dies: a plugin that hangs in C code could not notice.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         return

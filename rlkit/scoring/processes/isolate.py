@@ -1,7 +1,7 @@
-"""Finds the samples on which a part fails: the others keep their scores.
+"""Finds the samples on which a part fails, so that the other samples of the group keep their scores.
 
-A part that fails on a group is shown each sample alone. Those it fails on are left unscored, and the others are scored
-again together, so that a part which compares a group's samples never takes a score from a sample alone.
+When a part fails on a group, it scores each sample alone. Samples on which it fails are unscored. The others are scored
+again together: a part that compares the samples of a group must not score them one by one.
 """
 
 from __future__ import annotations
@@ -22,31 +22,36 @@ _MAX_TRACEBACK = 8000
 def isolate_group(
     group: Group, needs: Needs, failed: FailedCall
 ) -> Generator[ScoringCall, Scores | FailedCall, dict[str, Scores]]:
-    """Part after part over a group that could not be scored as a whole (`failed`); gives every part's scores.
+    """Scores a group part by part after a call for all parts together `failed`. Returns the scores of every part.
 
-    Yields calls and is sent what became of each. Scores of parts that are not among `needs` the group brings along.
+    A generator: it yields each call to make and receives the outcome of that call.
+
+    Args:
+        group: with the scores of parts outside `needs` that these parts need.
+        needs: the parts to run, in order, each with the parts whose scores it needs.
+        failed: the failed call for all these parts.
     """
     scores: dict[str, Scores] = {}
     for name, needed in needs.items():
         known = {**group.scores, **scores}
-        given = replace(group, scores={need: known[need] for need in needed})
-        # Where there is one part, it is the one that failed.
+        with_scores = replace(group, scores={need: known[need] for need in needed})
+        # A single part is the one that failed; no need to call it again on the whole group.
         outcome: Scores | FailedCall = failed
         if len(needs) > 1:
-            outcome = yield ScoringCall((name,), given, alone=True)
-        scores[name] = (yield from isolate(name, given, outcome)) if isinstance(outcome, FailedCall) else outcome
+            outcome = yield ScoringCall((name,), with_scores, alone=True)
+        scores[name] = (yield from isolate(name, with_scores, outcome)) if isinstance(outcome, FailedCall) else outcome
     return scores
 
 
 def isolate(part: str, group: Group, failed: FailedCall) -> Generator[ScoringCall, Scores | FailedCall, Scores]:
-    """One part over a group on which it `failed`: each sample alone, then those that went well together.
+    """Scores a group by one part that `failed` on it: each sample alone, then together those that succeeded.
 
-    A sample alone has its share of the group's deadline, and at least a quarter of it: a part may take as long for one
+    A sample alone gets its fraction of the group's time limit, but at least a quarter: some parts take as long for one
     sample as for all.
     """
     num_samples = len(group.samples)
     if num_samples == 1:
-        # What ended the process may have had nothing to do with the sample: a second loss is held against it.
+        # The process may have died for a reason unrelated to the sample, so it gets a second try.
         if failed.verdict in ("crash", "timeout"):
             outcome = yield ScoringCall((part,), group, alone=True)
             return (_unscored(outcome),) if isinstance(outcome, FailedCall) else outcome
@@ -62,7 +67,7 @@ def isolate(part: str, group: Group, failed: FailedCall) -> Generator[ScoringCal
     if well:
         outcome = yield ScoringCall((part,), _only(group, well), alone=True)
         if isinstance(outcome, FailedCall):
-            together = replace(outcome, reason=f"{outcome.reason}, on these samples together and on none alone")
+            together = replace(outcome, reason=f"{outcome.reason}; it fails on these samples together, on none alone")
             outcome = (_unscored(together),) * len(well)
         scores.update(zip(well, outcome, strict=True))
     return tuple(scores[i] for i in range(num_samples))
@@ -70,22 +75,22 @@ def isolate(part: str, group: Group, failed: FailedCall) -> Generator[ScoringCal
 
 @dataclass(frozen=True)
 class GuardedPlugin:
-    """A plugin whose exceptions cost only the samples on which it raises.
+    """Wraps a plugin so that an exception leaves only the samples on which it is raised unscored.
 
-    Where it runs out of memory the whole group is unscored, and the pool takes it to a fresh process; what cannot be
-    caught, the pool ends from outside.
+    If the plugin runs out of memory, the whole group is unscored and the pool scores it again in a new process. The
+    pool also handles what cannot be caught here: it kills a process that hangs and replaces one that died.
     """
 
     name: str
     inner: Plugin
 
     def score(self, group: Group) -> list[Score]:
-        """The plugin's scores; None for the samples on which it raises, or returns no list of the right length."""
+        """The plugin's scores; None for samples on which it raises or returns no list of the right length."""
         outcome = self._try(group)
         if not isinstance(outcome, FailedCall):
             return list(outcome)
         if outcome.verdict == "memory":
-            # The plugin may hold on to what it has: what is tried in this process now fails for no fault of its own.
+            # The plugin may still hold the memory, so a retry in this process could fail on innocent samples.
             return [_unscored(outcome)] * len(group.samples)
         steps = isolate(self.name, group, outcome)
         try:
@@ -96,12 +101,12 @@ class GuardedPlugin:
             return list(end.value)
 
     def score_groups(self, groups: Sequence[Group]) -> list[list[Score]]:
-        """The scores of several groups in one call of the plugin; where that fails, group by group."""
+        """Scores several groups in one call of the plugin; if that fails, scores them one by one."""
         try:
             returned = self.inner.score_groups(groups)  # type: ignore[attr-defined]
         except MemoryError:
             return [[_unscored(self._out_of_memory())] * len(group.samples) for group in groups]
-        # As below: whatever it raises shows again where the groups are scored one by one.
+        # Not reported here: scoring the groups one by one raises it again for the group at fault.
         except (Exception, SystemExit):
             returned = None
         if isinstance(returned, list | tuple) and len(returned) == len(groups) and all(map(_fits, returned, groups)):
@@ -113,7 +118,7 @@ class GuardedPlugin:
             returned = self.inner.score(group)
         except MemoryError:
             return self._out_of_memory()
-        # A plugin may raise anything, SystemExit too.
+        # A plugin may raise anything, including SystemExit.
         except (Exception, SystemExit) as e:
             last = traceback.format_exception_only(e)[-1].strip()
             what = f"reward part {self.name!r} raised {last}{_place(e)}"[:_MAX_REASON]
@@ -130,7 +135,7 @@ class GuardedPlugin:
 
 
 def guarded(parts: Sequence[LoadedPart]) -> list[LoadedPart]:
-    """The parts, with each plugin guarded."""
+    """The parts, each with its plugin wrapped in a `GuardedPlugin`."""
     return [replace(part, plugin=GuardedPlugin(part.name, part.plugin)) for part in parts]
 
 
@@ -139,13 +144,13 @@ def _fits(returned: object, group: Group) -> bool:
 
 
 def _place(error: BaseException) -> str:
-    """Where the plugin's own code raised: the deepest frame."""
+    """File and line of the deepest frame of the plugin's traceback, as " at FILE:LINE"."""
     frames = traceback.extract_tb(error.__traceback__)
     return f" at {frames[-1].filename}:{frames[-1].lineno}" if len(frames) > 1 else ""
 
 
 def _own_traceback(error: BaseException) -> str:
-    """The traceback without the frame that called the plugin; of a very long one the end."""
+    """The traceback without rlkit's frame; a very long one loses its beginning."""
     first = error.__traceback__
     inner = first.tb_next if first is not None else None
     text = "".join(traceback.format_exception(type(error), error, inner or first))

@@ -1,8 +1,8 @@
-"""Groups over scoring workers: they are sent as they come, come back as they finish, and every call has a deadline.
+"""Sends groups to scoring workers as they arrive and yields them as they finish. Every call has a deadline.
 
-A group is sent to the workers that hold the parts without workers of their own, and to the workers of each other part,
-in such an order that every part comes after those that it needs. Where a call fails (`worker_pool`), its parts run one
-by one (`isolate`), so that only the samples on which a part fails stay unscored, under the name of that part.
+Parts that have their own workers run there; all other parts share workers. A group visits the pools of workers in an
+order in which every part runs after the parts that it needs. When a call fails (`worker_pool`), its parts run one by
+one (`isolate`), so that only the samples on which a part fails are unscored, with that part named as the reason.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from rlkit.recipe.schema.reward_section import RewardKeys
 from rlkit.records import Group, ScoredGroup
 from rlkit.scoring.combine import PartScores, last_traceback, make_scored_group
-from rlkit.scoring.plugins.plugin import in_order
+from rlkit.scoring.plugins.plugin import sort_by_needs
 from rlkit.scoring.processes.isolate import isolate_group
 from rlkit.scoring.processes.scoring_call import FailedCall, Needs, Scores, ScoringCall
 from rlkit.scoring.processes.worker_pool import CallResult, WorkerPool
@@ -33,22 +33,22 @@ _Retries = Generator[ScoringCall, Scores | FailedCall, dict[str, Scores]]
 
 @dataclass(frozen=True)
 class PlannedCall:
-    """A call that every group makes."""
+    """One of the calls that are made for every group."""
 
     pool: int
-    """Index of the pool whose workers it goes to."""
+    """Index of the pool that runs it."""
     parts: tuple[str, ...]
-    """What runs there, in order."""
+    """The parts that it runs, in order."""
 
 
 def plan_calls(needs: Needs, pool_of: Mapping[str, int]) -> list[PlannedCall]:
-    """The fewest calls, one after another, in which every part follows those that it needs.
+    """The shortest sequence of calls in which every part runs after the parts that it needs.
 
     a and c in pool 0, b in pool 1, b needs a, c needs b -> a in 0, b in 1, c in 0
 
     Args:
-        needs: every part in an order in which they could all run in one process.
-        pool_of: by part.
+        needs: every part, in an order in which all could run in one process.
+        pool_of: for each part, the index of its pool.
     """
     calls: list[PlannedCall] = []
     done: set[str] = set()
@@ -70,24 +70,24 @@ class _GroupProgress:
     index: int
     group: Group
     sent: Group
-    """What goes to the processes: the group without log-probs, which nothing there reads."""
+    """The group without log-probabilities: the processes get this, since no part reads them."""
     num_done: int = 0
-    """How many of the planned calls are done."""
+    """Number of planned calls that are done."""
     scores: dict[str, Scores] = field(default_factory=dict)
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
-    """By part, what its calls have taken so far, those included in which it was ended."""
+    """For each part, the time of its calls so far, including calls that were killed."""
     retries: _Retries | None = None
-    """Where the planned call failed: what makes the calls that find out on which samples."""
+    """After a planned call failed: the generator of the calls that find the samples at fault."""
 
 
 class GroupScheduler:
-    """Scores groups on workers: `reward.runtime.num_workers` shared ones, and those of each part that has its own.
+    """Scores groups on `reward.runtime.num_workers` shared workers and on the workers of parts that have their own.
 
     Args:
-        make_processes: gives what starts, calls and ends the processes of a pool.
+        make_processes: makes the object that starts, calls and kills the processes of one pool.
         reward: the recipe's section.
-        on_event: told of every process that had to be replaced, ("scorer_replaced", why), and once a call of `score`
-            for each part that raised, ("plugin_error", its last traceback).
+        on_event: called with ("scorer_replaced", reason) for each process that is replaced and, at the end of `score`,
+            with ("plugin_error", last traceback) for each part that raised.
 
     Raises:
         PluginError: a plugin cannot be built.
@@ -105,7 +105,7 @@ class GroupScheduler:
         self._weights = reward.weights
         self._tracebacks: dict[str, str] = {}
         self._num_out = 0
-        self._quiet_since = self._told_at = 0.0
+        self._quiet_since = self._logged_at = 0.0
         self._pools: list[WorkerPool] = []
         specs = worker_specs(reward)
         try:
@@ -116,17 +116,18 @@ class GroupScheduler:
             self.close()
             raise
         needs = {name: needed for pool in self._pools for name, needed in pool.needs.items()}
-        self._needs: Needs = {name: needs[name] for name in in_order({n: needs[n] for n in reward.parts})}
+        self._needs: Needs = {name: needs[name] for name in sort_by_needs({n: needs[n] for n in reward.parts})}
         pool_of = {name: i for i, spec in enumerate(specs) for name in spec.parts}
         self._plan = plan_calls(self._needs, pool_of)
 
     def score(self, groups: Iterable[tuple[int, Group]], step: int | None = None) -> Iterator[_Scored]:
-        """(index, scored group) in the order in which they finish; each group is dispatched as soon as it comes.
+        """Yields (index, scored group) in the order in which they finish. Each group is sent as soon as it arrives.
 
-        A bounded number of groups is out at a time; then the next one is only taken when one is back.
+        The number of groups in flight is bounded: at the limit, the next group is read when one is finished.
 
         Args:
-            step: of the stage, where weights move over steps (`reward.combine.ramps`); None: after every ramp.
+            groups: (index, group) pairs.
+            step: the stage's step, for weights that change over steps (`reward.combine.ramps`); None: final weights.
 
         Raises:
             ScoringError: `reward.runtime.max_restarts` processes were lost with nothing scored in between.
@@ -138,14 +139,14 @@ class GroupScheduler:
                 while self._num_out >= most:
                     yield from self._collect(_TICK_S)
                 self._num_out += 1
-                self._quiet_since = self._told_at = time.monotonic()
+                self._quiet_since = self._logged_at = time.monotonic()
                 self._send_next(_GroupProgress(index, group, group.without_logprobs()))
                 yield from self._collect(0)
             while self._num_out:
                 yield from self._collect(_TICK_S)
         finally:
-            self._tell_tracebacks()
-            # Left early: what is still out belongs to nobody.
+            self._report_tracebacks()
+            # If the caller stopped early, nobody will collect the groups that are in flight.
             self._num_out = 0
             for pool in self._pools:
                 pool.drop_calls()
@@ -158,33 +159,33 @@ class GroupScheduler:
 
     @property
     def handles(self) -> list[Any]:
-        """The processes that are up."""
+        """Handles of the running processes."""
         return [handle for pool in self._pools for handle in pool.handles]
 
     def _collect(self, wait_s: float) -> list[_Scored]:
-        """The groups that are scored; waits at most `wait_s`, and no longer than to the next deadline, for a result."""
+        """Waits for results, at most `wait_s` and at most until the next deadline; returns the finished groups."""
         pending = [call for pool in self._pools for call in pool.pending()]
         if not pending:
             return []
         left = [seconds for pool in self._pools for seconds in pool.seconds_left()]
-        # The processes of all pools are of one kind: any of them can wait for all calls.
+        # All pools use the same kind of processes, so any of them can wait for the calls of all.
         ready = self._processes.wait(pending, max(0.0, min(wait_s, *left)))
         results = [result for pool in self._pools for result in pool.collect(ready)]
-        self._tell_waiting(came=bool(results))
-        return [scored for result in results for scored in self._take(result)]
+        self._log_waiting(has_results=bool(results))
+        return [scored for result in results for scored in self._process_result(result)]
 
-    def _tell_waiting(self, *, came: bool) -> None:
-        """Says now and then that nothing has come."""
+    def _log_waiting(self, *, has_results: bool) -> None:
+        """Logs a message every `_HEARTBEAT_S` seconds without a result."""
         now = time.monotonic()
-        if came:
-            self._quiet_since = self._told_at = now
-        elif now - self._told_at >= _HEARTBEAT_S:
-            self._told_at = now
+        if has_results:
+            self._quiet_since = self._logged_at = now
+        elif now - self._logged_at >= _HEARTBEAT_S:
+            self._logged_at = now
             quiet_s, limit_s = now - self._quiet_since, self._reward.runtime.timeout_s
-            _HEARTBEAT.info("waiting for %d groups' scores: %.0f s; a group has %g", self._num_out, quiet_s, limit_s)
+            _HEARTBEAT.info("waiting for the scores of %d groups: %.0f s (limit %g s)", self._num_out, quiet_s, limit_s)
 
-    def _take(self, result: CallResult) -> list[_Scored]:
-        """Goes on with the group of a call that is done: gives it where that was its last one."""
+    def _process_result(self, result: CallResult) -> list[_Scored]:
+        """Sends the next call for the group of a finished call; returns the group if that was its last call."""
         call, found = result
         progress: _GroupProgress = call.owner
         if isinstance(found, PartScores):
@@ -201,7 +202,7 @@ class GroupScheduler:
         return self._call_done(progress, found.scores)
 
     def _retry(self, progress: _GroupProgress, outcome: Scores | FailedCall | None) -> list[_Scored]:
-        """Tells `retries` what came of its last call (None: there is none yet), and sends the next one."""
+        """Passes the outcome of the last call to `retries` (None: there was no call yet) and sends its next call."""
         assert progress.retries is not None
         try:
             call = next(progress.retries) if outcome is None else progress.retries.send(outcome)
@@ -217,7 +218,7 @@ class GroupScheduler:
         return self._send_next(progress)
 
     def _send_next(self, progress: _GroupProgress) -> list[_Scored]:
-        """Sends the next planned call; gives the group where there is none."""
+        """Sends the group's next planned call; returns the scored group if there is none left."""
         if progress.num_done == len(self._plan):
             return [self._finished(progress)]
         planned = self._plan[progress.num_done]
@@ -226,7 +227,7 @@ class GroupScheduler:
         return []
 
     def _with_needed_scores(self, progress: _GroupProgress) -> Group:
-        """The group with the scores that the next planned call's parts need of earlier ones."""
+        """The group with the earlier scores that the parts of the next planned call need."""
         scores, parts = progress.scores, self._plan[progress.num_done].parts
         needed = {need: scores[need] for name in parts for need in self._needs[name] if need in scores}
         return replace(progress.sent, scores=needed)
@@ -240,7 +241,7 @@ class GroupScheduler:
         scored = make_scored_group(progress.group, parts, self._weights, self._reward.combine, seconds)
         return progress.index, scored
 
-    def _tell_tracebacks(self) -> None:
+    def _report_tracebacks(self) -> None:
         for name, text in self._tracebacks.items():
-            self._on_event("plugin_error", f"reward part {name!r} failed, last with\n{text}")
+            self._on_event("plugin_error", f"reward part {name!r} failed; its last traceback:\n{text}")
         self._tracebacks = {}

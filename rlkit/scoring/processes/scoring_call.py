@@ -1,4 +1,4 @@
-"""One call of a scoring process, and what a call gives that fails."""
+"""A call to a scoring process, and the result of a call that fails."""
 
 from __future__ import annotations
 
@@ -9,40 +9,40 @@ from typing import Any
 from rlkit.records import Group, Score
 
 Scores = tuple[Score, ...]
-"""Of one part, a score for each sample."""
+"""One part's score of each sample."""
 Needs = Mapping[str, tuple[str, ...]]
 """Parts in the order in which they run, each with the parts whose scores it needs."""
 
 
 @dataclass(frozen=True, eq=False)
 class ScoringCall:
-    """Some parts over some samples of one group, within a deadline."""
+    """A request to score some samples of a group by some parts, with a deadline."""
 
     parts: tuple[str, ...]
     """In the order in which they run."""
     group: Group
-    """With the scores that the parts need of others."""
+    """The samples, with the scores that these parts need of other parts."""
     share: float = 1.0
-    """Of `reward.runtime.timeout_s`: the call's deadline."""
+    """Time limit, as a fraction of `reward.runtime.timeout_s`."""
     alone: bool = False
-    """It goes to its process without other calls, before or behind it, so that what happens there is its own doing."""
+    """The process gets no other call at the same time, so that a failure can only be caused by this one."""
     owner: Any = None
-    """Whoever sent it; comes back with its result."""
+    """Set by the sender to recognise the result."""
 
     def subject(self) -> str:
-        """What a sentence about its failure begins with."""
+        """Subject for a sentence about its failure, such as "reward part 'format'"."""
         return f"reward part {self.parts[0]!r}" if len(self.parts) == 1 else "scoring"
 
 
 @dataclass(frozen=True)
 class FailedCall:
-    """What came of a call in place of scores."""
+    """Why a call returned no scores."""
 
     verdict: str
     """"plugin_error", "timeout", "memory" or "crash"."""
     reason: str
-    """A sentence that names the part."""
+    """A sentence for the user that names the part."""
     traceback: str = ""
-    """Of what the plugin raised."""
+    """Traceback of the plugin's exception, if it raised."""
     seconds: float = 0.0
-    """From when its process began with it until it was ended; 0 where the process lives on."""
+    """Time from the start of the call until its process ended; 0 if the process is still alive."""

@@ -1,4 +1,4 @@
-"""Scoring on Ray actors: the pool of a run."""
+"""Scores on Ray actors, for a run."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _GET_TIMEOUT_S = 60.0
 
 
 class ScoringActor:
-    """A `ScoringWorker`, or why there is none: raised here, it would come as a page of Ray's traceback."""
+    """A `ScoringWorker` as a Ray actor. A plugin's failure is returned by `ready`: raised here, Ray would wrap it."""
 
     def __init__(self, reward: RewardKeys, base_dir: str, parts: Sequence[str]) -> None:
         from rlkit.scoring.processes.scoring_worker import ScoringWorker
 
         unblock_sigterm_in_children()
-        # Ray leaves behind what plugins start.
+        # Ray does not end processes that plugins start.
         self._killer = end_children_with_this_process()
         try:
             self._worker = ScoringWorker(reward, base_dir, parts)
@@ -42,7 +42,7 @@ class ScoringActor:
             self._start_reply = StartReply(str(e))
 
     def ready(self) -> StartReply:
-        """The parts, or why they could not be built."""
+        """The parts, or the reason why they could not be built."""
         return self._start_reply
 
     def score(self, groups: Sequence[Group], parts: Sequence[str]) -> list[PartScores]:
@@ -52,7 +52,7 @@ class ScoringActor:
 
 @dataclass
 class RayActors:
-    """Scoring processes that are Ray actors; see `WorkerProcesses`."""
+    """`WorkerProcesses` as Ray actors."""
 
     reward: RewardKeys
     base_dir: str
@@ -86,13 +86,13 @@ class RayActors:
     def result(self, call: Any) -> list[PartScores]:
         """See `WorkerProcesses`."""
         try:
-            found: list[PartScores] = ray.get(call, timeout=_GET_TIMEOUT_S)
+            scores: list[PartScores] = ray.get(call, timeout=_GET_TIMEOUT_S)
         except RayTaskError as e:
-            # Plugins are guarded: what comes here is memory or the interpreter giving way under them.
+            # `GuardedPlugin` catches what plugins raise; this is a failure of the process, such as lack of memory.
             raise WorkerLost(f"{type(e.cause).__name__}: {e.cause}") from e
         except RayError as e:
             raise WorkerLost(first_line(e)) from e
-        return found
+        return scores
 
     def kill(self, handle: Any) -> None:
         """See `WorkerProcesses`."""
@@ -115,7 +115,7 @@ class ScoringPool(GroupScheduler):
         base_dir: folder that `./file.py:Class` plugins are relative to.
         num_cpus: CPUs that Ray reserves for an actor.
         start_timeout_s: longest wait for one actor to start, in seconds.
-        on_event: told of every actor that had to be replaced.
+        on_event: called with (kind, text) for each actor that is replaced.
 
     Raises:
         PluginError: a plugin cannot be built.

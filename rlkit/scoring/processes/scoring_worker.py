@@ -1,4 +1,4 @@
-"""What runs in a scoring process: the parts, within limits on memory and output."""
+"""The code of a scoring process: runs reward parts, with limits on memory and output."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from rlkit.scoring.processes.isolate import guarded
 from rlkit.scoring.processes.scoring_call import Needs
 
 OUTPUT_KB = 256
-"""What the plugins of one process may print; the rest is dropped."""
+"""Output limit for the plugins of one process; further output is dropped."""
 
 
 @dataclass(frozen=True)
 class StartReply:
-    """What a scoring process answers once its plugins are built."""
+    """The first message of a scoring process, sent when its plugins are built."""
 
     failure: str = ""
-    """Why they could not be."""
+    """Why they could not be built; "" if they were."""
     needs: Needs = field(default_factory=dict)
-    """Its parts."""
+    """The process's parts, each with the parts that it needs."""
     takes_several: bool = False
     """Whether every part can score several groups in one call."""
 
 
 class ScoringWorker:
-    """Builds some of a recipe's plugins once and scores one call after another.
+    """Builds some of a recipe's plugins and scores groups with them.
 
     Args:
         reward: the recipe's section.
         base_dir: folder that `./file.py:Class` plugins are relative to.
-        names: the parts.
+        names: the parts to build.
 
     Raises:
         PluginError: a plugin cannot be built or started.
@@ -56,15 +56,15 @@ class ScoringWorker:
         limit_memory(reward.runtime.memory_mb)
 
     def score(self, groups: Sequence[Group], names: Sequence[str]) -> list[PartScores]:
-        """The scores of some parts, of each group in turn; the groups bring those that the parts need of others."""
+        """Runs the parts `names` over each group. `Group.scores` must hold the scores that they need of other parts."""
         return score_parts(groups, [self._parts[name] for name in names])
 
 
 def limit_memory(memory_mb: int) -> None:
-    """Lets this process take so much more private memory than it has now; then Python raises MemoryError.
+    """Limits this process to `memory_mb` MiB more private memory than it has now; beyond it Python raises MemoryError.
 
-    RLIMIT_DATA counts what is written to, unlike RLIMIT_AS, which also counts what Ray and CUDA only reserve. Child
-    processes start with the same limit, each for itself.
+    Uses RLIMIT_DATA, because RLIMIT_AS also counts the address space that Ray and CUDA only reserve. Each child process
+    inherits the same limit for itself.
     """
     status = Path("/proc/self/status").read_text(encoding="ascii")
     (data_kb,) = (int(line.split()[1]) for line in status.splitlines() if line.startswith("VmData:"))
@@ -74,7 +74,7 @@ def limit_memory(memory_mb: int) -> None:
 
 
 def bound_output(limit_kb: int) -> None:
-    """What this process prints from here on goes where it went before, up to a limit, and then nowhere."""
+    """Limits what this process prints: the first `limit_kb` KiB of stdout and stderr go to stderr, the rest nowhere."""
     reading, writing = os.pipe()
     out = os.dup(2)
     os.dup2(writing, 1)
@@ -99,4 +99,4 @@ def _write(out: int, data: bytes) -> Any:
         while data:
             data = data[os.write(out, data) :]
     except OSError:
-        return  # nobody reads it, or the disk is full: the plugin goes on all the same
+        return  # no reader, or a full disk: the plugin must continue anyway

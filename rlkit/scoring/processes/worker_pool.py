@@ -1,8 +1,8 @@
-"""Workers with the same parts and the calls to them: each call has a deadline, and a worker that breaks it is replaced.
+"""A pool of workers that run the same parts. Each call has a deadline; a worker that misses it is killed and replaced.
 
-A call during which its worker hangs, dies or runs out of memory comes back as a `FailedCall`. What was queued behind it
-is sent again. Where several calls went to the worker together, each is sent once more alone, so that the one that
-failed is known.
+If a worker hangs, dies or runs out of memory, its running call returns a `FailedCall`, and the calls queued behind it
+are sent again. If the worker was running several calls in one batch, each of them is sent again alone, to find the one
+that fails.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ CallResult = tuple[ScoringCall, PartScores | FailedCall]
 
 @dataclass(eq=False)
 class _Batch:
-    """The calls that went to a worker together, in one call of its process."""
+    """Calls that were sent to a worker in one message."""
 
     calls: list[ScoringCall]
     pending: Any
-    """What `WorkerProcesses.submit` gave."""
+    """Identifier that `WorkerProcesses.submit` returned."""
 
     def limit_s(self, timeout_s: float) -> float:
         return timeout_s * sum(call.share for call in self.calls)
@@ -39,14 +39,14 @@ class _Batch:
 @dataclass
 class _Worker:
     handle: Any
-    """Of its process; None: it was ended, and the next call gets a new one."""
+    """Handle of its process; None: the process was killed, and the next call starts a new one."""
     batches: deque[_Batch] = field(default_factory=deque)
-    """The first is at work, the others are queued in the process."""
+    """The first is running, the others are queued in the process."""
     began_at: float = 0.0
-    """When it began with the first, on the monotonic clock."""
+    """When the first batch started, on the monotonic clock."""
 
     def seconds_left(self, timeout_s: float) -> float:
-        """Until the deadline of the batch at work."""
+        """Time until the deadline of the running batch."""
         return self.began_at + self.batches[0].limit_s(timeout_s) - time.monotonic()
 
 
@@ -54,10 +54,10 @@ class WorkerPool:
     """The workers of one `WorkerSpec`.
 
     Args:
-        processes: starts, calls and ends their processes.
-        spec: how many, and for which parts.
-        runtime: the recipe's limits.
-        on_event: told of every process that had to be replaced: ("scorer_replaced", why).
+        processes: starts, calls and kills their processes.
+        spec: their number and their parts.
+        runtime: the recipe's `reward.runtime`.
+        on_event: called with ("scorer_replaced", reason) for each process that is replaced.
 
     Raises:
         PluginError: a plugin cannot be built.
@@ -81,49 +81,52 @@ class WorkerPool:
         self.needs = reply.needs
         self._calls_per_batch = spec.groups_per_call if reply.takes_several else 1
         self._workers = [_Worker(handle) for handle, _ in started]
-        # Where a batch holds several calls, one more may wait here and fill up while the workers are busy.
+        # If batches hold several calls, the next batch can fill up here while the workers are busy.
         batches_per_worker = processes.calls_per_worker + (self._calls_per_batch > 1)
         self.capacity = batches_per_worker * spec.num_workers * self._calls_per_batch
-        """Calls that it can have in hand."""
+        """Number of calls that the pool can hold."""
 
     def _first_start(self, count: int) -> list[tuple[Any, StartReply]]:
-        """Where one dies on the way all have one more try: where there is too little memory, none starts."""
+        """Starts the processes. If one dies during the start, starts all once more; it may have lacked memory."""
         try:
             return self._processes.start(count)
         except ActorDied as e:
-            self._on_event("scorer_replaced", f"{e}; it is started once more")
+            self._on_event("scorer_replaced", f"{e}; starting all once more")
             return self._processes.start(count)
 
     @property
     def handles(self) -> list[Any]:
-        """The processes that are up, as `processes` knows them."""
+        """Handles of the running processes."""
         return [worker.handle for worker in self._workers if worker.handle is not None]
 
     def add(self, call: ScoringCall) -> None:
-        """Takes a call, and sends it as soon as a worker has room."""
+        """Queues a call; it is sent as soon as a worker has room."""
         self._waiting.append(call)
         self._send_waiting()
 
     def pending(self) -> list[Any]:
-        """What `WorkerProcesses.wait` has to wait for."""
+        """Identifiers of the batches in flight, for `WorkerProcesses.wait`."""
         return [batch.pending for worker in self._workers for batch in worker.batches]
 
     def seconds_left(self) -> Iterable[float]:
-        """Until each deadline of now."""
+        """Time until the deadline of each running batch."""
         return (worker.seconds_left(self._runtime.timeout_s) for worker in self._workers if worker.batches)
 
     def collect(self, ready: set[Any]) -> list[CallResult]:
-        """The calls that are done, with their results, given what `WorkerProcesses.wait` found ready.
+        """The calls that are finished, with their results.
+
+        Args:
+            ready: what `WorkerProcesses.wait` returned.
 
         Raises:
-            ScoringError: `reward.runtime.max_restarts` processes were lost with nothing scored in between.
+            ScoringError: more than `reward.runtime.max_restarts` processes were lost in a row, with nothing scored.
         """
         results = [result for worker in self._workers for result in self._collect_from(worker, ready)]
         self._send_waiting()
         return results
 
     def drop_calls(self) -> None:
-        """Forgets every call. A process that is at work on one is ended, and replaced when it is needed."""
+        """Drops every call. Kills the processes that are running one; they are replaced when needed."""
         self._waiting.clear()
         for worker in self._workers:
             if worker.batches:
@@ -131,7 +134,7 @@ class WorkerPool:
                 self._end(worker)
 
     def close(self) -> None:
-        """Ends the processes."""
+        """Kills the processes."""
         for worker in self._workers:
             self._end(worker)
         self._workers = []
@@ -145,13 +148,13 @@ class WorkerPool:
         """Sends waiting calls, each to the worker with the fewest batches, until none has room for the next one."""
         while self._waiting:
             worker = min(self._workers, key=self._num_batches)
-            # A process that dies may take the reply of a call along that it had finished. So nothing is queued behind
-            # a call that is alone, and a call that is alone is queued behind nothing: it would be blamed for it.
+            # A dying process may lose the reply of a call that it has finished, and that call would be blamed. So a
+            # call that is alone shares its process with no other call.
             room = 1 if self._waiting[0].alone else self._processes.calls_per_worker
             if self._num_batches(worker) >= room:
                 return
             if worker.handle is None:
-                self._replace(worker)  # puts nothing in front of the waiting calls: it had none in hand
+                self._replace(worker)  # it had no batches, so this adds nothing to the waiting calls
             calls = self._next_batch()
             if not worker.batches:
                 worker.began_at = time.monotonic()
@@ -160,13 +163,13 @@ class WorkerPool:
             worker.batches.append(_Batch(calls, pending))
 
     def _num_batches(self, worker: _Worker) -> int:
-        """That a worker has in hand; as many as it may have, where it works on a call that is alone."""
+        """Number of batches that a worker holds; the maximum if it runs a call that is alone."""
         if worker.batches and worker.batches[0].calls[0].alone:
             return self._processes.calls_per_worker
         return len(worker.batches)
 
     def _next_batch(self) -> list[ScoringCall]:
-        """The next waiting call, with those that follow it where a batch may hold several."""
+        """Takes the next waiting call, and those after it that fit into the same batch."""
         calls = [self._waiting.popleft()]
         while (
             not calls[0].alone and self._waiting and not self._waiting[0].alone and len(calls) < self._calls_per_batch
@@ -175,11 +178,11 @@ class WorkerPool:
         return calls
 
     def _collect_from(self, worker: _Worker, ready: set[Any]) -> list[CallResult]:
-        """The results of one worker, in the order in which it works; where it failed or is late, it is replaced."""
+        """The results of one worker, in the order of its batches. Replaces it if it failed or missed a deadline."""
         results: list[CallResult] = []
         while worker.batches and worker.batches[0].pending in ready:
             batch = worker.batches.popleft()
-            # The process goes on with the next batch at once: its time runs from here.
+            # The process starts the next batch at once, so that batch's time limit counts from now.
             seconds = time.monotonic() - worker.began_at
             worker.began_at += seconds
             subject = batch.calls[0].subject()
@@ -187,27 +190,27 @@ class WorkerPool:
                 found = self._processes.result(batch.pending)
             except WorkerLost as e:
                 failed = FailedCall("crash", f"{subject} ended its process: {e}", seconds=seconds)
-                return results + self._lost(worker, batch, failed)
+                return results + self._replace_failed(worker, batch, failed)
             if any(map(_ran_out_of_memory, found)):
-                # A part may hold on to what it took: the process is of no more use, even if it lives.
+                # The part may still hold the memory, so the process is replaced even though it is alive.
                 reason = f"{subject} took more than reward.runtime.memory_mb allows"
-                return results + self._lost(worker, batch, FailedCall("memory", reason, seconds=seconds))
-            self._backoff.worked()
+                failed = FailedCall("memory", reason, seconds=seconds)
+            self._backoff.reset()
             results += zip(batch.calls, found, strict=True)
         if worker.batches and self._is_late(worker):
             batch = worker.batches.popleft()
             reason = f"{batch.calls[0].subject()} took longer than {batch.limit_s(self._runtime.timeout_s):g} s"
             seconds = time.monotonic() - worker.began_at
-            results += self._lost(worker, batch, FailedCall("timeout", reason, seconds=seconds))
+            results += self._replace_failed(worker, batch, FailedCall("timeout", reason, seconds=seconds))
         return results
 
     def _is_late(self, worker: _Worker) -> bool:
-        """Whether the batch at work is past its deadline; one that ended while another worker was replaced is not."""
+        """Whether the running batch is late. One that finished while another worker was being replaced is not."""
         late = worker.seconds_left(self._runtime.timeout_s) < 0
         return late and not self._processes.wait([worker.batches[0].pending], 0)
 
-    def _lost(self, worker: _Worker, batch: _Batch, failed: FailedCall) -> list[CallResult]:
-        """Replaces a worker that hung, died or is full after work on `batch`, whose calls are sent again one by one."""
+    def _replace_failed(self, worker: _Worker, batch: _Batch, failed: FailedCall) -> list[CallResult]:
+        """Replaces a worker that failed on `batch`. Returns the failed call; sends several calls again one by one."""
         self._count_loss(failed.reason)
         self._replace(worker)
         if len(batch.calls) == 1:
@@ -226,7 +229,7 @@ class WorkerPool:
             )
 
     def _replace(self, worker: _Worker) -> None:
-        """A new process; the calls that were queued in the lost one are sent again first."""
+        """Starts a new process for a worker. The calls that were queued in the old one are sent again first."""
         queued = [call for batch in worker.batches for call in batch.calls]
         worker.batches.clear()
         self._waiting.extendleft(reversed(queued))
@@ -236,7 +239,7 @@ class WorkerPool:
             try:
                 ((worker.handle, _),) = self._processes.start(1)
                 return
-            # Its plugins were built once: what keeps them from it now (memory, a node that went) may pass.
+            # The plugins could be built before, so the cause (lack of memory, a lost node) may be temporary: retry.
             except (ClusterError, PluginError) as e:
                 self._count_loss(f"a new scoring process did not start: {e}")
 

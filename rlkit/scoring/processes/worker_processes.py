@@ -1,4 +1,4 @@
-"""Which parts share scoring processes, and what a kind of processes (Ray actors, child processes) has to offer."""
+"""Decides which parts share scoring processes, and defines the interface to them (Ray actors or child processes)."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from rlkit.scoring.processes.scoring_worker import StartReply
 
 @dataclass(frozen=True)
 class WorkerSpec:
-    """The workers of one pool: for which parts, how many, and what each gets."""
+    """The workers of one pool: their parts, number and resources."""
 
     parts: tuple[str, ...]
     """In the recipe's order."""
     num_workers: int
     gpus: float = 0.0
-    """Of each process; 0: it sees none."""
+    """GPUs of each process; 0: no GPU is visible to it."""
     groups_per_call: int = 1
-    """Groups that go to a process together, where the plugin takes several."""
+    """Groups sent in one call, if the plugin can score several."""
 
 
 def worker_specs(reward: RewardKeys) -> list[WorkerSpec]:
-    """One for the parts that share workers, if there are any, then one for each part with workers of its own."""
+    """One spec for the parts that share workers, if any, then one for each part that has its own workers."""
     own = reward.own_actors
     shared = tuple(name for name in reward.parts if name not in own)
     found = [WorkerSpec(shared, reward.runtime.num_workers)] if shared else []
@@ -34,17 +34,17 @@ def worker_specs(reward: RewardKeys) -> list[WorkerSpec]:
 
 
 class WorkerLost(Exception):
-    """A scoring process died; the message says how."""
+    """A scoring process died; the message is the reason."""
 
 
 class WorkerProcesses(Protocol):
-    """Starts, calls and ends processes that hold a `ScoringWorker` each. A handle stands for a process."""
+    """Starts, calls and kills processes that each run a `ScoringWorker`. A handle identifies a process."""
 
     calls_per_worker: int
-    """Calls that one process may have at a time: one at work, the others queued, so that it need not wait for us."""
+    """Calls that one process may hold: one running and the others queued, so that the process is never idle."""
 
     def start(self, count: int) -> list[tuple[Any, StartReply]]:
-        """New processes, ready: the handle of each, and what it answered.
+        """Starts processes and waits until they are ready. Returns (handle, reply) of each.
 
         Raises:
             PluginError: a plugin cannot be built.
@@ -52,17 +52,17 @@ class WorkerProcesses(Protocol):
         """
 
     def submit(self, handle: Any, groups: tuple[Group, ...], parts: tuple[str, ...]) -> Any:
-        """Sends a call, without waiting; returns what `wait` and `result` know it by."""
+        """Sends a call without waiting. Returns an identifier of the call for `wait` and `result`."""
 
     def wait(self, calls: Sequence[Any], timeout_s: float) -> set[Any]:
-        """The calls that have ended or whose process has, waiting at most so long for the first."""
+        """The calls that are finished or whose process has died; waits at most `timeout_s` for the first."""
 
     def result(self, call: Any) -> list[PartScores]:
-        """The scores of each group of a call that has ended.
+        """The scores of each group of a finished call.
 
         Raises:
             WorkerLost: the process died.
         """
 
     def kill(self, handle: Any) -> None:
-        """Ends a process, whatever it does."""
+        """Kills a process, even if it hangs."""

@@ -1,1 +1,1 @@
-"""Stages that learn from files, on TRL's trainers, each in a Ray actor of its own."""
+"""Stages that learn from files with TRL's trainers, each in its own Ray actor."""

@@ -1,4 +1,4 @@
-"""An SFT stage in a run: resumed from its newest checkpoint, started again where its process dies."""
+"""Runs an SFT stage: resumes it from its newest checkpoint, and restarts it if its process dies."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from rlkit.watch.runlog import RunLog
 
 @dataclass(frozen=True)
 class CheckpointWriter:
-    """Writes the trainer's checkpoints in the form that RL stages use; sent to the stage's actor, which calls it."""
+    """Writes the trainer's checkpoints in the format of RL stages. It is sent to the stage's actor, which calls it."""
 
     folder: Path
     run_id: str
     keep_last: int
     data: str
-    """Fingerprint of what the demonstrations are drawn from."""
+    """Fingerprint of the rows that the demonstrations come from."""
 
     def __call__(self, step: int, write: Callable[[Path], None]) -> None:
         """See rlkit.stages.offline.sft.SaveCheckpoint."""
@@ -35,7 +35,7 @@ class CheckpointWriter:
 
 @dataclass
 class SftRun:
-    """One SFT stage of a run; a `Listener` of its own training."""
+    """One SFT stage of a run. It is the `Listener` of its training."""
 
     name: str
     """Folder of the stage: "stage-0-sft"."""
@@ -43,13 +43,13 @@ class SftRun:
     recipe: Recipe
     run_dir: Path
     run_id: str
-    """Of the run, in its checkpoints."""
+    """The run's id, stored in its checkpoints."""
     model_path: str
-    """The stage's start model."""
+    """The model that the stage starts from."""
     demonstrations: Sequence[tuple[tuple[int, ...], tuple[int, ...]]]
-    """(token ids, mask) of each, in the order of learning."""
+    """(token ids, loss mask) of each demonstration, in training order."""
     data: str
-    """Fingerprint of all that they are drawn from."""
+    """Fingerprint of the rows that they come from."""
     threads: int
     """CPU threads."""
     log: RunLog
@@ -57,19 +57,19 @@ class SftRun:
     on_stop: Callable[[], None]
     """Reports that the stage stops after its current step."""
     data_may_differ: bool = False
-    """Whether other demonstrations than the checkpoint's were allowed."""
+    """Whether the demonstrations may differ from the checkpoint's."""
     done_step: int = 0
-    """The last optimizer step that was reported."""
+    """The last reported optimizer step."""
     resumed_step: int = 0
-    """The step of the checkpoint that the stage resumed from; 0: it began anew."""
+    """The step of the checkpoint that the stage resumed from; 0 if it started from the beginning."""
 
     def run(self, out: Path) -> None:
-        """Resumes the stage, again whenever its process is lost, and writes its model to `out`.
+        """Runs the stage from its newest checkpoint, restarts it if its process is lost, and writes its model to `out`.
 
         Raises:
-            CheckpointError: there are checkpoints, and none is whole.
-            DataError: the demonstrations are others than those of the checkpoint.
-            ClusterError: the stage outlasts its timeout_s, or its process died more often than the recipe allows.
+            CheckpointError: there are checkpoints, but none is complete.
+            DataError: the demonstrations differ from those of the checkpoint.
+            ClusterError: the stage takes longer than its timeout_s, or its process dies more often than allowed.
         """
         restarts = Restarts(self.recipe.cluster.max_learner_restarts, "cluster.max_learner_restarts")
         while True:
@@ -78,8 +78,8 @@ class SftRun:
                 return
             except ActorLost as e:
                 self.log.event("learner_restarted", f"{self.name}: {e}")
-                self.report.line(f"{e}; starting the stage's process again from the newest checkpoint")
-                restarts.take([str(e)])
+                self.report.line(f"{e}; restarting the stage's process from the newest checkpoint")
+                restarts.consume([str(e)])
 
     def _launch(self, spec: SftSpec) -> None:
         what = f"{self.name}: loading the model and {len(spec.demonstrations)} demonstrations"
@@ -95,21 +95,21 @@ class SftRun:
             )
 
     def _resume(self, out: Path) -> SftSpec:
-        """The rest of the stage after its newest checkpoint."""
+        """The spec for the rest of the stage, after its newest checkpoint."""
         folder = self.run_dir / self.name / "checkpoints"
         found = newest_checkpoint(folder, self.run_id, self.log, self.report)
         self.done_step = self.resumed_step = 0 if found is None else found.step
         if found is not None:
             if found.state().get("data", self.data) != self.data and not self.data_may_differ:
                 raise DataError(
-                    f"{self.name} was begun with other demonstrations: the data has changed since; put it back, start "
-                    "a new run, or go on with the new ones at the same place with --allow data"
+                    f"{self.name} was started with other demonstrations: the data has changed since; restore the data, "
+                    "start a new run, or continue at the same position in the new data with --allow data"
                 )
             self.log.event("resume", f"{self.name} continues after step {found.step}")
             self.report.line(f"{self.name} continues after step {found.step}")
         work_dir = self.run_dir / self.name / "trainer"
-        shutil.rmtree(work_dir, ignore_errors=True)  # a half-written checkpoint, where an earlier start was killed
-        self.log.keep_steps(self.name, 0)  # the trainer reports the steps before the checkpoint again
+        shutil.rmtree(work_dir, ignore_errors=True)  # may hold a partial checkpoint of a killed run
+        self.log.keep_steps(self.name, 0)  # the trainer will report the steps before the checkpoint again
         return SftSpec(
             model_path=self.model_path,
             stage=self.keys,
@@ -128,7 +128,7 @@ class SftRun:
         )
 
     def step(self, figures: dict[str, float]) -> None:
-        """Logs an optimizer step, and prints its line."""
+        """Logs an optimizer step and prints its line."""
         self.done_step = int(figures["step"])
         self.log.step({"stage": self.name, "policy_version": 0, **figures, "step": self.done_step})
         if self.done_step > self.resumed_step:

@@ -1,4 +1,4 @@
-"""Runs an offline stage in a Ray actor, with its progress and a deadline."""
+"""Runs an offline stage in a Ray actor, polls its progress and enforces its deadline."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rlkit.cluster.calls import get, wait
-from rlkit.cluster.node import check_sees
+from rlkit.cluster.node import check_shared_folder
 from rlkit.cluster.supervisor import ActorKind, Supervisor
 from rlkit.cluster.thread_env import thread_env
 from rlkit.disk import replaced_atomically
@@ -19,12 +19,12 @@ from rlkit.errors import ClusterError
 from rlkit.stages.offline.sft import Listener, SftSpec
 
 POLL_S = 1.0
-"""Seconds between two looks at the stage's progress."""
+"""Seconds between two polls of the stage's progress."""
 
 
 @dataclass
 class Progress:
-    """What happened in a stage; a `Listener` that keeps it."""
+    """A `Listener` that stores what it receives."""
 
     steps: list[dict[str, float]] = field(default_factory=list)
     events: list[tuple[str, str]] = field(default_factory=list)
@@ -39,26 +39,26 @@ class Progress:
 
 
 class OfflineWorker:
-    """The actor's side: trains in one thread, answers for its progress in another."""
+    """The actor: trains in one thread and answers progress polls in another."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._progress = Progress()
 
-    def check_sees(self, file: Path, content: bytes) -> None:
-        """See rlkit.cluster.node.check_sees."""
-        check_sees(file, content, "the sft stage")
+    def check_shared_folder(self, file: Path, content: bytes) -> None:
+        """See rlkit.cluster.node.check_shared_folder."""
+        check_shared_folder(file, content, "the sft stage")
 
     def run_sft(self, spec: SftSpec) -> dict[str, float]:
-        """See rlkit.stages.offline.sft.run_sft; the model is on the disk before its checkpoints go."""
+        """See rlkit.stages.offline.sft.run_sft. The model folder is written atomically."""
         from rlkit.stages.offline.sft import run_sft
 
         with replaced_atomically(spec.out) as folder:
             return run_sft(replace(spec, out=folder), self, self._stopping.is_set)
 
     def stop(self) -> None:
-        """Ends `run_sft` after the step that it is at, with a checkpoint."""
+        """Ends `run_sft` after its current step, with a checkpoint."""
         self._stopping.set()
 
     def step(self, figures: dict[str, float]) -> None:
@@ -72,7 +72,7 @@ class OfflineWorker:
             self._progress.event(kind, text)
 
     def progress_after(self, steps: int, events: int) -> Progress:
-        """What came after so many steps and events."""
+        """The steps and events after the first `steps` and `events`."""
         with self._lock:
             return Progress(self._progress.steps[steps:], self._progress.events[events:])
 
@@ -80,25 +80,25 @@ class OfflineWorker:
 def launch_sft(
     spec: SftSpec,
     listener: Listener,
-    witness: Path,
+    run_file: Path,
     *,
     start_timeout_s: float,
     answer_s: float,
     on_stop: Callable[[], None],
 ) -> None:
-    """Runs an SFT stage in an actor of its own; the listener is told in this process.
+    """Runs an SFT stage in its own actor and passes its progress to the listener in this process.
 
     Args:
         spec: The stage.
-        listener: Told of its progress.
-        witness: A file of the run's folder, which the actor has to see too.
-        start_timeout_s: Longest wait for the actor, and for a GPU where it needs one.
-        answer_s: Longest wait for a sign of life of it, and for its last checkpoint when the stage is stopped.
-        on_stop: Called when a stop is asked for, before that wait.
+        listener: Receives its progress.
+        run_file: A file in the run's folder; the actor must be able to read it.
+        start_timeout_s: Longest wait for the actor, and for a GPU if it needs one.
+        answer_s: Longest wait for an answer to a progress poll, and for the last checkpoint when the run is stopped.
+        on_stop: Called when the user stops the run, before the wait for the last checkpoint.
 
     Raises:
-        ClusterError: the stage outlasts its timeout_s, or its process does not start, or dies.
-        KeyboardInterrupt: as it came; the steps that were done are in a checkpoint.
+        ClusterError: the stage takes longer than its timeout_s, or its process does not start, or dies.
+        KeyboardInterrupt: the user stopped the run; the finished steps are in a checkpoint.
     """
     gpus = int(spec.use_gpu)
     options = {"num_cpus": 0, "max_concurrency": 2}
@@ -108,8 +108,8 @@ def launch_sft(
     what = f"the sft stage on {spec.model_path}"
     deadline = time.monotonic() + spec.stage.timeout_s
     try:
-        sees = worker.check_sees.remote(witness, witness.read_bytes())
-        get(sees, timeout_s=start_timeout_s, what=f"starting {what} (cluster.start_timeout_s)")
+        checked = worker.check_shared_folder.remote(run_file, run_file.read_bytes())
+        get(checked, timeout_s=start_timeout_s, what=f"starting {what} (cluster.start_timeout_s)")
         work = worker.run_sft.remote(spec)
         poll = _ProgressPoll(worker, listener, f"{what} (learner.timeout_s)", answer_s)
         try:
@@ -126,7 +126,7 @@ def launch_sft(
 
 
 def _follow(work: Any, poll: Callable[[], None], *, deadline: float, what: str) -> None:
-    """Waits for the end of the work, and asks for its progress meanwhile."""
+    """Waits for the end of the work and polls its progress meanwhile."""
     finished: list[Any] = []
     while not finished:
         if time.monotonic() > deadline:
@@ -138,16 +138,16 @@ def _follow(work: Any, poll: Callable[[], None], *, deadline: float, what: str) 
 
 @dataclass
 class _ProgressPoll:
-    """Asks the actor for its progress and tells the listener; an answer that Ctrl-C cuts off is asked for once more."""
+    """Polls the actor's progress and passes it to the listener. After Ctrl-C during a poll, it can be called again."""
 
     worker: Any
     listener: Listener
     what: str
     limit_s: float
     steps: int = 0
-    """How many the listener was told."""
+    """Number of steps passed on."""
     events: int = 0
-    """How many the listener was told."""
+    """Number of events passed on."""
 
     def __call__(self) -> None:
         ref = self.worker.progress_after.remote(self.steps, self.events)

@@ -1,4 +1,4 @@
-"""Supervised fine-tuning, the cold start: TRL's SFTTrainer on demonstrations that are already tokens."""
+"""Supervised fine-tuning: trains with TRL's SFTTrainer on tokenized demonstrations."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from rlkit.errors import CheckpointError, RlkitError
 from rlkit.recipe.schema import CheckpointKeys, SftKeys
 
 NEVER = 10**9
-"""More steps than any stage has: where only checkpoint.every_minutes asks for checkpoints."""
+"""More steps than any stage has: turns off checkpoints by step if only checkpoint.every_minutes is set."""
 
 
 class SaveCheckpoint(Protocol):
     """Saves a checkpoint atomically."""
 
     def __call__(self, step: int, write: Callable[[Path], None]) -> None:
-        """Saves what `write` puts into the folder that it is called with.
+        """Saves a checkpoint of a step; `write(folder)` writes its files.
 
         Raises:
-            CheckpointError: it cannot be written; earlier checkpoints are untouched.
+            CheckpointError: it cannot be written; earlier checkpoints are unchanged.
         """
 
 
@@ -33,57 +33,57 @@ class Listener(Protocol):
     """Receives the progress of a stage."""
 
     def step(self, figures: dict[str, float]) -> None:
-        """An optimizer step's figures; each step once, from the first, also where an earlier start did it."""
+        """Receives an optimizer step's metrics. After a resume, starts again from step 1, with the saved metrics."""
 
     def event(self, kind: str, text: str) -> None:
-        """Something that happened, such as a checkpoint."""
+        """Receives an event, such as a checkpoint."""
 
 
 @dataclass(frozen=True)
 class SftSpec:
-    """Everything an SFT stage is made from."""
+    """Everything that defines an SFT stage."""
 
     model_path: str
     """Folder or Hub name of the stage's start weights."""
     stage: SftKeys
     """The recipe's keys."""
     demonstrations: Sequence[tuple[tuple[int, ...], tuple[int, ...]]]
-    """(token ids, mask) of each, in the order of learning; the mask is 1 where the loss counts: on the reply."""
+    """(token ids, loss mask) of each, in training order; the mask is 1 for tokens of the reply."""
     out: Path
     """Folder of the trained model."""
     work_dir: Path
     """Folder for the trainer's own files, on the file system of the checkpoints."""
     checkpoint: CheckpointKeys
-    """When to save."""
+    """When to save checkpoints."""
     save_checkpoint: SaveCheckpoint
-    """How."""
+    """How to save them."""
     resume_from: Path | None
-    """Folder that `save_checkpoint` filled in an earlier start, to resume from; None: begin at the first step."""
+    """Folder of a saved checkpoint to resume from; None: start at the first step."""
     seed: int
-    """Seed of the order of the demonstrations."""
+    """Seed of the trainer."""
     precision: str
     """float32 or bfloat16 (autocast)."""
     threads: int
     """CPU threads."""
     use_gpu: bool
-    """Whether a GPU is given to it."""
+    """Whether it runs on a GPU."""
     activation_checkpointing: bool
     """Recompute activations in the backward pass."""
     deterministic: bool
-    """Refuse torch operations whose result depends on timing."""
+    """Make torch raise on operations that are not deterministic."""
 
 
 def run_sft(spec: SftSpec, listener: Listener, stopping: Callable[[], bool] = lambda: False) -> dict[str, float]:
-    """Trains and writes the model to `spec.out`.
+    """Trains the model and writes it to `spec.out`.
 
     Args:
         spec: The stage.
         listener: Receives its progress.
-        stopping: Called after every step. Once it returns True, a checkpoint is saved and the training ends without a
-            model.
+        stopping: Called after every step. Once it returns True, a checkpoint is saved and the training ends without
+            writing the model.
 
     Returns:
-        The last step's figures.
+        The last step's metrics.
     """
     import torch
     from datasets import Dataset
@@ -111,20 +111,20 @@ def run_sft(spec: SftSpec, listener: Listener, stopping: Callable[[], bool] = la
     trainer.train(resume_from_checkpoint=None if spec.resume_from is None else str(spec.resume_from))
     steps = list(filter(_is_step, trainer.state.log_history))
     if not steps:
-        raise RlkitError("the sft stage took no step: it has fewer demonstrations than one batch holds")
+        raise RlkitError("the sft stage made no step: it has fewer demonstrations than one batch holds")
     if trainer.state.global_step >= trainer.state.max_steps:
         save_model(trainer.accelerator.unwrap_model(trainer.model), tokenizer, spec.out)
     return _figures(steps[-1], trainer.state)
 
 
 def _trainer_class(spec: SftSpec, listener: Listener, stopping: Callable[[], bool]) -> Any:
-    """TRL's trainer, which saves by `spec.save_checkpoint` and reports each step to the listener."""
+    """TRL's trainer, changed to save through `spec.save_checkpoint` and to report each step to the listener."""
     from safetensors import SafetensorError
     from transformers import TrainerCallback
     from trl import SFTTrainer
 
     class StepReporter(TrainerCallback):  # type: ignore[misc]
-        """Reports the steps, first those of the checkpoint: a kill may have come before the driver logged them."""
+        """Reports every step, beginning with the checkpoint's: the driver may have died before it logged those."""
 
         saved_at = time.monotonic()
 
@@ -144,13 +144,13 @@ def _trainer_class(spec: SftSpec, listener: Listener, stopping: Callable[[], boo
                 control.should_save = True
             control.should_training_stop = control.should_training_stop or stopping()
             if control.should_training_stop:
-                control.should_save = True  # a stop while the model is written loses no step
+                control.should_save = True  # so that a stop while the model is being written loses no step
 
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             self.saved_at = time.monotonic()
 
     class Trainer(SFTTrainer):  # type: ignore[misc]
-        """Saves checkpoints by `spec.save_checkpoint`, without TRL's model card."""
+        """Saves checkpoints through `spec.save_checkpoint`, without TRL's model card."""
 
         def __init__(self, **arguments: Any) -> None:
             super().__init__(callbacks=[StepReporter()], **arguments)
@@ -161,14 +161,14 @@ def _trainer_class(spec: SftSpec, listener: Listener, stopping: Callable[[], boo
                 spec.save_checkpoint(step, lambda folder: self._write_checkpoint(model, trial, folder))
                 listener.event("checkpoint", f"step {step}")
             except CheckpointError as e:
-                listener.event("checkpoint_failed", f"{e}; the stage goes on")
+                listener.event("checkpoint_failed", f"{e}; the stage continues")
 
         def _write_checkpoint(self, model: Any, trial: Any, folder: Path) -> None:
             written = spec.work_dir / f"checkpoint-{self.state.global_step}"
             try:
                 super(SFTTrainer, self)._save_checkpoint(model, trial)
                 os.rename(written, folder)
-            except (RuntimeError, SafetensorError) as e:  # what torch and safetensors raise where the disk is full
+            except (RuntimeError, SafetensorError) as e:  # torch and safetensors raise these when the disk is full
                 raise OSError(str(e)) from e
             finally:
                 shutil.rmtree(written, ignore_errors=True)
@@ -177,7 +177,7 @@ def _trainer_class(spec: SftSpec, listener: Listener, stopping: Callable[[], boo
 
 
 def _is_step(logs: dict[str, float]) -> bool:
-    """Whether the trainer's log entry is of an optimizer step, not of the whole training."""
+    """Whether the trainer's log entry is for an optimizer step and not for the whole training."""
     return "loss" in logs
 
 
@@ -192,7 +192,7 @@ def _figures(logs: dict[str, float], state: Any) -> dict[str, float]:
 
 
 def _check_finite(figures: dict[str, float]) -> None:
-    """Ends the stage before a checkpoint of weights that are not numbers could be kept.
+    """Ends the stage before it can save a checkpoint with weights that are not finite.
 
     Raises:
         RlkitError: the step's loss or gradient is not finite.
@@ -201,7 +201,7 @@ def _check_finite(figures: dict[str, float]) -> None:
     if not (math.isfinite(loss) and math.isfinite(norm)):
         raise RlkitError(
             f"step {figures['step']:.0f} of the sft stage had loss {loss:g} and gradient norm {norm:g}, so its weights "
-            "are of no use any more (its last checkpoint is whole): lower its learning_rate or raise warmup_steps"
+            "are unusable (its last checkpoint is good): lower its learning_rate or raise warmup_steps"
         )
 
 
@@ -222,7 +222,7 @@ def _config(spec: SftSpec) -> Any:
         "weight_decay": stage.weight_decay,
         "max_grad_norm": stage.max_grad_norm,
         "logging_steps": 1,
-        "logging_nan_inf_filter": False,  # it would write 0 where the loss is not a number
+        "logging_nan_inf_filter": False,  # the filter would log 0 for a loss that is not finite
         "save_strategy": "steps" if every or spec.checkpoint.every_minutes else "no",
         "save_steps": every or NEVER,
         "report_to": [],
@@ -236,7 +236,7 @@ def _config(spec: SftSpec) -> Any:
         "max_length": None,
         "train_sampling_strategy": "sequential",
         "num_train_epochs": 1,
-        # The demonstrations are tokens with labels already: prompts are rendered in one place only.
+        # The demonstrations are tokenized already, by the renderer that RL stages use.
         "dataset_kwargs": {"skip_prepare_dataset": True},
     }
     return SFTConfig(**keys)

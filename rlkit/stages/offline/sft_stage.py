@@ -1,4 +1,4 @@
-"""The kind `sft`: supervised fine-tuning on demonstrations, the cold start of a policy."""
+"""The stage kind `sft`: supervised fine-tuning on demonstrations."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class SftStage(Stage[SftKeys]):
-    """Learns from its own `data`, or the recipe's, by TRL's SFTTrainer in an actor of its own."""
+    """Trains on the demonstrations of its own `data` section, or of the recipe's, in its own actor."""
 
     Keys = SftKeys
 
@@ -30,7 +30,7 @@ class SftStage(Stage[SftKeys]):
 
     @property
     def _source(self) -> tuple[RowsKeys, str]:
-        """What it learns from, and the key of that section."""
+        """(data section of its demonstrations, that section's recipe key)."""
         own = self.keys.data
         return (self.recipe.data, "data") if own is None else (own, f"stages.{self.index}.data")
 
@@ -55,14 +55,14 @@ class SftStage(Stage[SftKeys]):
         self._stream(rows)
 
     def _stream(self, rows: StageRows | None) -> TaskStream:
-        """The demonstrations in an order of the stage's own, mixed as their data asks."""
+        """The demonstrations in the stage's order, mixed as the data section says."""
         from rlkit.data.stream import rows_stream
 
         own, (source, key) = _own(rows), self._source
         return rows_stream(own.as_tasks(), own.mixture, source, key, self.recipe.run.seed + self.index)
 
-    def in_order(self, rows: StageRows | None, renderer: PromptRenderer) -> list[RenderedDemonstration]:
-        """What the stage learns from, rendered, one after the other."""
+    def training_order(self, rows: StageRows | None, renderer: PromptRenderer) -> list[RenderedDemonstration]:
+        """The rendered demonstrations in training order; the list has one entry for each use of a demonstration."""
         rendered = {d.id: renderer.render_demonstration(d) for d in _own(rows).demonstrations}
         if self.keys.steps is not None:
             count = self.keys.steps * self.keys.batch_size
@@ -95,9 +95,9 @@ class SftStage(Stage[SftKeys]):
         from rlkit.plan.stage_plan import FilePlan
 
         kept = self.recipe.checkpoint.keep_last
-        # The weights and AdamW's two moments, in float32; an older one goes once the newer one is whole.
+        # Weights and AdamW's two moments, in float32. One more than `kept`: the oldest is deleted after the newest.
         gib = None if size.parameters is None else 3 * 4 * size.parameters * (kept + 1) / 2**30
-        why = f"the last {kept}, to continue from" if self.is_last else "until the stage is done"
+        why = f"the last {kept}, to resume from" if self.is_last else "until the stage is done"
         yield FilePlan(str(folder / self.name / "checkpoints"), gib, why)
 
     # -- run
@@ -115,12 +115,12 @@ class SftStage(Stage[SftKeys]):
             run_dir=start.run_dir,
             run_id=start.run_id,
             model_path=start.model,
-            demonstrations=[(r.token_ids, r.completion_mask) for r in self.in_order(rows, start.data.renderer)],
+            demonstrations=[(r.token_ids, r.completion_mask) for r in self.training_order(rows, start.data.renderer)],
             data=tasks_fingerprint(rows.as_tasks()),
             threads=self.recipe.learner.num_threads,
             log=start.log,
             report=start.report,
-            on_stop=start.stop.tell,
+            on_stop=start.stop.report_wait,
             data_may_differ=start.data_may_differ,
         )
         try:
@@ -130,12 +130,12 @@ class SftStage(Stage[SftKeys]):
         return None
 
     def end(self, run_dir: Path) -> None:
-        """See Stage: once a later stage starts from its model, its checkpoints are of no use."""
+        """See Stage. If a later stage starts from the model, the checkpoints are not needed any more."""
         if not self.is_last:
             for name in ("checkpoints", "trainer"):
                 shutil.rmtree(run_dir / self.name / name, ignore_errors=True)
 
 
 def _own(rows: StageRows | None) -> LoadedDemonstrations:
-    """What `read_rows` returned, of which the run keeps nothing but that it is this stage's."""
+    """The rows that `read_rows` returned, with their actual type."""
     return cast("LoadedDemonstrations", rows)

@@ -1,1 +1,1 @@
-"""Stages that learn from samples of their own: the loop, its collector, evaluator, keeper and log."""
+"""RL stages, which learn from the policy's own samples: the loop, collector, evaluator, checkpoints and log."""

@@ -1,4 +1,4 @@
-"""The actors of an RL stage, or of an evaluation alone: each is started here and ends with an exit stack."""
+"""Starts the actors of an RL stage or of an evaluation. An exit stack ends them."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from rlkit.watch.report import Report
 
 @dataclass(frozen=True)
 class ActorStarter:
-    """Starts actors of a recipe.
+    """Starts the actors that a recipe needs.
 
     Args:
-        recipe: Of the run.
-        run_dir: Its folder: a model in it is shown by its place there.
+        recipe: The run's recipe.
+        run_dir: The run's folder; messages show models in it by their relative path.
         base_dir: The recipe's folder, for its plugins.
-        report: Shows what is waited for.
-        on_event: Hears of every actor that is replaced.
-        actors: They end with it.
+        report: Shows what the run is waiting for.
+        on_event: Called with (kind, text) for every actor that is replaced.
+        actors: Exit stack that ends the actors.
     """
 
     recipe: Recipe
@@ -38,12 +38,12 @@ class ActorStarter:
     actors: ExitStack
 
     def reserve(self, *, with_learner: bool) -> Placement:
-        """Room in the cluster for the engines, and for the learner."""
+        """Reserves resources in the cluster for the engines and, if asked, the learner."""
         with self.report.during("waiting for room in the Ray cluster"):
             return self.actors.enter_context(Placement(self.recipe, with_learner=with_learner))
 
     def start_scorers(self) -> ScoringPool:
-        """The scorers."""
+        """Starts the scoring actors."""
         timeout_s = self.recipe.cluster.start_timeout_s
         with self.report.waiting("starting the scorers"):
             pool = ScoringPool(self.recipe.reward, self.base_dir, start_timeout_s=timeout_s, on_event=self.on_event)
@@ -51,7 +51,7 @@ class ActorStarter:
         return pool
 
     def start_engines(self, model: str, place: Placement) -> RolloutPool:
-        """The engines, with the weights of a model."""
+        """Starts the engines with the weights of a model."""
         recipe, cluster = self.recipe, self.recipe.cluster
         sleeps = cluster.placement == "together"
         spec = EngineSpec(model, recipe.rollout, recipe.learner.dtype, recipe.run.seed, sleeps=sleeps)
@@ -68,7 +68,7 @@ class ActorStarter:
         return pool
 
     def start_learner(self, stage: OnlineKeys, model: str, place: Placement) -> LearnerGroup:
-        """The learner of a stage, which starts from a model."""
+        """Starts the learner of a stage with the weights of a model."""
         recipe, ranks = self.recipe, self.recipe.learner.num_workers
         spec = LearnerSpec(
             model_path=model,

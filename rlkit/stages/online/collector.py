@@ -1,4 +1,4 @@
-"""Where a step's samples come from. The loop knows `Collector` alone, so that another one can stand beside this one."""
+"""Collects a step's samples. The loop depends only on the `Collector` protocol, so another one can be added."""
 
 from __future__ import annotations
 
@@ -19,34 +19,34 @@ from rlkit.watch.report import Report
 
 
 class Collector(Protocol):
-    """A source of scored samples, each with the version of the policy that drew it, at a position that can be saved."""
+    """A source of scored samples, each with the policy version that drew it. Its position in the data can be saved."""
 
     def collect(self, step: int, timer: PhaseTimer) -> list[ScoredGroup]:
-        """The scored groups of a step, in the order of their tasks; `timer` gets the phases "sample" and "score"."""
+        """The scored groups of a step, in task order. Adds the phases "sample" and "score" to `timer`."""
 
     def position(self) -> dict[str, Any]:
-        """Where the data goes on after the last step that was collected."""
+        """Position in the data after the last collected step."""
 
-    def go_to(self, position: dict[str, Any] | None) -> None:
-        """Goes on at a saved position; None: at the stage's start.
+    def seek(self, position: dict[str, Any] | None) -> None:
+        """Moves to a saved position; None: to the start of the stage.
 
         Raises:
-            DataError: it is a position in other data.
+            DataError: the position belongs to other data.
         """
 
 
 class SynchronousCollector:
-    """Samples of the current weights, drawn and scored while the learner waits for them.
+    """Draws and scores samples with the current weights while the learner waits.
 
     Args:
-        name: The stage's.
-        keys: Its section.
-        recipe: Of the run.
-        stream: Its tasks, at the stage's start.
+        name: Name of the stage.
+        keys: The stage's section of the recipe.
+        recipe: The run's recipe.
+        stream: The stage's tasks, at their beginning.
         renderer: Turns a task into tokens.
-        rollout: Draws.
-        scoring: Scores.
-        report: Shows how many groups have come.
+        rollout: Draws samples.
+        scoring: Scores them.
+        report: Shows the number of finished groups.
     """
 
     def __init__(
@@ -73,10 +73,10 @@ class SynchronousCollector:
         self._report = report
 
     def collect(self, step: int, timer: PhaseTimer) -> list[ScoredGroup]:
-        """See Collector. With dynamic sampling as many rounds as it takes to fill the step.
+        """See Collector. Dynamic sampling draws in rounds until the step has enough informative groups.
 
-        Groups are scored while others are still being drawn. Groups whose rewards are all equal are among them: they
-        are samples of the policy, and only the learner leaves them out.
+        Groups are scored while others are still being drawn. The result includes the groups whose rewards are all
+        equal: metrics count them, and the learner leaves them out.
         """
         scored: dict[int, ScoredGroup] = {}
         whole = PhaseTimer()
@@ -89,14 +89,14 @@ class SynchronousCollector:
             with whole("both"):
                 groups = self._scoring.score(self._sample(step, missing, len(scored), timer), step)
                 scored |= self._report.counted(groups, missing, "groups")
-        # What is left of scoring once the last group was drawn.
+        # Scoring overlaps with sampling; the phase "score" is the time after the last group was drawn.
         timer.seconds["score"] = max(0.0, whole.seconds["both"] - timer.seconds.get("sample", 0.0))
         ordered = [scored[index] for index in sorted(scored)]
         check_unscored(ordered, self._max_unscored)
         return ordered
 
     def _sample(self, step: int, count: int, first: int, timer: PhaseTimer) -> Iterator[tuple[int, Group]]:
-        """Groups of the next `count` tasks, numbered from `first`, each as it finishes."""
+        """Yields the groups of the next `count` tasks, numbered from `first`, as they finish."""
         tasks, samples = self._stream.next(count), self._keys.samples_per_prompt
         requests = make_requests(self._renderer, tasks, samples, self._seed, self._name, step, first=first)
         with timer("sample"):
@@ -106,6 +106,6 @@ class SynchronousCollector:
         """See Collector."""
         return self._stream.state_dict()
 
-    def go_to(self, position: dict[str, Any] | None) -> None:
+    def seek(self, position: dict[str, Any] | None) -> None:
         """See Collector."""
         self._stream.load_state_dict(self._start if position is None else position)

@@ -1,4 +1,4 @@
-"""Held-out tasks through the same stages as training, without the learner."""
+"""Evaluates a model on held-out tasks: samples and scores as in training, without the learner."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def make_requests(
     *,
     first: int = 0,
 ) -> list[DrawRequest]:
-    """One request a task; the seeds depend on nothing but the run's seed and the sample's place."""
+    """One request for each task, for `count` samples. Seeds depend only on the run's seed and a sample's position."""
     requests = []
     for index, task in enumerate(tasks, first):
         prompt = renderer.render(task)
@@ -42,14 +42,14 @@ def make_requests(
 
 
 class Draws(Protocol):
-    """What evaluation needs of a rollout pool."""
+    """The part of a rollout pool that evaluation uses."""
 
     def draw(self, requests: Sequence[DrawRequest]) -> Iterator[tuple[int, Group]]:
         """Yields (request.index, group) as groups finish."""
 
 
 class Scores(Protocol):
-    """What evaluation needs of a scoring pool."""
+    """The part of a scoring pool that evaluation uses."""
 
     def score(self, groups: Iterable[tuple[int, Group]]) -> Iterator[tuple[int, ScoredGroup]]:
         """Yields (index, scored group) as groups are scored."""
@@ -61,13 +61,13 @@ Scored = Iterator[tuple[int, ScoredGroup]]
 def evaluate(
     requests: Sequence[DrawRequest], rollout: Draws, scoring: Scores, watch: Callable[[Scored], Scored] = iter
 ) -> Evaluated:
-    """Draws and scores the requests; greedy ones are counted apart from sampled ones.
+    """Draws and scores the requests. Greedy and sampled replies are evaluated separately.
 
     Args:
-        requests: What to draw.
-        rollout: Draws it.
-        scoring: Scores it.
-        watch: Sees each group pass once it is scored.
+        requests: The samples to draw.
+        rollout: Draws them.
+        scoring: Scores them.
+        watch: Wraps the stream of scored groups, to show progress.
     """
     greedy_indices = {r.index for r in requests if r.greedy}
     scored = dict(watch(scoring.score(rollout.draw(requests))))
@@ -83,10 +83,10 @@ def evaluate(
 
 
 def share_right(groups: Sequence[ScoredGroup]) -> Share:
-    """Share of right replies, each task's counting alike, with Wilson's 95% interval (JASA 22, 1927).
+    """Share of right replies, every task with the same weight, and Wilson's 95% interval (JASA 22, 1927).
 
-    Several replies to one task are not independent. They count as so many independent ones as would spread the tasks'
-    own shares as much as they are spread (Kish's effective number), at least the tasks and at most the replies.
+    Replies to the same task are not independent. The interval uses the number of independent replies that would give
+    the observed spread of the tasks' shares (Kish's effective sample size), between the number of tasks and of replies.
     """
     graded = [[float(is_right(s)) for s in g.parts.get("accuracy", ()) if s.value is not None] for g in groups]
     per_task = [mean(replies) for replies in graded if replies]
@@ -98,19 +98,19 @@ def share_right(groups: Sequence[ScoredGroup]) -> Share:
 
 
 def effective_number(per_task: Sequence[float], num_replies: int) -> float:
-    """How many independent replies the tasks' shares are worth.
+    """Effective number of independent replies behind the tasks' shares.
 
-    Shares [1, 0, 1, 0] of 2 replies each -> 4 (they tell no more than one each would); [0.5, 0.5, 0.5, 1] -> 8.
+    Shares [1, 0, 1, 0] of 2 replies each -> 4 (as much information as one reply each); [0.5, 0.5, 0.5, 1] -> 8.
     """
     n, p = len(per_task), mean(per_task)
     if n == 1 or p in (0.0, 1.0):
-        return n  # nothing is known of how replies to one task vary
+        return n  # the data does not show how replies to one task vary
     spread = sum((x - p) ** 2 for x in per_task) / (n - 1)
     return min(max(n, p * (1 - p) * n / spread), num_replies) if spread else num_replies
 
 
 def wilson_interval(p: float, n: float, z: float = 1.96) -> tuple[float, float]:
-    """Wilson's score interval of a share. p = 0.5, n = 100 -> (0.404, 0.596); p = 1, n = 10 -> (0.722, 1.0)."""
+    """Wilson's score interval of a share `p` of `n`. 0.5, 100 -> (0.404, 0.596); 1, 10 -> (0.722, 1.0)."""
     centre = p + z * z / (2 * n)
     half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     scale = 1 + z * z / n
@@ -126,7 +126,9 @@ def evaluate_heldout(
     report: Report,
     when: str,
 ) -> Evaluated | None:
-    """Sampled replies (and a greedy one) to every held-out task; the same seeds each time, so runs compare."""
+    """Evaluates sampled replies (and a greedy one, if asked) to every held-out task; None if there are no such tasks.
+
+    The seeds are the same each time, so that evaluations can be compared."""
     if not heldout:
         return None
     keys, seed = recipe.evaluation, recipe.run.seed

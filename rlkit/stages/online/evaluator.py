@@ -1,4 +1,4 @@
-"""Evaluations of an RL stage on the held-out tasks: at its ends, and every evaluation.every steps inside it."""
+"""Evaluates an RL stage on the held-out tasks: before and after it, and every evaluation.every steps."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rlkit.watch.runlog import RunLog
 
 
 class StageEvaluator:
-    """Evaluates the weights that the engines hold, and knows which steps of the stage were the best so far."""
+    """Evaluates the weights that the engines hold, and records which steps of the stage were the best."""
 
     def __init__(
         self,
@@ -45,19 +45,23 @@ class StageEvaluator:
         self._accuracies: dict[int, float | None] = {}
 
     def restore(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Takes up what an earlier start evaluated: rows of evaluations.jsonl, those after the checkpoint left out."""
+        """Restores earlier results after a resume.
+
+        Args:
+            rows: The stage's rows of evaluations.jsonl up to the checkpoint.
+        """
         self._accuracies = {row["step"]: row["accuracy"] for row in rows if row["step"] < self._keys.steps}
 
     def best_steps(self) -> list[int]:
-        """The steps of the best evaluations, checkpoint.keep_best of them; of equals the earlier."""
+        """The steps of the checkpoint.keep_best best evaluations; of equal ones, the earlier steps."""
         graded = [(-accuracy, step) for step, accuracy in self._accuracies.items() if accuracy is not None]
         return [step for _, step in sorted(graded)[: self._recipe.checkpoint.keep_best]]
 
     def evaluate_if_due(self, step: int) -> bool:
-        """Evaluates a step inside the stage where that is due and not done; the last step's is the stage's own.
+        """Evaluates after a step if that is due and not done yet. The last step is evaluated by the stage itself.
 
         Returns:
-            Whether it was evaluated just now, and is one of the best.
+            True if the step was evaluated now and is one of the best.
         """
         every = self._recipe.evaluation.every
         due = every and 0 < step < self._keys.steps and step % every == 0
@@ -73,7 +77,7 @@ class StageEvaluator:
         return step in self.best_steps()
 
     def evaluate(self, when: str) -> Evaluated | None:
-        """The weights in the engines on the held-out tasks; None where there are none."""
+        """Evaluates the engines' weights on the held-out tasks; None if there are no such tasks."""
         return evaluate_heldout(
             self._recipe, self._heldout, self._renderer, self._rollout, self._scoring, self._report, when
         )

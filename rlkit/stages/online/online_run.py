@@ -1,4 +1,5 @@
-"""An RL stage from its actors' start to its model: resumed from its newest checkpoint, whenever the learner is lost."""
+"""Runs an RL stage: starts its actors, trains, and writes its model. Resumes from the newest checkpoint if the learner
+is lost."""
 
 from __future__ import annotations
 
@@ -31,7 +32,7 @@ def run_online(stage: OnlineStage[Any], start: StageStart, out: Path) -> Evaluat
             with start.report.during(stage.name):
                 after = run.learn(out)
         except KeyboardInterrupt:
-            stage.kept_model = run.keep_what_is_done()
+            stage.kept_model = run.save_finished_steps()
             raise
         finally:
             stage.done_step = run.loop.progress.done_step
@@ -42,17 +43,17 @@ def run_online(stage: OnlineStage[Any], start: StageStart, out: Path) -> Evaluat
 
 @dataclass
 class OnlineRun:
-    """A stage's parts while it runs."""
+    """The parts of a running stage."""
 
     stage: OnlineStage[OnlineKeys]
     start: StageStart
     loop: Loop
     evaluated_before: bool
-    """Whether there is an evaluation that the run's last one is compared with."""
+    """Whether the run's "before" evaluation is done."""
 
     @classmethod
     def begin(cls, stage: OnlineStage[Any], start: StageStart, actors: ExitStack) -> OnlineRun:
-        """Starts the actors, which end with `actors`, and what works with them."""
+        """Starts the actors and builds the objects that use them. The exit stack `actors` ends the actors."""
         recipe, keys, data = stage.recipe, stage.keys, start.data
         log, report = start.log, start.report
         starter = ActorStarter(recipe, start.run_dir, start.base_dir, report, log.event, actors)
@@ -89,22 +90,23 @@ class OnlineRun:
         return cls(stage, start, loop, start.evaluated_before)
 
     def learn(self, out: Path) -> Evaluated | None:
-        """From the newest checkpoint, or the stage's start, to the stage's end, again whenever the learner is lost."""
+        """Trains from the newest checkpoint to the end of the stage. Restarts the learner and resumes if it is lost."""
         while True:
             try:
                 return self._learn(out)
             except LearnerLost as e:
-                self.loop.progress.unfinished = True  # there is nothing to save until it has taken up a checkpoint
-                if self.start.stop.asked:
+                # Nothing can be saved until the new learner has loaded a checkpoint.
+                self.loop.progress.unfinished = True
+                if self.start.stop.requested:
                     raise KeyboardInterrupt from e
-                self.start.report.line(f"{e}; starting the learner again from the newest checkpoint")
+                self.start.report.line(f"{e}; restarting the learner from the newest checkpoint")
                 self.loop.learner.restart(str(e))
 
     def _learn(self, out: Path) -> Evaluated | None:
         report, loop = self.start.report, self.loop
-        loop.learner.check_sees(self.start.run_dir / "progress.json")
-        first_step = loop.progress.take_up()
-        with report.waiting("first weight sync from the learner to the engines"):  # in which they warm up
+        loop.learner.check_shared_folder(self.start.run_dir / "progress.json")
+        first_step = loop.progress.resume()
+        with report.waiting("first weight sync from the learner to the engines"):  # includes their warm-up
             loop.sync.publish(first_step - 1)
             loop.sync.check(first_step - 1)
         if first_step == 1 and not self.evaluated_before:
@@ -118,24 +120,24 @@ class OnlineRun:
         return after
 
     def _evaluate_before(self) -> None:
-        """The evaluation that the run's last one is compared with."""
+        """Makes the "before" evaluation, the baseline of the run's last one."""
         when = f"before stage {self.stage.index} ({self.stage.keys.kind})"
         if (before := self.loop.evaluator.evaluate(when)) is not None:
-            self.start.note_before(before, when)
+            self.start.save_before(before, when)
             self.evaluated_before = True
-        self.loop.sync.publish(0)  # the first step finds the engines as it does without an evaluation before it
+        self.loop.sync.publish(0)  # puts the engines into the same state as without this evaluation
 
-    def keep_what_is_done(self) -> bool:
-        """After Ctrl-C, while the actors are up: saves the last whole step and its model; returns whether it could."""
+    def save_finished_steps(self) -> bool:
+        """After Ctrl-C, saves a checkpoint and the model of the last complete step; returns whether that succeeded."""
         progress, report = self.loop.progress, self.start.report
         if progress.done_step == 0 or progress.unfinished:
             return False
         try:
-            report.line(f"stopping once step {progress.done_step} is saved; Ctrl-C again leaves at once")
+            report.line(f"stopping after saving step {progress.done_step}; press Ctrl-C again to stop at once")
             with report.during(f"saving step {progress.done_step}"):
                 progress.save()
                 self.loop.learner.save_model(self.start.run_dir / "model")
-        except RlkitError as e:  # the checkpoint may be there: what cannot be kept must not cost the exit code
-            report.line(f"{e}; the newest checkpoint is what the run continues from")
+        except RlkitError as e:  # reported only: the exit code must remain that of a stop
+            report.line(f"{e}; the run will resume from its newest checkpoint")
             return False
         return True

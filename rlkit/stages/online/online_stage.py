@@ -1,4 +1,4 @@
-"""The kinds `grpo` and `ppo`: a policy learns from the rewards of its own samples."""
+"""The stage kinds `grpo` and `ppo`: a policy learns from the rewards of its own samples."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ O = TypeVar("O", bound=OnlineKeys)  # noqa: E741
 
 
 class OnlineStage(Stage[O]):
-    """Samples, scores, updates, syncs, step by step: see rlkit.stages.online.train."""
+    """Samples, scores, updates and syncs in each step; see rlkit.stages.online.train."""
 
     needs_tasks = True
     evaluates = True
 
     def task_stream(self, tasks: Sequence[Task], mixture: Mixture | None) -> TaskStream:
-        """The training tasks from their beginning, in an order of the stage's own.
+        """The training tasks in the stage's own order, at their beginning.
 
         Raises:
-            DataError: the tasks do not fit data.domain_shares or data.stratify_by.
+            DataError: the tasks cannot be drawn as data.domain_shares or data.stratify_by asks.
         """
         from rlkit.data.stream import rows_stream
         from rlkit.rollout.request import derive_seed
@@ -44,8 +44,8 @@ class OnlineStage(Stage[O]):
         """See Stage."""
         self.task_stream(tasks, mixture)
 
-    def own_code(self, base_dir: Path) -> Iterator[tuple[str, Any]]:
-        """See Stage: a loss of the user's own."""
+    def user_code(self, base_dir: Path) -> Iterator[tuple[str, Any]]:
+        """See Stage: the user's policy loss, if `objective` names one."""
         if ":" in (loss := self.keys.objective):
             from rlkit.learner.policy_loss import load_policy_loss
 
@@ -83,9 +83,9 @@ class OnlineStage(Stage[O]):
             what = f"{math.ceil(self.keys.steps / every)} Parquet files of samples and scores"
             yield FilePlan(str(folder / self.name / "rollouts"), None, what)
         checkpoint = checkpoint_bytes(self.recipe, self.keys, size)
-        # An older one goes once the newer one is whole.
+        # One more than `kept`: the oldest checkpoint is deleted after the newest is complete.
         gib = None if checkpoint is None else checkpoint * (kept + 1) / 2**30
-        yield FilePlan(str(folder / self.name / "checkpoints"), gib, f"the last {kept}, to continue from")
+        yield FilePlan(str(folder / self.name / "checkpoints"), gib, f"the last {kept}, to resume from")
 
     def run(self, start: StageStart, out: Path) -> Evaluated | None:
         """See Stage."""
@@ -95,12 +95,12 @@ class OnlineStage(Stage[O]):
 
 
 class GrpoStage(OnlineStage[GrpoKeys]):
-    """Advantages from a group's other samples."""
+    """Computes advantages by comparing the samples of a group."""
 
     Keys = GrpoKeys
 
 
 class PpoStage(OnlineStage[PpoKeys]):
-    """Advantages from a critic."""
+    """Computes advantages with a critic."""
 
     Keys = PpoKeys

@@ -1,6 +1,6 @@
-"""The parity gate: after each weight sync a canary's log-probs from every engine and from the learner must agree.
+"""The parity gate: after each weight sync, every engine and the learner must agree on the log-probs of canary samples.
 
-An engine that kept old weights anywhere (a packed copy, a tied layer, a cache) is found before it draws a sample.
+It finds an engine that still uses old weights (a packed copy, a tied layer, a cache) before it draws training samples.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ CANARY_PROMPTS = 4
 
 
 CANARY_TOKENS = 16
-"""The canary: this many prompts, this many tokens of each, drawn with fixed seeds after every sync."""
+"""The canary: CANARY_PROMPTS prompts, CANARY_TOKENS tokens each, drawn with fixed seeds after every sync."""
 
 
 def max_logprob_gap(samples: Sequence[Sample], learner_logprobs: Sequence[Sequence[float]]) -> float:
-    """Largest difference between the engine's and the learner's log-prob of a canary token, in nats."""
+    """Largest difference between the engine's and the learner's log-probs over the canary tokens, in nats."""
     return worst(
         abs(ours - theirs)
         for sample, row in zip(samples, learner_logprobs, strict=True)
@@ -32,20 +32,20 @@ def max_logprob_gap(samples: Sequence[Sample], learner_logprobs: Sequence[Sequen
 
 
 def worst(gaps: Iterable[float]) -> float:
-    """The largest; not a number, if any is: `max` would only see that of the first."""
+    """The largest gap, or NaN if any gap is NaN; `max` alone would find a NaN only in the first place."""
     return max(gaps, key=lambda gap: (math.isnan(gap), gap))
 
 
 def check_parity(gap: float, *, limit: float, version: int, precision: str) -> None:
-    """The gate.
+    """Checks the gap against the limit.
 
     Raises:
-        ParityError: the gap is above the limit, or not a number.
+        ParityError: the gap is above the limit, or NaN.
     """
     if math.isnan(gap):
         raise ParityError(
-            f"after the sync of policy version {version} log-probs of the engine or the learner are not numbers: its "
-            "weights hold some that are not finite, or a pass overflows; go on from an earlier checkpoint or model"
+            f"after the sync of policy version {version} log-probs of the engine or the learner are NaN: some of its "
+            "weights are not finite, or a forward pass overflows; continue from an earlier checkpoint or model"
         )
     if not gap <= limit:
         raise ParityError(

@@ -1,4 +1,4 @@
-"""How far an RL stage is, and its checkpoints: what is saved of it is always of a whole step."""
+"""Tracks the progress of an RL stage, and saves and restores its checkpoints, always of a complete step."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from rlkit.watch.runlog import RunLog
 
 
 class StageProgress:
-    """The last whole step of a stage, with what a checkpoint of it holds.
+    """The last complete step of a stage and the state that its checkpoint needs.
 
     Args:
-        name: The stage's; its checkpoints are in the folder of that name.
+        name: Name of the stage, and of its folder in the run's folder.
         run_dir: The run's folder.
-        run_id: Marks its checkpoints.
-        keys: The recipe's section.
-        learner: Whose state is saved and restored.
-        collector: Whose position is.
-        evaluator: Whose best steps keep their checkpoints.
-        log: The run's.
+        run_id: The run's id, stored in its checkpoints.
+        keys: The recipe's `checkpoint` section.
+        learner: Its state is saved and restored.
+        collector: Its position in the data is saved and restored.
+        evaluator: Says which steps are the best; their checkpoints are kept.
+        log: The run's log.
         report: The console.
-        data_may_differ: Whether other data, or another order of it, than the checkpoint's is allowed.
+        data_may_differ: Whether the data, or its order, may differ from the checkpoint's.
     """
 
     def __init__(
@@ -56,14 +56,14 @@ class StageProgress:
         self._data_may_differ = data_may_differ
         self.saver = Saver(run_dir / name / "checkpoints", run_id, keys, learner, log, report, evaluator.best_steps)
         self.done_step = 0
-        """The last step whose update, sync and metrics are done."""
+        """The last complete step: its update, sync and metrics are done."""
         self.unfinished = False
-        """Whether the learner may hold an update of a step that is not whole: nothing is saved of it."""
+        """Whether the learner may hold a partial step; then its state must not be saved."""
         self._position: dict[str, Any] | None = None
-        """Of the data after `done_step`; None: it is where the collector is."""
+        """Position in the data after `done_step`; None: the collector's current position."""
 
     def finish_step(self, step: int) -> None:
-        """Notes that the step is whole, and saves a checkpoint where one is due."""
+        """Marks the step as complete, and begins to save a checkpoint if one is due."""
         self.done_step, self._position = step, self._collector.position()
         self.unfinished = False
         self.saver.poll()
@@ -71,30 +71,30 @@ class StageProgress:
             self.begin_save()
 
     def begin_save(self) -> None:
-        """Begins to save the last whole step, unless that is done."""
+        """Begins to save a checkpoint of the last complete step, unless it is saved already."""
         self.saver.begin(self.done_step, self._state())
 
     def save(self) -> None:
-        """Saves a checkpoint of the last whole step, and waits for it."""
+        """Saves a checkpoint of the last complete step and waits until it is written."""
         self.saver.save(self.done_step, self._state())
 
     def _state(self) -> dict[str, Any]:
-        """What the driver has to remember of the last whole step."""
+        """The driver's part of the checkpoint."""
         return {"step": self.done_step, "stream": self._position or self._collector.position()}
 
-    def take_up(self) -> int:
-        """Takes up the newest whole checkpoint, or the stage's start where there is none; returns the first step to do.
+    def resume(self) -> int:
+        """Loads the newest complete checkpoint, or resets to the start if there is none; returns the next step.
 
         Raises:
-            CheckpointError: there are checkpoints, and none is whole.
+            CheckpointError: there are checkpoints, but none is complete.
         """
         checkpoint = newest_checkpoint(self.saver.folder, self._run_id, self._log, self._report)
-        self.saver.start_from(-1 if checkpoint is None else checkpoint.step)
-        self.unfinished = True  # until what is noted here is what the learner holds
+        self.saver.reset(-1 if checkpoint is None else checkpoint.step)
+        self.unfinished = True  # until the learner's state matches `done_step`
         if checkpoint is not None:
             self._resume(checkpoint)
         else:
-            self._collector.go_to(None)
+            self._collector.seek(None)
             self.done_step, self._position = 0, None
             self._log.keep_steps(self._name, 0)
         self._evaluator.restore(self._log.evaluations(self._name))
@@ -104,18 +104,18 @@ class StageProgress:
     def _resume(self, checkpoint: Checkpoint) -> None:
         state = checkpoint.state()
         self._learner.load_state(checkpoint.learner_state)
-        self._go_on_drawing(state["stream"])
+        self._restore_position(state["stream"])
         self.done_step = checkpoint.step
         self._position = self._collector.position()
         self._log.keep_steps(self._name, checkpoint.step)
         self._log.event("resume", f"{self._name} continues after step {checkpoint.step}")
         self._report.line(f"{self._name} continues after step {checkpoint.step}")
 
-    def _go_on_drawing(self, position: dict[str, Any]) -> None:
+    def _restore_position(self, position: dict[str, Any]) -> None:
         try:
-            self._collector.go_to(position)
+            self._collector.seek(position)
         except DataError as e:
             if not self._data_may_differ:
-                raise DataError(f"{e}, or go on with it from its beginning with --allow data") from e
+                raise DataError(f"{e}, or continue from the beginning of the new data with --allow data") from e
             self._log.event("changed", f"{self._name} draws from the beginning of its data: {e}")
-            self._collector.go_to(None)
+            self._collector.seek(None)

@@ -1,4 +1,4 @@
-"""Checkpoints of an RL stage, written while the next steps go on."""
+"""Writes the checkpoints of an RL stage in the background, while training continues."""
 
 from __future__ import annotations
 
@@ -23,17 +23,19 @@ from rlkit.watch.runlog import RunLog
 
 
 class Saver:
-    """One stage's checkpoints: at most one is being written, and an older one goes only when a newer one is whole.
+    """Writes one stage's checkpoints, one at a time, and deletes old ones after a newer one is complete.
 
-    The learner copies its state, goes on, and makes the checkpoint whole from a thread of its own: a run that is killed
-    a moment later has it or has it not.
+    The learner copies its state and continues; a thread of its own writes the copy and completes the checkpoint with an
+    atomic rename. So a killed run leaves either the complete checkpoint or none.
 
     Args:
-        folder: Of the stage's checkpoints.
-        run_id: Of the run.
-        keys: The recipe's section.
-        learner: Whose state is kept.
-        best_steps: Steps whose checkpoints stay for their evaluation.
+        folder: Folder of the stage's checkpoints.
+        run_id: The run's id.
+        keys: The recipe's `checkpoint` section.
+        learner: Its state is saved.
+        log: The run's log.
+        report: The console.
+        best_steps: Returns the steps whose checkpoints are kept because of their evaluation.
     """
 
     def __init__(
@@ -57,28 +59,28 @@ class Saver:
         self._begun_at = time.monotonic()
         self._draft: Draft | None = None
 
-    def start_from(self, step: int) -> None:
-        """The learner took up the checkpoint of a step (-1: none): what an earlier one was writing is forgotten."""
+    def reset(self, step: int) -> None:
+        """Call this after the learner has loaded the checkpoint of `step` (-1: none). Drops an unfinished save."""
         self._draft, self._saved_step = None, step
 
     def is_due(self, step: int) -> bool:
-        """Whether the recipe wants a checkpoint of the step that has just ended."""
+        """Whether the recipe asks for a checkpoint of the step that has just ended."""
         keys = self._keys
         late = keys.every_minutes is not None and time.monotonic() - self._begun_at >= 60 * keys.every_minutes
         return late or bool(keys.every and step % keys.every == 0)
 
     def begin(self, step: int, state: dict[str, Any]) -> None:
-        """Begins to save a step unless that is done; where it fails the run goes on: the earlier ones are still whole.
+        """Begins to save a checkpoint, unless the step is saved already. A failure is reported and the run continues.
 
         Args:
-            step: The last whole one.
-            state: The driver's.
+            step: The last complete step.
+            state: The driver's part of the checkpoint.
         """
         if step in (self._saved_step, self._draft and self._draft.step):
             return
         self.poll(wait=True)
-        with self._told():
-            # What the checkpoint speaks of is on the disk before it.
+        with self._report_failure():
+            # The log must be on disk before the checkpoint that refers to its steps.
             self._log.sync()
             draft = begin_checkpoint(self.folder, step, state, run_id=self.run_id)
             with _drop_where_it_fails(draft):
@@ -86,11 +88,11 @@ class Saver:
             self._draft, self._begun_at = draft, time.monotonic()
 
     def poll(self, *, wait: bool = False) -> None:
-        """Notes the end of the save that is going on, if it is over; `wait` for it."""
+        """Checks whether the save in progress is done and records the result; with `wait`, waits for it."""
         draft = self._draft
         if draft is None:
             return
-        with self._told():
+        with self._report_failure():
             if not self._is_whole(draft, wait):
                 return
             self._draft, self._saved_step = None, draft.step
@@ -98,7 +100,7 @@ class Saver:
             self.prune()
 
     def _is_whole(self, draft: Draft, wait: bool) -> bool:
-        """Whether the save is over; one that failed is forgotten. After Ctrl-C it can be asked again."""
+        """Whether the save is done. Drops a failed save. After Ctrl-C it can be called again."""
         try:
             with _drop_where_it_fails(draft):
                 return self._learner.saved(wait=wait)
@@ -107,29 +109,29 @@ class Saver:
             raise
 
     def save(self, step: int, state: dict[str, Any]) -> None:
-        """Saves a step as `begin` does, and waits for it."""
+        """Saves a checkpoint like `begin` and waits until it is written."""
         self.begin(step, state)
         self.poll(wait=True)
         self.prune()
 
     def prune(self) -> None:
-        """Drops what need not stay."""
+        """Deletes the checkpoints that the recipe does not ask to keep."""
         prune_checkpoints(self.folder, keep_last=self._keys.keep_last, keep=self._best_steps())
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _report_failure(self) -> Iterator[None]:
         try:
             yield
         except CheckpointError as e:
             self._log.event("checkpoint_failed", str(e))
-            self._report.line(f"{e}; the run goes on without it")
+            self._report.line(f"{e}; the run continues without it")
 
 
 @contextmanager
 def _drop_where_it_fails(draft: Draft) -> Iterator[None]:
     try:
         yield
-    except LearnerLost:  # no fault of the disk
+    except LearnerLost:  # not a failed write
         raise
-    except ClusterError as e:  # the learner's own write fails in its actor
+    except ClusterError as e:  # the write failed in the learner's actor
         raise draft.failed(e) from e

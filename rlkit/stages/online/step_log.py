@@ -1,4 +1,4 @@
-"""What an RL stage writes and shows of a step."""
+"""Logs the steps of an RL stage and prints them on the console."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from rlkit.watch.runlog import RunLog
 
 
 class StepLog:
-    """Metrics, samples, events and the console's line of each step.
+    """Writes the metrics, samples, events and console line of each step.
 
     Args:
-        name: The stage's.
-        keys: Its section.
-        tracking: The recipe's.
-        log: The run's.
+        name: Name of the stage.
+        keys: The stage's section of the recipe.
+        tracking: The recipe's `tracking` section.
+        log: The run's log.
         report: The console.
     """
 
@@ -33,23 +33,23 @@ class StepLog:
         self._tiers: list[str] = []
         self._warned_of_no_signal = False
 
-    def at(self, step: int, what: str) -> None:
-        """Shows what the step does now."""
+    def show_activity(self, step: int, what: str) -> None:
+        """Shows what the step is doing now."""
         self._report.update_activity(f"{self._name} step {step} of {self._keys.steps}, {what}")
 
     def write(
         self, step: int, scored: Sequence[ScoredGroup], update: UpdateReport, parity: float, timer: PhaseTimer
     ) -> None:
-        """Writes a step that is done.
+        """Writes a finished step.
 
         Args:
-            step: Its number, which is the version of the policy that it made.
-            scored: Its samples.
-            update: What the learner reported.
-            parity: Widest gap of the parity gate, in nats.
-            timer: Its phases.
+            step: Number of the step, and of the policy version that it produced.
+            scored: The step's samples.
+            update: The learner's report.
+            parity: Largest gap of the parity gate, in nats.
+            timer: Times of the step's phases.
         """
-        self._note_events(step, scored, update)
+        self._log_events(step, scored, update)
         metrics = reward_metrics(scored) | update.metrics | timer.metrics()
         metrics["parity/max_abs_logprob"] = parity
         self._log.step({"stage": self._name, "step": step, "policy_version": step, **metrics})
@@ -62,7 +62,7 @@ class StepLog:
         self._report.step(self._name, step, self._keys.steps, metrics, list(scored[0].parts))
         self._warn_of_no_signal(step, scored)
 
-    def _note_events(self, step: int, scored: Sequence[ScoredGroup], update: UpdateReport) -> None:
+    def _log_events(self, step: int, scored: Sequence[ScoredGroup], update: UpdateReport) -> None:
         tiers = sandbox_tiers(scored)
         if tiers and tiers != self._tiers:
             self._log.event("sandbox", f"{self._name}: programs are isolated by {', '.join(tiers)}")
@@ -70,10 +70,10 @@ class StepLog:
         for network in ("learner", "critic"):
             if skipped := update.metrics.get(f"{network}/updates_skipped"):
                 what = f"{self._name} step {step}: {skipped:g} of the {network}'s gradients were not finite"
-                self._log.event("update_skipped", f"{what} and were left out: look at its rewards and {network}/loss")
+                self._log.event("update_skipped", f"{what} and were skipped: check its rewards and {network}/loss")
 
     def _warn_of_no_signal(self, step: int, scored: Sequence[ScoredGroup]) -> None:
-        """At the first step of this start whose rewards teach nothing, says so, and why."""
+        """Warns once, at the first step whose rewards give no training signal, with the reason."""
         if self._warned_of_no_signal:
             return
         if found := describe_no_signal(scored, whole_step=getattr(self._keys, "baseline", "") == "batch"):

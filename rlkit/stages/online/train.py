@@ -1,4 +1,4 @@
-"""THE LOOP: sample and score -> update -> sync -> log -> save, one line a stage."""
+"""The RL training loop: sample and score -> update -> sync -> log -> save."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from rlkit.watch.metrics import PhaseTimer
 
 @dataclass(frozen=True)
 class Loop:
-    """What the loop works with."""
+    """The parts that the loop uses."""
 
     steps: int
-    """Of the stage."""
+    """Number of steps of the stage."""
     collector: Collector
     rollout: RolloutPool
     learner: LearnerGroup
@@ -32,17 +32,17 @@ class Loop:
 
 
 def train(run: Loop, first_step: int = 1) -> None:
-    """Runs the steps of an RL stage from `first_step` on. The engines hold the weights of the step before it."""
-    evaluate(run, first_step - 1)  # where a run was killed between a checkpoint and its evaluation
+    """Runs the steps of an RL stage from `first_step` on. The engines must hold the weights of the step before it."""
+    evaluate(run, first_step - 1)  # in case the run was killed between a checkpoint and its evaluation
     for step in range(first_step, run.steps + 1):
         timer = PhaseTimer()
-        run.log.at(step, "sampling and scoring")
+        run.log.show_activity(step, "sampling and scoring")
         scored = run.collector.collect(step, timer)
-        with run.stop.deferred():  # from here on a step is finished, so that what is kept is whole
+        with run.stop.deferred():  # Ctrl-C waits for the end of the step, so only complete steps are saved
             run.progress.unfinished = True
-            run.log.at(step, "updating the model")
+            run.log.show_activity(step, "updating the model")
             with timer("update"):
-                run.rollout.sleep()  # until the sync, where engines share GPUs with the learner
+                run.rollout.sleep()  # until the sync, if the engines share GPUs with the learner
                 update = run.learner.train_step(scored, step)
             with timer("sync"):
                 run.sync.publish(step)
@@ -54,6 +54,6 @@ def train(run: Loop, first_step: int = 1) -> None:
 
 
 def evaluate(run: Loop, step: int) -> None:
-    """Evaluates a step where that is due; a checkpoint of one of the best steps is kept."""
+    """Evaluates a step if that is due, and saves a checkpoint if it is one of the best."""
     if run.evaluator.evaluate_if_due(step):
         run.progress.begin_save()

@@ -1,4 +1,4 @@
-"""Learner -> every engine after each step's last update, stamped with the version and checked by the parity gate."""
+"""Copies the learner's weights to every engine after each step's last update, and checks them by the parity gate."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from rlkit.stages.online.parity import CANARY_PROMPTS, CANARY_TOKENS, check_pari
 
 
 class WeightSync:
-    """Publishes the learner's weights, and compares what engines and learner make of them.
+    """Publishes the learner's weights to the engines and compares the log-probs of both.
 
     Args:
-        recipe: Of the run.
+        recipe: The run's recipe.
         renderer: Turns a task into tokens.
-        tasks: Of which the first are the canary: the same ones and the same seeds after every sync.
+        tasks: The first of them are the canary, with the same seeds after every sync.
         rollout: The engines.
-        learner: Whose weights they get.
+        learner: Source of the weights.
     """
 
     def __init__(
@@ -40,11 +40,11 @@ class WeightSync:
         self._canary = [replace(r, max_tokens=CANARY_TOKENS, truncated=False) for r in requests]
 
     def publish(self, version: int) -> None:
-        """Gives the learner's weights to every engine."""
+        """Loads the learner's weights into every engine as policy version `version`."""
         self._rollout.load(self._learner.publish(), version)
 
     def check(self, version: int) -> float:
-        """Draws the canary from every engine and passes the gate; returns the widest gap, in nats.
+        """Draws the canary on every engine and checks the log-probs; returns the largest gap, in nats.
 
         Raises:
             ParityError: the gap is above the recipe's limit.

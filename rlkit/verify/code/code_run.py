@@ -1,4 +1,4 @@
-"""Runs one test in a sandbox, or in two where its code cannot be read as data, and says how it ended."""
+"""Runs one test in a sandbox, or in two if the test is code that cannot be read as data; returns the result."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MAX_DETAIL = 300
 """Characters of a detail."""
 _UNFIT = "unfit"
 _LIMITED = ("timeout", "memory", "output", "disk")
-"""Ends of a job that count as a failure even where a result came first."""
+"""Ends of a job that count as a failure even if a result came first."""
 _ENDS = {"timeout": "timeout", "memory": "memory", "output": "output", "disk": "killed", "killed": "killed"}
 
 
@@ -37,7 +37,7 @@ class Result:
     cpu_seconds: float = 0.0
     """CPU seconds of it, all its threads together."""
     tier: str = ""
-    """The tier that isolated it; empty where it was not run."""
+    """The sandbox tier; "" if the test was not run."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Sandboxed:
     """Where programs are run."""
 
     tier: Tier | Literal["auto"] = "auto"
-    """How programs are isolated; "auto" takes the strongest way that holds here."""
+    """Sandbox tier; "auto" uses the strongest one that works on this machine."""
     packages: tuple[str, ...] = ()
     """Installed packages that a program may import."""
 
@@ -85,8 +85,8 @@ def _printed(frame: bytes | None, outcome: Outcome, want: bytes, suite: Suite) -
         return _stopped(outcome, suite.limits)
     if outcome.status != 0:
         # A script's only frame has its exception. A forged frame can change the detail, but never makes a pass.
-        status, _, said = _read(frame) if frame is not None else ("", None, "")
-        return ("memory", "out of memory") if status == "memory" else ("fail", said or f"exit status {outcome.status}")
+        status, _, text = _read(frame) if frame is not None else ("", None, "")
+        return ("memory", "out of memory") if status == "memory" else ("fail", text or f"exit status {outcome.status}")
     if same_output(outcome.stdout, want, suite.rules):
         return "pass", ""
     return "fail", f"printed {_short(outcome.stdout)}, not {_short(want)}"
@@ -124,14 +124,14 @@ def _stopped(outcome: Outcome, limits: Limits) -> tuple[str, str]:
 
 
 def _read(frame: bytes) -> tuple[str, Tree, str]:
-    """(status, value, detail) of a frame that the candidate may have written; status "" where it cannot be read."""
+    """(status, value, detail) of a frame that the candidate may have written; status "" if it cannot be read."""
     try:
         message = read_frame(frame)
     except BadValue as e:
         return "", None, str(e)
     status, detail = message.get("status"), message.get("detail")
-    said = _plain(detail) if isinstance(detail, str) else "a result that cannot be read"
-    return (status if isinstance(status, str) else ""), message.get("value"), said
+    text = _plain(detail) if isinstance(detail, str) else "a result that cannot be read"
+    return (status if isinstance(status, str) else ""), message.get("value"), text
 
 
 def _run_relayed(test: Test, program: str, suite: Suite, place: Sandboxed) -> Result:
@@ -155,7 +155,7 @@ def _run_relayed(test: Test, program: str, suite: Suite, place: Sandboxed) -> Re
 
 
 def _first_frame(candidate: Running, limits: Limits) -> tuple[str, str] | None:
-    """The verdict on a program that does not load; None where it waits for calls."""
+    """The verdict on a program that does not load; None if it has loaded and waits for calls."""
     frame = candidate.receive()
     if frame is None:
         return _stopped(candidate.finish(), limits)

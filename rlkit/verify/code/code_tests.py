@@ -1,4 +1,4 @@
-"""Reads a code reference: what goes into the sandbox for each test, and what stays outside to compare with."""
+"""Reads a code reference: for each test, the input for the sandbox and the expected values, which stay outside."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ENTRY = re.compile(r"[^\W\d]\w*(?:(?:\(\))?\.[^\W\d]\w*)?")
 
 
 class Malformed(Exception):
-    """The reference, or a setting, cannot be used; says what is wrong with it."""
+    """The reference or a setting is not valid; the message gives the reason."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Test:
     """One test. Only `request` and `stdin` go into a sandbox."""
 
     request: Mapping[str, Any]
-    """For the sandbox's harness; the program is still to be added."""
+    """Request for the sandbox's harness, without the program."""
     want: tuple[Tree, ...] | bytes = ()
     """The values any of which is right, as trees, or the expected output; empty in asserts mode, whose test code judges
     by itself."""
@@ -45,7 +45,7 @@ class Suite:
     tests: tuple[Test, ...]
     """The tests that decide the verdict."""
     hidden: tuple[Test, ...]
-    """Run and counted apart, never part of the verdict."""
+    """Hidden tests: run and counted separately, never part of the verdict."""
     contest_names: bool
     """Whether programs find the names that contest sites provide without an import."""
     limits: Limits
@@ -66,11 +66,11 @@ def read_reference(
         reference: {"mode", "entry_point", "tests" | "test_code", "hidden_tests", "limits", "compare", "contest_names"}.
         limits: defaults of the fields of `Limits` that the reference does not name.
         compare: defaults of the fields of `Rules` likewise.
-        contest_names: whether programs find the names that contest sites provide, where the reference does not say;
+        contest_names: whether programs get the names that contest sites provide, if the reference does not set it;
             None: functions do, scripts do not.
 
     Raises:
-        Malformed: it cannot be used.
+        Malformed: the reference is not valid.
     """
     if not isinstance(reference, Mapping):
         raise Malformed("it is not a mapping")

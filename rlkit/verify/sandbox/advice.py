@@ -1,4 +1,4 @@
-"""What to enable where a tier does not hold, by what this machine says of itself."""
+"""Advice on how to enable a sandbox tier that does not work on this machine."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _IN_CONTAINER = (
 
 
 def advice(tier: Tier, reason: str, proc_sys: Path = Path("/proc/sys")) -> str:
-    """One line for the user: what to change so that `tier`, which does not hold for `reason`, holds here."""
+    """One line for the user: how to make `tier` work, which does not work here because of `reason`."""
     if tier == "wasm":
         return "pip install 'rlkit[wasm]'"
     if sys.platform != "linux" or kernel.machine() not in seccomp.MACHINES:

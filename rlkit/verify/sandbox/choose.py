@@ -1,4 +1,4 @@
-"""Which tier holds on this machine: the best one whose self-test does, tried once a process."""
+"""Chooses the sandbox tier: the best one whose self-test passes on this machine. Tests each once per process."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ SAFE_TIERS: tuple[Tier, ...] = ("namespaces", "landlock", "wasm")
 
 @dataclass(frozen=True)
 class TierReport:
-    """Whether one tier holds here."""
+    """Whether one tier works here."""
 
     tier: Tier
     holds: bool
     probes: tuple[ProbeResult, ...] = ()
-    """What its self-test tried; empty where the tier did not start."""
+    """Results of its self-test; empty if the tier did not start."""
     reason: str = ""
-    """Why it does not hold."""
+    """Why it does not work; "" if it does."""
     advice: str = ""
-    """What to enable so that it does."""
+    """How to enable it."""
 
 
 _reports: dict[Tier, TierReport] = {}
@@ -35,7 +35,7 @@ _lock = threading.Lock()
 
 
 def examine(tier: Tier) -> TierReport:
-    """Runs a tier's self-test, or repeats what it said: under a second, once a process."""
+    """The result of a tier's self-test, which takes less than a second and runs once per process."""
     with _lock:
         if tier not in _reports:
             _reports[tier] = _examine(tier)
@@ -43,10 +43,10 @@ def examine(tier: Tier) -> TierReport:
 
 
 def best_tier() -> Tier:
-    """The first of SAFE_TIERS that holds.
+    """The first of SAFE_TIERS that works here.
 
     Raises:
-        SandboxError: none does; it says why, and what to enable.
+        SandboxError: none does; the message says why, and what to enable.
     """
     for tier in SAFE_TIERS:
         if examine(tier).holds:
@@ -56,10 +56,10 @@ def best_tier() -> Tier:
 
 
 def open_sandbox(tier: Tier | Literal["auto"]) -> Sandbox:
-    """A new sandbox, of the best tier that holds here, or of the one named; "unsafe_none" is only ever named.
+    """A new sandbox of the best tier that works here, or of the given one. "unsafe_none" must be asked for by name.
 
     Raises:
-        SandboxError: it does not hold here.
+        SandboxError: the tier does not work here.
     """
     chosen = best_tier() if tier == "auto" else tier
     if chosen != "unsafe_none" and not (report := examine(chosen)).holds:

@@ -29,7 +29,7 @@ from rlkit.verify.sandbox import surroundings, tester
 from rlkit.verify.sandbox.values import BadValue, Tree, decode, encode, read_frame, write_frame
 
 _MAX_DETAIL = 300
-"""Characters of an error that are told."""
+"""Longest error text that is sent, in characters."""
 _FLUSH_FAILED = 120
 """The exit status of Python where its output cannot be flushed at its end."""
 
@@ -143,7 +143,7 @@ def find_entry(space: dict[str, Any], entry_point: str) -> Any:
 def _serve_calls(request: dict[str, Any], channel: Channel) -> None:
     """Loads the program, then answers calls until there are no more."""
     space = load(request["program"], "program", request.get("contest_names", False))
-    # Objects without an encoding stay here; the tester knows them by their number.
+    # Objects without an encoding stay here; the tester refers to them by number.
     kept: list[Any] = []
     channel.send(write_frame({"status": "ready"}))
     while (frame := channel.receive()) is not None:

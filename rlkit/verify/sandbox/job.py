@@ -11,7 +11,7 @@ End = Literal["exit", "timeout", "memory", "output", "disk", "killed"]
 
 
 class SandboxError(Exception):
-    """The sandbox itself did not run: our fault, never the program's."""
+    """The sandbox itself failed; never the program's fault."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended; nothing of it is left running."""
+    """How a job ended. None of its processes is left."""
 
     end: End
     """`exit`: by itself or because its caller had what it wanted; else the limit it hit, or "killed" by a signal."""
@@ -77,7 +77,7 @@ class Running(Protocol):
         """Until the job ends by itself or hits a limit: a script. A frame that it sends stays to be received."""
 
     def finish(self) -> Outcome:
-        """Ends whatever is left of the job, processes, files and memory, and says how it went. Safe to call twice.
+        """Removes what is left of the job (processes, files, memory); returns its outcome. Safe to call twice.
 
         Raises:
             SandboxError: the sandbox itself failed to run the job.

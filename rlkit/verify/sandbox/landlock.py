@@ -32,7 +32,7 @@ class Ruleset:
     """What a process will still be allowed; all else that this version of Landlock can forbid is forbidden."""
 
     def __init__(self, abi: int) -> None:
-        """`abi` is what `version()` said."""
+        """`abi` is the result of `version()`."""
         self._handled = _ALL_FS[max(known for known in _ALL_FS if known <= abi)]
         attributes = struct.pack("=QQQ", self._handled, _TCP, _SCOPES)[: 8 if abi < 4 else 16 if abi < 6 else 24]
         self._ruleset = kernel.syscall("landlock_create_ruleset", _CREATE_RULESET, attributes, len(attributes), 0)

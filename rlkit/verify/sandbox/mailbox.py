@@ -53,7 +53,7 @@ class Mailbox:
         return self._word(_NUMBER).value
 
     def read(self) -> bytes | None:
-        """The last message, or None where it is larger than it may be."""
+        """The last message; None if it is longer than allowed."""
         length = self._word(_LENGTH).value
         return ctypes.string_at(self._address + _HEADER, length) if length <= self.size - _HEADER else None
 

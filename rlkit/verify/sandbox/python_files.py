@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator
 
 PACKAGES = "/packages"
-"""Where allowed packages stand in a sandbox with a root of its own."""
+"""Path of allowed packages in a sandbox that has its own root."""
 DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
 _OTHERS = ("/etc/ld.so.cache", "/usr/share/zoneinfo")
 """Files outside of Python that it reads: where shared libraries are, and time zones."""

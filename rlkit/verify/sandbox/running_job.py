@@ -18,7 +18,7 @@ from rlkit.verify.sandbox.mailbox import Mailbox, open_mailbox
 _GRACE_S = 10.0
 """Seconds in which the zygote must take a job or end one."""
 _PAUSE_S = 0.005
-"""Longest wait for a frame before the judge looks for the job's end and reads its pipe."""
+"""Longest wait for a frame before the judge polls the job's end and reads its pipe."""
 _CHUNK = 65536
 _MAX_REPORT = 4096
 """Bytes of the zygote's report on a job."""
@@ -89,7 +89,7 @@ class RunningJob:
         return None
 
     def _take_frame(self) -> bytes | None:
-        """Reads the job's frame; None where it, or all of them together, is too large."""
+        """Reads the job's frame; None if it, or all frames together, are too large."""
         frame = self._mailbox.read()
         self._number += 1
         self._num_received += len(frame or b"")
@@ -104,7 +104,7 @@ class RunningJob:
             self._step()
 
     def finish(self) -> Outcome:
-        """Ends whatever is left of the job and says how it went. Safe to call twice.
+        """Kills what is left of the job and returns its outcome. Safe to call twice.
 
         Raises:
             SandboxError: the sandbox could not run the job.

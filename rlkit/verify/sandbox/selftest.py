@@ -262,9 +262,9 @@ def _run(sandbox: Sandbox, probe: Probe, names: dict[str, str | int]) -> ProbeRe
 
 
 def _judge(probe: Probe, outcome: Outcome) -> ProbeResult:
-    said = outcome.stdout.decode(errors="replace").strip()
+    output = outcome.stdout.decode(errors="replace").strip()
     if outcome.end not in probe.ends:
         return ProbeResult(probe.name, False, f"it ended with {outcome.end} {outcome.detail}".strip())
-    if outcome.end == "exit" and said != "held":
-        return ProbeResult(probe.name, False, said or f"it failed with status {outcome.status}")
+    if outcome.end == "exit" and output != "held":
+        return ProbeResult(probe.name, False, output or f"it failed with status {outcome.status}")
     return ProbeResult(probe.name, True)

@@ -22,7 +22,7 @@ from rlkit.verify.sandbox.values import BadValue, Tree, decode, encode, read_fra
 
 _FILE = "tests.py"
 _MAX_DETAIL = 300
-"""Characters of a failure that are told."""
+"""Longest failure text that is sent, in characters."""
 _MAX_ERROR = 150
 """Characters of the error in it, so that there is room for the line of the test."""
 
@@ -147,5 +147,5 @@ def _failure(error: BaseException, code: str) -> str:
         line = trace.tb_lineno if trace.tb_frame.f_code.co_filename == _FILE else line
         trace = trace.tb_next
     source = code.split("\n")[line - 1].strip() if line else ""
-    said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    return f"{said[:_MAX_ERROR]} at {source}"[:_MAX_DETAIL]
+    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return f"{text[:_MAX_ERROR]} at {source}"[:_MAX_DETAIL]

@@ -41,7 +41,7 @@ _OOM_SCORE = "900"
 
 
 def main(control: socket.socket) -> None:
-    """Serves jobs until the socket closes. The first message says which tier, with which packages."""
+    """Runs jobs until the socket closes. The first message names the tier and the packages."""
     control, first = control.dup(), control.detach()
     os.dup2(os.open(os.devnull, os.O_RDWR), first)
     signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -81,7 +81,7 @@ class _Side:
 
     text: str
     tree: Tree | None
-    """None where it cannot be read."""
+    """None if it cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -216,7 +216,7 @@ def _assigned(chains: Sequence[_Chain]) -> dict[str, list[Fraction]]:
 
 
 def _value(tree: Tree | None, values: Mapping[str, Fraction]) -> Fraction | None:
-    """The value of an expression; None where it has none."""
+    """The value of an expression; None if it has none."""
     if tree is None:
         return None
     try:
@@ -263,7 +263,7 @@ def _rounds(value: Fraction, stated: str) -> bool:
 def _symbolic(left: _Side, right: _Side, names: list[str], values: Mapping[str, Sequence[Fraction]]) -> Relation | None:
     """An identity, or an equation that the stated values of its variables solve; None for any other.
 
-    Whether another one is false cannot be told: its variable may stand for something else there.
+    Another relation cannot be judged false, because its variable may mean something else there.
     """
     assert left.tree is not None
     assert right.tree is not None

@@ -77,7 +77,7 @@ class WasmRunning:
             self._worker.send(FRAME, frame)
 
     def receive(self) -> bytes | None:
-        """The next frame of the job, or None where it ended first."""
+        """The next frame of the job; None if the job ended first."""
         return self._frames.popleft() if self._frames else self._receive()
 
     def _receive(self) -> bytes | None:
@@ -103,7 +103,7 @@ class WasmRunning:
             self._frames.append(frame)
 
     def finish(self) -> Outcome:
-        """Ends the job, if need be with its worker, and says how it went."""
+        """Ends the job, if necessary with its worker, and returns its outcome."""
         if self._outcome is None:
             self._worker.send(NO_MORE, b"")
             self._deadline = time.monotonic() + _GRACE_S
