@@ -79,7 +79,7 @@ def test_plan_shows_the_bundles_and_refuses_what_cannot_be_placed():
         return sentence
 
     no_gpus = Machine(cpus=16, memory_gib=500, shm_gib=500, disk_gib=5000)
-    assert "CPU engines cannot sleep" in refused("cluster.placement=together", machine=no_gpus)
+    assert "an engine on a CPU cannot sleep" in refused("cluster.placement=together", machine=no_gpus)
     wide = ("rollout.gpus_per_worker=1", "learner.gpus_per_worker=1")
     assert "at most 1" in refused("cluster.placement=together", *wide)
     assert "a run without cluster.address has one" in refused("cluster.strategy=STRICT_SPREAD")
@@ -103,7 +103,7 @@ def test_who_does_not_see_the_runs_folder_says_so(tmp_path, kind):
     worker.check_shared_folder(file, b"of this run")
     with pytest.raises(ClusterError, match=r"run\.dir must be a folder that all of them share"):
         worker.check_shared_folder(file, b"of another node's run")
-    with pytest.raises(ClusterError, match="does not see"):
+    with pytest.raises(ClusterError, match="cannot read the run folder"):
         worker.check_shared_folder(tmp_path / "missing", b"")
 
 
