@@ -195,6 +195,7 @@ class WorkerPool:
                 # The part may still hold the memory, so the process is replaced even though it is alive.
                 reason = f"{subject} took more than reward.runtime.memory_mb allows"
                 failed = FailedCall("memory", reason, seconds=seconds)
+                return results + self._replace_failed(worker, batch, failed)
             self._backoff.reset()
             results += zip(batch.calls, found, strict=True)
         if worker.batches and self._is_late(worker):
