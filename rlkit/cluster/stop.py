@@ -18,7 +18,7 @@ class StopSignal:
 
     def __init__(self, on_wait: Callable[[], None]) -> None:
         self.report_wait = on_wait
-        """Tells the user that the run will stop, and what it waits for."""
+        """Informs the user that the run will stop, and what it waits for."""
         self._deferring = False
         self.requested = False
         """Whether a signal was received."""

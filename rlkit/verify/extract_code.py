@@ -117,7 +117,7 @@ def extract_code(response: str, reference: Any = None) -> str | None:
 
     Args:
         response: the whole reply.
-        reference: of the task; says what its tests call.
+        reference: of the task; it names what its tests call.
     """
     text = split_reply(response).answer
     if text is None:

@@ -52,16 +52,16 @@ _INLINE_OR_NUMBER = re.compile(
 r"""A formula between dollar signs or \( and \), or a number."""
 _VALUE = re.compile(r"[\d$\\√π∞½]|^\W*[A-Za-z]\W*$")
 """An answer that is a value has a digit or a sign of a formula in it, or is a single letter."""
-_SAYS_SET = r"[^.\n]{0,40}(?:integer|natural number|\\in\b|∈|整数)"
+_NAMES_SET = r"[^.\n]{0,40}(?:integer|natural number|\\in\b|∈|整数)"
 """Words that state the set of a variable's values; they belong to the answer."""
 _ASIDE = re.compile(
-    rf"(?<=[\w$}}]) \((?!{_SAYS_SET}|[^()]*\b(?:or|and|if|mod)\b)"
+    rf"(?<=[\w$}}]) \((?!{_NAMES_SET}|[^()]*\b(?:or|and|if|mod)\b)"
     r"(?:[A-Za-z -]+|(?:not|since|because|as|checked|check|i\.e\.)(?![A-Za-z])[^()]*)\)$"
 )
 """Words in brackets after an answer that do not change its value: 7 (not 8), 12 (apples)."""
 _SENTENCE_END = re.compile(
     r"(?<!\.)[.!](?:\s|$)|。|；|，|,\s+(?:since|because|which|so|as|when|therefore|hence|thus)\b|\s+(?:because|since)\b"
-    rf"|,\s+where\b(?!{_SAYS_SET})|,?\s+(?:not|rather than)\s+(?=[-\d$\\(])"
+    rf"|,\s+where\b(?!{_NAMES_SET})|,?\s+(?:not|rather than)\s+(?=[-\d$\\(])"
 )
 """The end of an answer's sentence, or the start of its reason."""
 _CLAUSE_CHARS = 1000
@@ -75,7 +75,7 @@ _NEGATED_CHARS = 20
 """Characters before a number in which it may be denied."""
 _FORMULA_WORDS = 8
 """Words on each side of a number that may belong to its formula."""
-_GOES_ON = re.compile(rf"or\b|and\b|,|[a-zA-Z°%]+$|\({_SAYS_SET}")
+_GOES_ON = re.compile(rf"or\b|and\b|,|[a-zA-Z°%]+$|\({_NAMES_SET}")
 """What may follow the first formula of an answer and belong to it: "$5$ or $6$", "$5$ cm"."""
 _CUT_BOX = re.compile(r"\s*\\(?:boxed|fbox)$")
 """The start of a box that was cut off."""

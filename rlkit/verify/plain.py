@@ -1,7 +1,7 @@
 r"""Judges of plain answers: a text, a choice, a number within a tolerance. Pure, in microseconds, without a process.
 
 They see the bare answer (`rlkit.extract_answer` finds it in a reply) and read no mathematics beyond a number: what they
-cannot read is `wrong` with the detail "unparsable", and whoever calls them may ask the math judge then.
+cannot read is `wrong` with the detail "unparsable", and the caller may ask the math judge then.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _QUOTES = (("$", "$"), ('"', '"'), ("'", "'"), ("`", "`"), ("“", "”"), ("‘
 _LETTER = re.compile(r"\(?([a-zA-Z])(?:\)|\.|:|\)\.|\):)?(?:\s+(\S.*))?")
 """An option's letter, with its text behind it or not: B, (b), B. Paris."""
 _APPROXIMATELY = re.compile(r"^(?:≈|~|\\approx|about\b|approximately\b|roughly\b)\s*", re.IGNORECASE)
-"""Words and signs before a number that do not change what it says."""
+"""Words and signs before a number that do not change its meaning."""
 _SPACES = re.compile(r"\\[,!;: ]|\{,\}(?=\d)|~")
 """Spacing commands of LaTeX, and its comma of thousands."""
 _SCIENTIFIC = re.compile(

@@ -196,7 +196,7 @@ def check_function_name(name: str, style: str, spec: str) -> None:
     """Checks that `spec` can name a function.
 
     Raises:
-        PluginError: it cannot; the message says what to write.
+        PluginError: it cannot; the message states what to write.
     """
     if ":" not in spec:
         model = f"; a reward model is plugin: reward_model with path: {spec}" if "/" in spec else ""

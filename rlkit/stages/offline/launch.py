@@ -15,7 +15,7 @@ from rlkit.cluster.node import check_shared_folder
 from rlkit.cluster.supervisor import ActorKind, Supervisor
 from rlkit.cluster.thread_env import thread_env
 from rlkit.disk import replaced_atomically
-from rlkit.errors import ClusterError
+from rlkit.errors import ActorDied, ActorLost, ClusterError
 from rlkit.stages.offline.sft import Listener, SftSpec
 
 POLL_S = 1.0
@@ -151,7 +151,12 @@ class _ProgressPoll:
 
     def __call__(self) -> None:
         ref = self.worker.progress_after.remote(self.steps, self.events)
-        progress: Progress = get(ref, timeout_s=self.limit_s, what=self.what)
+        try:
+            progress: Progress = get(ref, timeout_s=self.limit_s, what=self.what)
+        except ActorDied:
+            raise
+        except ActorLost as e:
+            raise ActorLost(f"{e}: it did not report its progress; raise learner.timeout_s if it is only slow") from e
         for figures in progress.steps:
             self.steps += 1
             self.listener.step(figures)

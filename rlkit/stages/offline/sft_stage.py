@@ -55,7 +55,7 @@ class SftStage(Stage[SftKeys]):
         self._stream(rows)
 
     def _stream(self, rows: StageRows | None) -> TaskStream:
-        """The demonstrations in the stage's order, mixed as the data section says."""
+        """The demonstrations in the stage's order, mixed as the data section asks."""
         from rlkit.data.stream import rows_stream
 
         own, (source, key) = _own(rows), self._source

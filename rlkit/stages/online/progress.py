@@ -26,7 +26,7 @@ class StageProgress:
         keys: The recipe's `checkpoint` section.
         learner: Its state is saved and restored.
         collector: Its position in the data is saved and restored.
-        evaluator: Says which steps are the best; their checkpoints are kept.
+        evaluator: Names the best steps; their checkpoints are kept.
         log: The run's log.
         report: The console.
         data_may_differ: Whether the data, or its order, may differ from the checkpoint's.

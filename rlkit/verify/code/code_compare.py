@@ -1,6 +1,6 @@
 """When a returned value or a printed output is the expected one, by rules applied outside the candidate's process.
 
-Values. Exact by default, as Python's `==` says between built-in values, with these rules:
+Values. Exact by default, as Python's `==` compares built-in values, with these rules:
 - int, float and complex compare by value: 1 equals 1.0. A bool equals only a bool: True is not 1.
 - NaN equals NaN, so that a test can ask for it, and nothing else.
 - A list is not a tuple; a JSON array expects a list. A set equals a frozenset, bytes equal a bytearray.

@@ -2,7 +2,7 @@
 
 Expected values, other tests and the comparison are never in the candidate's process, and only data comes out of it.
 Test code that cannot be read as data runs in a second sandbox and calls the candidate through this process.
-`rlkit.verify.code.code_compare` says when a result is the expected one.
+`rlkit.verify.code.code_compare` decides when a result is the expected one.
 """
 
 from __future__ import annotations

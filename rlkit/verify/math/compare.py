@@ -26,7 +26,7 @@ def same_answer(gold: Node, answer: Node) -> bool:
     """Whether two trees are the same answer.
 
     Raises:
-        NotExact: it cannot be told.
+        NotExact: it cannot be decided.
     """
     return _same(shape(gold), shape(answer))
 
@@ -82,7 +82,7 @@ def _without_names(gold: Node, answer: Node) -> bool | None:
 
 
 def _other_name(assigned: Node, other: Node) -> bool:
-    """x in (0, 1) beside y > 0: each speaks of another variable."""
+    """x in (0, 1) beside y > 0: each is about another variable."""
     names = symbols(other) if other.op in REGIONS else frozenset()
     return bool(names) and assigned.args[0] not in names
 
@@ -111,7 +111,7 @@ def _stated_value(node: Node) -> Node | None:
         if not symbols(left) and not symbols(right):
             return right if same_expression(left, right) else None
         if symbols(left) and symbols(left) == symbols(right) and left.op in EXPRESSIONS and right.op in EXPRESSIONS:
-            # An identity such as x + x = 2x says that the value is 2x.
+            # An identity such as x + x = 2x means that the value is 2x.
             return right if same_expression(left, right) else None
         return right if not symbols(right) and not contains(_without_calls(left), _NUMBER) else None
     known = [side for side in sides if not symbols(side)] or list(sides)

@@ -1,7 +1,7 @@
 """Whether two expressions are equal: exactly where they are rational, else to more digits than the texts have.
 
-    both rational constants -> both rational functions (modulo a prime) -> 40 digits at points (settles what differs)
-    -> as many digits as the two texts could hide a difference in (settles what agrees)
+    both rational constants -> both rational functions (modulo a prime) -> 40 digits at points (decides what differs)
+    -> as many digits as the two texts could hide a difference in (decides what agrees)
 
 No tolerance: 3.14 is not pi. Agreement is asked for far beyond the smallest number that either side mentions, at every
 point where both are real.
@@ -22,7 +22,7 @@ from rlkit.verify.math.symbolic import evaluate
 _FIRST_DIGITS = 40
 """Digits at first: enough to tell apart nearly all that differ."""
 _MOST_DIGITS = 4000
-"""Most digits that two constants are compared to; beyond, equality cannot be told."""
+"""Most digits that two constants are compared to; beyond, equality cannot be decided."""
 _MOST_DIGITS_AT_A_POINT = 600
 """The same for expressions with variables, which are compared at many points."""
 _RANGES = ((0.1, 0.9), (1.1, 3.0), (3.0, 9.0), (0.2, 1.5))
@@ -67,7 +67,7 @@ def same_expression(left: Node, right: Node) -> bool:
     """Exact equality; an undefined expression equals nothing.
 
     Raises:
-        NotExact: it cannot be told.
+        NotExact: it cannot be decided.
     """
     if infinite(left) or infinite(right):
         return infinite(left) == infinite(right)

@@ -73,7 +73,7 @@ def _size(node: Node) -> tuple[int, Any]:
     """(sign, logarithm of the absolute value) of a constant that is real and not 0.
 
     Raises:
-        NotExact: it cannot be told.
+        NotExact: it cannot be decided.
         Undefined: it has no value.
     """
     mp = (evaluator := Evaluator(_DIGITS, {})).mp

@@ -99,7 +99,7 @@ def _special_number(text: str, at: int, notation: Notation) -> tuple[Fraction, i
     if match := _ELLIPSIS.match(text, at):
         found = _cycle(match[2])
         if found is None:
-            raise Unreadable("a number that goes on")
+            raise Unreadable("a number that continues")
         return _repeating(match[1], *found), match.end()
     if match := power_of_ten(text, at, notation):
         power = int(match[3])

@@ -179,7 +179,7 @@ class MathJudge:
         if found == ("unscored", _CRASHED_EARLY) and left > self._timeout_s / 2:
             # The worker may have been killed while it was idle; a gold that ends a worker will do so again.
             found = self._ask(row, left)
-        # A row may have been late because the machine was busy, so it is judged anew next time.
+        # A row may have been late because the machine was busy, so it is judged again next time.
         if found[0] == "unscored" or found[1] == "timeout" or not self._cache_rows:
             return found
         with self._lock:

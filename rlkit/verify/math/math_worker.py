@@ -66,7 +66,7 @@ def _die_with_parent(fd: int) -> None:
 
 
 def judge(row: dict[str, Any], fd: int) -> tuple[str, str]:
-    """(verdict, detail) of a row; says on `fd` when it has read the gold.
+    """(verdict, detail) of a row; signals on `fd` when it has read the gold.
 
     Raises:
         MemoryError: the limit was reached; this process should be replaced.

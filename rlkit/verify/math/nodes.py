@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 
 class Unreadable(Exception):
-    """The text cannot be read as an answer; the message says why in a few words."""
+    """The text cannot be read as an answer; the message states why in a few words."""
 
 
 class Node(NamedTuple):

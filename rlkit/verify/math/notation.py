@@ -5,11 +5,11 @@ A number with `e` or `E` and digits behind it is read by its own form first:
 | form | example | reading |
 |---|---|---|
 | no sign, or an exponent that begins with 0 | 2e3, 6.02e23, 1E5, 5e-05 | a power of ten |
-| what a program or a person writes for a power of ten: a mantissa of 1 or with a point, `E`, an exponent of two or three digits, or one of -3 and below | 1e-5, 1.5e+3, 2E-1, 2e+10, 4e-3 | a power of ten, unless a text says otherwise |
+| what a program or a person writes for a power of ten: a mantissa of 1 or with a point, `E`, an exponent of two or three digits, or one of -3 and below | 1e-5, 1.5e+3, 2E-1, 2e+10, 4e-3 | a power of ten, unless a text shows otherwise |
 | any other sign and digits | 2e+1, 3e-1, 5e-2, 2e+2000 | a product with Euler's e and a sum |
 | a blank, braces or a command within it, a power or a factorial behind it | 2e + 1, 2{e}+1, 2\mathrm{e}+1, 2e-3^2 | a product with e |
 
-A text says otherwise where it, or the text that it is compared with, has the same letter by itself: an e that is no
+A text shows otherwise where it, or the text that it is compared with, has the same letter by itself: an e that is no
 exponent (`e^2`, `2e`, `\mathrm{e}`), a logarithm or `\exp`; for `E` a variable E. So 2e+10 is 20000000000, and beside
 10 + 2e it is 10 + 2e. Nothing is ever tried both ways: the improbable reading earns nothing.
 

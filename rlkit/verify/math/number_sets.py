@@ -49,7 +49,7 @@ _FOR_INTEGERS = re.compile(
     r"\$?([A-Za-z])\$? ?\}? ?\)?$"
 )
 """k\\pi for any integer k."""
-_SAID_IN_WORDS = re.compile("integer|natural|rational|[整然理]数")
+_NAMED_IN_WORDS = re.compile("integer|natural|rational|[整然理]数")
 """A quick look: a text without a match has no condition in words."""
 _KINDS = {"integer": "Z", "整数": "Z", "natural number": "N", "自然数": "N", "rational number": "Q", "有理数": "Q"}
 _KIND_SIGNS = {"positive": "+", "正": "+", "negative": "-", "负": "-"}
@@ -62,14 +62,14 @@ def plain_sets(text: str) -> str:
         whole = _WHOLE.fullmatch(text)
         text = _plain(whole) if whole else text
         text = _CONDITION.sub(r", \1 \\in \\mathbb{\2}", text)
-    if _SAID_IN_WORDS.search(text):
+    if _NAMED_IN_WORDS.search(text):
         text = _IN_WORDS.sub(_from_words, text)
         text = _FOR_INTEGERS.sub(_from_words, text)
     return text
 
 
 def _plain(match: re.Match[str]) -> str:
-    r"""A set as \mathbb{}; as it stands where its sign says nothing that is known."""
+    r"""A set as \mathbb{}; as it stands where its sign has no known meaning."""
     before, *letters, grouped_sign, bare_sign = match.groups()
     name = next(letter for letter in letters if letter)
     sign = (grouped_sign or bare_sign or "").replace(" ", "")
@@ -77,14 +77,14 @@ def _plain(match: re.Match[str]) -> str:
 
 
 def _is_known(sign: str) -> bool:
-    """Whether a power or an index of a set says which of its numbers are meant."""
+    """Whether a power or an index of a set states which of its numbers are meant."""
     return sign in ("", "-", "<0") or sign in _POSITIVE or sign in _FROM_ZERO
 
 
 def _name(name: str, sign: str) -> str:
     """The one name of a set with a sign: N^* is Z+, Z_{\\ge 0} is N."""
     if name == "N":
-        # N_0 and N both count from 0; whoever counts from 1 writes N^* or N^+.
+        # N_0 and N both count from 0; a writer who counts from 1 writes N^* or N^+.
         return "Z+" if sign in _POSITIVE else "N"
     if sign in _FROM_ZERO:
         return "N" if name == "Z" else f"{name}0+"

@@ -209,7 +209,7 @@ class AnswerParser:
         return Node("list" if set(joins) == {","} else "or" if "or" in joins else "and", tuple(items))
 
     def _join(self, before: Node) -> str:
-        """Takes what joins two items and says how: ",", "and" or "or"; "" where the list ends."""
+        """Takes what joins two items and returns how: ",", "and" or "or"; "" where the list ends."""
         comma = self._take(",", ";")
         if self._take("and", "land") or self._take_text("and"):
             return "and"
@@ -245,7 +245,7 @@ class AnswerParser:
             about = self._is("approx") and sides[-1].op != "sym"
             sign = _RELATIONS[self._next().text]
             if about:
-                # 2/3 \approx 0.667 says 2/3.
+                # 2/3 \approx 0.667 means 2/3.
                 self._side()
                 continue
             if sign in ("<", ">") and self._take("="):

@@ -36,7 +36,7 @@ _CLOCK = re.compile(r"(\d{1,2}) ?(?:\\(?:text|mathrm) ?\{ ?)?([ap])\.? ?m\.?\}?"
 _MINUTES = re.compile(r"(-?\d+) ?° ?(\d+(?:\.\d+)?) ?'(?: ?(\d+(?:\.\d+)?) ?'')?")
 """Degrees, minutes and seconds: 12° 30' 15''."""
 _APPROXIMATELY = re.compile(r"(?:\\approx|≈|about |approximately |exactly )\s*")
-"""Words and signs before an answer that do not change what it says."""
+"""Words and signs before an answer that do not change its meaning."""
 _NAMED = re.compile(r"(?:\\(?:text|mathrm|textbf|mbox) ?\{[A-Za-z ]*\}|[A-Za-z][A-Za-z ]{3,40}) ?= ?")
 r"""The name of a quantity in words before its value: \text{Area} = 5."""
 _TURNING = re.compile(r"\b(?:not|but|minus|except|never|cannot|no)\b")

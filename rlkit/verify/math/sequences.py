@@ -97,7 +97,7 @@ def _same_terms(left: list[Node], right: list[Node], same: Same) -> bool:
 
 
 def _same_middle(left: list[Node], right: list[Node], same: Same) -> bool:
-    """Whether one of two pieces of an endless sequence holds the other and goes on with it to both sides."""
+    """Whether one of two pieces of an endless sequence holds the other and continues it to both sides."""
     short, long = sorted((left, right), key=len)
     for start in range(len(long) - len(short) + 1):
         end = start + len(short)

@@ -111,8 +111,8 @@ def _without_reals(args: tuple[Node, ...]) -> tuple[Node, ...]:
     kept = list(args)
     for arg in args:
         rest = [other for other in kept if other is not arg]
-        says_real = arg.op == "rel" and arg.args[1] == ("in",) and arg.args[0][1].op == "reals"
-        if says_real and symbols(arg) <= symbols(Node("list", tuple(rest))):
+        states_real = arg.op == "rel" and arg.args[1] == ("in",) and arg.args[0][1].op == "reals"
+        if states_real and symbols(arg) <= symbols(Node("list", tuple(rest))):
             kept = rest
     return tuple(kept)
 

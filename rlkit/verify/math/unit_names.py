@@ -73,7 +73,7 @@ COMPOUND = {"mph": "mi/h", "kph": "km/h", "kmh": "km/h", "kmph": "km/h", "mps": 
 NAMES = {name: line.split(":")[0] for line in _FAMILIES.strip().splitlines() for name in line.split(":")[1].split()}
 """The one spelling of each name, in small letters."""
 EXACT = {name: name for name in ("N", "J", "W", "V", "A", "K", "C", "F", "L", "Hz", "Pa", "MB", "GB", "kWh", "eV", "T")}
-"""Units whose capital letter tells them from others: N is a newton, n a variable."""
+"""Units whose capital letter distinguishes them from others: N is a newton, n a variable."""
 _CHANGING_TEXT = """
     dozen dozens loss deficit debt half halves third thirds quarter quarters fourth fourths fifth fifths sixth sixths
     seventh sevenths eighth eighths ninth ninths tenth tenths hundredth hundredths thousandth thousandths hundred

@@ -91,7 +91,7 @@ def judge_texts(gold: str, answer: str, options: Options, gold_is_read: Callable
     if not options.unevaluated and contains(given.tree, _UNEVALUATED) and not contains(wanted.tree, _UNEVALUATED):
         return "wrong", "unevaluated"
     found = _by_mathematics(wanted, given, answer, notation, options)
-    # A huge gold can be compared by its form or its logarithm; where neither tells, the gold is at fault.
+    # A huge gold can be compared by its form or its logarithm; where neither decides, the gold is at fault.
     return ("unscored", f"the gold cannot be worked out: {fault}") if fault and found == _NOT_SHOWN else found
 
 
@@ -144,7 +144,7 @@ def _by_letter(gold: str, answer: str, choices: Mapping[str, str]) -> tuple[str,
     if wanted is not None and (not wanted[1] or choices):
         letter = wanted[0]
         if given is not None and (not given[1] or several_letters(answer.upper()) is None):
-            same = given[0] == letter and not _says_another(letter, given[1], choices)
+            same = given[0] == letter and not _means_another(letter, given[1], choices)
             return ("correct", "same choice") if same else ("wrong", "another choice")
         if letter in choices and several_letters(answer.upper()) is None:
             return _by_choice_text(letter, answer, choices)
@@ -157,12 +157,12 @@ def _by_letter(gold: str, answer: str, choices: Mapping[str, str]) -> tuple[str,
     return None
 
 
-def _says_another(letter: str, said: str, choices: Mapping[str, str]) -> bool:
+def _means_another(letter: str, after: str, choices: Mapping[str, str]) -> bool:
     """Whether what follows the letter is another choice's text: "(A) 6" where 6 is B."""
-    if not said or letter not in choices or judge_texts(choices[letter], said, Options(), _nothing)[0] == "correct":
+    if not after or letter not in choices or judge_texts(choices[letter], after, Options(), _nothing)[0] == "correct":
         return False
     others = (text for key, text in choices.items() if key != letter)
-    return any(judge_texts(text, said, Options(), _nothing)[0] == "correct" for text in others)
+    return any(judge_texts(text, after, Options(), _nothing)[0] == "correct" for text in others)
 
 
 def _nothing() -> None:
@@ -170,7 +170,7 @@ def _nothing() -> None:
 
 
 def _by_choice_text(letter: str, answer: str, choices: Mapping[str, str]) -> tuple[str, str]:
-    """The choice's text counts as its letter where no other choice says the same."""
+    """The choice's text counts as its letter where no other choice has the same text."""
     matching = [key for key, text in choices.items() if judge_texts(text, answer, Options(), _nothing)[0] == "correct"]
     return ("correct", "the choice's text") if matching == [letter] else ("wrong", "another choice")
 

@@ -29,7 +29,7 @@ _CHOICE = re.compile(
 _MARKED_LETTER = re.compile(r"\W*(?:option|choice|选)?\W*[(\[]?[A-Ja-j]\s*[)\].:]")
 """A letter with a sign behind it that makes it a label: only then words may follow."""
 _OTHER_LABEL = re.compile(r"(?<![A-Za-z])(?:\([A-J]\)|[A-J][).:](?=\s|$)|[A-J]\])")
-"""A second label in what is said after a letter: (A) ... (B)."""
+"""A second label in what follows a letter: (A) ... (B)."""
 _SEVERAL = re.compile(r"[(\[]?[A-J][)\]]?(?:(?:\s*[,;&/]\s*|\s+(?i:and|or)\s+|\s*)[(\[]?[A-J][)\]]?)+")
 """Two and more choice letters with nothing but a sign or a word between them."""
 _SYNONYMS = {
@@ -94,7 +94,7 @@ def plain_words(text: str) -> str | None:
 
 
 def choice_letter(text: str) -> tuple[str, str] | None:
-    """(letter, what is said after it) of an answer such as "(B)", "B.", "option b", "(C) 12"; None where it is none."""
+    """(letter, what follows it) of an answer such as "(B)", "B.", "option b", "(C) 12"; None where it is none."""
     match = _CHOICE.fullmatch(without_commands(text).strip().rstrip("."))
     if match is None:
         return None

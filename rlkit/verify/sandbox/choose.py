@@ -46,7 +46,7 @@ def best_tier() -> Tier:
     """The first of SAFE_TIERS that works here.
 
     Raises:
-        SandboxError: none does; the message says why, and what to enable.
+        SandboxError: none does; the message states why, and what to enable.
     """
     for tier in SAFE_TIERS:
         if examine(tier).holds:

@@ -1,6 +1,6 @@
 """Runs inside the sandbox: executes the candidate, passes it arguments, encodes what it returns.
 
-One job, one process. `request["mode"]` says what it is for:
+One job, one process. `request["mode"]` names its purpose:
 
 - "function": calls `entry_point` once with `args` and `kwargs` and sends one frame: its value or its error;
 - "stdin": runs the program as a script, to its end; its exit status and its output are the result;

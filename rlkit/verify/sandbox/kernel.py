@@ -140,5 +140,5 @@ def futex_wait(address: int, value: int, seconds: float) -> None:
 
 
 def futex_wake(address: int) -> None:
-    """Wakes whoever waits at the address."""
+    """Wakes the process that waits at the address."""
     syscall("futex", _FUTEX[machine()], address, _FUTEX_WAKE, 1, None, None, 0)

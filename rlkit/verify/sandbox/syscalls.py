@@ -89,5 +89,5 @@ REFUSED: Numbers = {
     "mlock": (149, 228), "mlockall": (151, 230), "getxattr": (191, 8), "lgetxattr": (192, 9), "fgetxattr": (193, 10),
     "listxattr": (194, 11), "llistxattr": (195, 12), "flistxattr": (196, 13),
 }
-"""With EPERM, which says more than "function not implemented"."""
+"""With EPERM, which is clearer than "function not implemented"."""
 # fmt: on

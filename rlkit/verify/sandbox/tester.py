@@ -5,7 +5,7 @@ the candidate's sandbox and brings the value back. Values come as plain built-in
 with the candidate; a `Remote` with its number can be called, read, written and passed back, and equals only itself. So
 no code of the candidate ever runs in the interpreter that runs the asserts.
 
-The frames, each a JSON object: {"op": "call" | "get" | "set", "target", ...} asks; {"status": "done", "token"} says
+The frames, each a JSON object: {"op": "call" | "get" | "set", "target", ...} asks; {"status": "done", "token"} reports
 that the test code ran to its end, "failed" that it did not, "unfit" that it cannot run here whatever the candidate is.
 """
 

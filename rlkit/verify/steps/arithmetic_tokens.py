@@ -11,10 +11,10 @@ _REWRITES = (
     (re.compile(r"\n[ \n]*"), "\n"),
     # The mark or the number of a list's item.
     (re.compile(r"^[ \t]*(?:[-*•][ \t]+|\(?\d{1,2}\)[ \t]+)", re.MULTILINE), ""),
-    # An environment's begin and end part formulas; a line that ends with = goes on in the next.
+    # An environment's begin and end part formulas; a line that ends with = continues in the next.
     (re.compile(r"\\(?:begin|end)\{[a-z]{1,20}\*?\}"), "\n"),
     (re.compile(r"=[ \t]*\n[ \t\n]*"), "= "),
-    # A line or a row of an alignment that begins with a relation goes on with the line before it.
+    # A line or a row of an alignment that begins with a relation continues the line before it.
     (re.compile(r"[ \t]*(?:\\\\|\n)[ \t\n]*&?[ \t]*(?=[=≈≤≥<>]|\\(?:approx|leq?|geq?)\b)"), " "),
     # LaTeX's formula marks and line breaks end a formula.
     (re.compile(r"\\[()\[\]]|\\\\"), "\n"),

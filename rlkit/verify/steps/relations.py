@@ -1,7 +1,7 @@
 """Relations that a text states, such as 8 + 5 = 13 or 2 x 7 < 15, found and checked exactly over fractions.
 
 It reads + - * / ^ ! % brackets, decimals, \\frac, \\sqrt and \\binom, and variables: 2x + 3 = 13 holds where the text
-also says x = 5, and (x + 1)^2 = x^2 + 2x + 1 holds whatever x is. Arithmetic in words, or beside a word that changes
+also states x = 5, and (x + 1)^2 = x^2 + 2x + 1 holds whatever x is. Arithmetic in words, or beside a word that changes
 it, is left out rather than misread. Where a reading is doubtful, a relation counts only if it holds, so that no text is
 blamed for a misreading.
 """
@@ -23,7 +23,7 @@ _MAX_CHARS = 100_000
 _MAX_FOUND = 1000
 """Most relations that are returned for one text."""
 _MAX_VALUES = 3
-"""Values of one variable that are kept: a text may use a letter anew."""
+"""Values of one variable that are kept: a text may use a letter again."""
 _MAX_TRIES = 9
 """Combinations of such values that an equation is tried with."""
 _MAX_UNIT_WORDS = 3
@@ -35,7 +35,7 @@ _POINT_STEP = 1009
 _NEAR = Fraction(1, 100)
 """How far the sides of an approximation may be apart, relative to the larger."""
 _JOINING = {"and", "between", "by", "every", "from", "minus", "of", "or", "per", "plus", "than", "times", "to", "with"}
-"""Before a formula these words make its first number part of something that is said in words."""
+"""Before a formula these words make its first number part of something that is written in words."""
 _CHANGING = {"dozen", "hundred", "thousand", "million", "billion", "percent", "squared", "cubed", "mod", "modulo"}
 _CHANGING |= {"plus", "minus", "times", "more", "less"}
 """After a formula these words change its last number."""

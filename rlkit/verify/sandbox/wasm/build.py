@@ -65,7 +65,7 @@ def make_engine() -> Any:
 def _keep_memory_mapped(config: Any) -> None:
     """Takes instances from a pool whose memory stays mapped and is written over with the stored one between jobs.
 
-    Mapping it anew costs a job some 400 page faults, half of its time. The package has no public name for the pool, so
+    Mapping it again costs a job some 400 page faults, half of its time. The package has no public name for the pool, so
     these are the functions of wasmtime's C interface; the extra pins the version.
     """
     from wasmtime import _bindings as c_api

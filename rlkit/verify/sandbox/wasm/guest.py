@@ -15,7 +15,7 @@ import wit_world
 from rlkit.verify.sandbox import harness, surroundings
 from rlkit.verify.sandbox.values import encode
 
-# What programs for tests use. Not the whole library: an instance's memory is made anew for each job, and every module
+# What programs for tests use. Not the whole library: an instance's memory is created for each job, and every module
 # makes it larger.
 _MODULES = """
     abc argparse array ast base64 binascii bisect builtins calendar cmath codecs collections collections.abc

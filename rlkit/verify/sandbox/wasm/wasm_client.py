@@ -136,8 +136,8 @@ class _WorkerProcess:
         self._socket = ours
         self._messages = Messages(ours)
         self.alive = True
-        said = self.receive(time.monotonic() + _START_TIMEOUT_S)
-        kind, why = said or (REFUSED, b"the wasm tier's worker does not start")
+        answer = self.receive(time.monotonic() + _START_TIMEOUT_S)
+        kind, why = answer or (REFUSED, b"the wasm tier's worker does not start")
         if kind != READY:
             self.kill()
             raise SandboxError(why.decode(errors="replace"))

@@ -126,10 +126,10 @@ class _WasmWorker:
         except wasmtime.ExitTrap as e:
             return e.code, ""
         except (wasmtime.Trap, wasmtime.WasmtimeError) as e:
-            said = str(e).strip().splitlines()[-1].strip()[:200]
+            last_line = str(e).strip().splitlines()[-1].strip()[:200]
             # wasmtime's own bound on what one call may copy to us.
-            self._end = self._end or ("output" if "hostcalls" in said else "")
-            return None, said
+            self._end = self._end or ("output" if "hostcalls" in last_line else "")
+            return None, last_line
 
     def _send(self, frame: str) -> None:
         self._sent += len(frame)
