@@ -248,8 +248,8 @@ def test_engine_arguments_that_are_rlkits_own_are_refused(name):
 @pytest.mark.parametrize(
     ("engine", "sentence"),
     [
-        ({"max_model_length": 9}, r"max_model_length is not an engine argument .* did you mean 'max_model_len'"),
-        ({"gpu_memory_utilisation": 0.4}, r"gpu_memory_utilisation .* did you mean 'gpu_memory_utilization'"),
+        ({"max_model_length": 9}, r"max_model_length is not an engine argument .*did you mean 'max_model_len'"),
+        ({"gpu_memory_utilisation": 0.4}, r"gpu_memory_utilisation .*did you mean 'gpu_memory_utilization'"),
         ({"zzz": 1}, r"zzz is not an engine argument of the installed vLLM; `vllm serve --help` lists them"),
         ({"max_num_seqs": "many"}, r"max_num_seqs = 'many': the installed vLLM expects int"),
         ({"max_num_seqs": True}, r"max_num_seqs = True: the installed vLLM expects int"),

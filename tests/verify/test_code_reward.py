@@ -60,7 +60,7 @@ def test_packages_of_the_recipe_can_be_imported():
         ({"sandbox": "docker"}, "sandbox='docker'"),
         ({"sandbox": "unsafe_none"}, "sandbox='unsafe_none'"),
         ({"unsafe_no_isolation": True, "sandbox": "wasm"}, "contradict"),
-        ({"packages": ["numpy"], "sandbox": "wasm"}, "pure Python only"),
+        ({"packages": ["numpy"], "sandbox": "wasm"}, "only pure Python"),
         ({"limits": {"wall": 1}}, "limits"),
         ({"limits": {"wall_s": 0}}, "limits.wall_s=0"),
         ({"compare": {"rel_tol": True}}, "compare.rel_tol=True"),
