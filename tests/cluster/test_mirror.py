@@ -409,7 +409,7 @@ def test_a_missing_package_is_named():
     fsspec.register_implementation("rlkit-test", "no_such_package.FileSystem", clobber=True)
     with pytest.raises(UsageError, match="pip install no_such_package"):
         check_url("rlkit-test://bucket/runs")
-    with pytest.raises(UsageError, match="does not support 's33' .did you mean 's3'"):
+    with pytest.raises(UsageError, match=r"does not support 's33' \(did you mean 's3'"):
         check_url("s33://bucket/runs")
     check_url("file:///mnt/runs")
 
