@@ -3,7 +3,8 @@
     math_judge      plain numbers at once; all else by a cache and worker processes (math_process, math_worker)
     verdict         in a worker: the rules in their order
     read_answer     a text as a tree: normal (prose, number_sets), units (unit_names), words, then
-                    lexer (notation) and parser (names), which make `nodes`
+                    lexer (notation) and parser (terms, factors, letters, operators, commands, names),
+                    which make `nodes`
     compare         two trees, by kind: shapes, equations, regions, sequences, special_forms
     equality        two expressions: exact, numeric, huge, symbolic
 
