@@ -10,11 +10,12 @@ are imported on first use.
 
 from typing import TYPE_CHECKING, Any
 
-from rlkit.records import Group, Sample, Score, ScoredGroup, Task, TrainBatch, Verdict
+from rlkit.records import Group, Sample, Score, ScoredGroup, Task, Verdict
 
 if TYPE_CHECKING:
     from rlkit.algorithm.loss import PolicyLoss
     from rlkit.algorithm.objective import ClipRange, PolicyTokens
+    from rlkit.algorithm.step_arrays import TrainBatch
     from rlkit.models.sequence_model import SequenceModel
     from rlkit.verify.code.code_judge import judge_code
     from rlkit.verify.extract import extract_answer, find_boxes, split_reply
@@ -27,6 +28,7 @@ _LOADED_LATE = {
     "ClipRange": "rlkit.algorithm.objective",
     "PolicyLoss": "rlkit.algorithm.loss",
     "PolicyTokens": "rlkit.algorithm.objective",
+    "TrainBatch": "rlkit.algorithm.step_arrays",
     "SequenceModel": "rlkit.models.sequence_model",
     "Relation": "rlkit.verify.steps.relations",
     "find_relations": "rlkit.verify.steps.relations",

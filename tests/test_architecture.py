@@ -16,11 +16,6 @@ from rlkit.recipe.schema import Recipe, Section
 
 ROOT = Path(__file__).parents[1]
 MAX_FILE, MAX_FUNCTION, MAX_NESTING, MAX_LOOP = 300, 60, 3, 40
-LONG_FILES = {
-    "rlkit/verify/math/parser.py": "one grammar, whose rules call each other, reads from top to bottom",
-    "rlkit/records.py": "the records that flow between the stages, in the order of a sample's path",
-}
-"""Files that may have more than MAX_FILE lines, each with its reason: it holds one idea that reads better whole."""
 FORBIDDEN_NAMES = {"utils", "util", "common", "core", "base", "helpers", "helper", "misc"}
 GROUND = {"records", "errors", "disk", "find", "recipe.schema", "stages.registry"}
 """What every room may import: the records, the exceptions, files that survive a kill,
@@ -63,7 +58,7 @@ ROOMS: dict[str, set[str]] = {
 }  # fmt: skip
 MAX_LOOSE = 4
 """Files of rlkit/ itself, beside __init__.py and __main__.py."""
-RECORDS = {"Group", "Sample", "Score", "ScoredGroup", "Task", "TrainBatch", "Verdict"}
+RECORDS = {"Group", "Sample", "Score", "ScoredGroup", "Task", "Verdict"}
 WHERE = {
     "ray": ("rlkit/cluster/*", "rlkit/scoring/processes/scoring_pool.py"),
     "vllm": ("rlkit/rollout/engine.py", "rlkit/rollout/weights.py"),
@@ -100,8 +95,6 @@ def functions(source: str) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
 
 def long_files(path: str, source: str) -> list[str]:
     lines = len(source.splitlines())
-    if path in LONG_FILES:
-        return [] if lines > MAX_FILE else [f"{path} has {lines} lines: take it off LONG_FILES"]
     return [f"{path} has {lines} lines, at most {MAX_FILE}"] if lines > MAX_FILE else []
 
 
@@ -231,10 +224,10 @@ def nested(levels: int) -> str:
 Case = tuple[str, str]
 RULES: dict[str, tuple[Detector, list[Case], list[Case]]] = {
     # rule: its detector, planted violations (each must be seen), and what it must let pass
-    "a file has at most 300 lines, or is listed with its reason": (
+    "a file has at most 300 lines": (
         long_files,
-        [("rlkit/a.py", "x = 1\n" * 301), (next(iter(LONG_FILES)), "x = 1\n" * 300)],
-        [("rlkit/a.py", "x = 1\n" * 300), (next(iter(LONG_FILES)), "x = 1\n" * 301)],
+        [("rlkit/a.py", "x = 1\n" * 301)],
+        [("rlkit/a.py", "x = 1\n" * 300)],
     ),
     "a function has at most 60 lines": (
         long_functions,
@@ -354,11 +347,6 @@ def test_every_recipe_key_has_a_line_of_doc() -> None:
     sections = all_sections()
     assert Recipe in sections
     assert [key for section in sections for key in undocumented_keys(section)] == []
-
-
-def test_long_files_exist_and_have_a_reason() -> None:
-    assert set(LONG_FILES) <= {path for path, _ in sources()}
-    assert all(len(reason.split()) > 3 for reason in LONG_FILES.values())
 
 
 def test_every_folder_is_a_room() -> None:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rlkit.algorithm.advantage import has_spread
-from rlkit.records import ScoredGroup, Sequences, StepSamples, TrainBatch
+from rlkit.algorithm.step_arrays import Sequences, StepSamples, TrainBatch
+from rlkit.records import ScoredGroup
 
 N = TypeVar("N", bound=np.generic)
 

@@ -9,8 +9,8 @@ from torch import Tensor
 from rlkit.algorithm.advantage import batch_normalized, centred, gae, group_advantages, returns_to_go
 from rlkit.algorithm.batch import GradedSamples
 from rlkit.algorithm.divergence import kl_estimate
+from rlkit.algorithm.step_arrays import TrainBatch
 from rlkit.recipe.schema import GrpoKeys, OnlineKeys, PpoKeys
-from rlkit.records import TrainBatch
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rlkit.algorithm.step_arrays import Sequences, StepSamples
 from rlkit.cluster.calls import get, get_outcome, wait
 from rlkit.cluster.restarts import Restarts
 from rlkit.cluster.supervisor import ActorKind, Supervisor
@@ -14,7 +15,7 @@ from rlkit.cluster.thread_env import thread_env
 from rlkit.errors import ActorDied, ActorLost, ClusterError, LearnerLost, RlkitError, ValueLost
 from rlkit.learner.learner_worker import LearnerWorker
 from rlkit.learner.spec import LearnerSpec, UpdateReport
-from rlkit.records import Sample, ScoredGroup, Sequences, StepSamples
+from rlkit.records import Sample, ScoredGroup
 
 GRACE_S = 5.0
 """Seconds that the other ranks have to report their errors after one rank failed."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from rlkit.algorithm.step_arrays import Sequences, StepSamples
 from rlkit.cluster.node import check_shared_folder, node_address
 from rlkit.cluster.ray_start import unblock_sigterm_in_children
 from rlkit.disk import replaced_atomically
@@ -14,7 +15,6 @@ from rlkit.learner.spec import LearnerSpec, UpdateReport
 from rlkit.learner.state import Saving, saver_thread
 from rlkit.learner.torch_learner import Learner
 from rlkit.models.weight_block import PublishedWeights, WeightBlock
-from rlkit.records import Sequences, StepSamples
 
 
 class LearnerWorker:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from rlkit.algorithm.batch import pack
+from rlkit.algorithm.step_arrays import Sequences
 from rlkit.errors import RecipeError
 from rlkit.learner.policy import Critic, Policy
-from rlkit.records import Sequences
 
 LENGTH = 16
 """Tokens of each test sequence."""

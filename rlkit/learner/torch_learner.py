@@ -13,6 +13,7 @@ from rlkit.algorithm.batch import GradedSamples, MicroBatch, gather, group_sizes
 from rlkit.algorithm.loss import token_weights
 from rlkit.algorithm.objective import Objective
 from rlkit.algorithm.shape import Measured, build_batch
+from rlkit.algorithm.step_arrays import Sequences, StepSamples, TrainBatch
 from rlkit.learner import state as state_table
 from rlkit.learner.lora import merged_weights
 from rlkit.learner.networks import build_critic, build_policy, build_reference, passes
@@ -26,7 +27,6 @@ from rlkit.learner.update import Balance, Tally, critic_backward, policy_backwar
 from rlkit.models.save import kept_buffers, save_model, stored_form
 from rlkit.models.tokenizer import load_tokenizer
 from rlkit.recipe.schema import GrpoKeys, OptimizerKeys, PpoKeys
-from rlkit.records import Sequences, StepSamples, TrainBatch
 
 
 class Learner:

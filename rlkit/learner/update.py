@@ -13,11 +13,11 @@ from rlkit.algorithm.batch import MicroBatch
 from rlkit.algorithm.loss import value_loss
 from rlkit.algorithm.objective import Objective, PolicyTokens, TokenLosses, policy_objective
 from rlkit.algorithm.router import balance_loss, expert_counts, load_metrics
+from rlkit.algorithm.step_arrays import TrainBatch
 from rlkit.errors import RecipeError
 from rlkit.learner.policy import Critic, Policy
 from rlkit.learner.ranks import Ranks
 from rlkit.learner.shard import whole
-from rlkit.records import TrainBatch
 
 
 @dataclass(frozen=True)

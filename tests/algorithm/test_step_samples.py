@@ -7,7 +7,7 @@ import numpy as np
 
 from rlkit import Group, Sample, Score, ScoredGroup, Task
 from rlkit.algorithm.batch import gather
-from rlkit.records import StepSamples
+from rlkit.algorithm.step_arrays import StepSamples
 
 SAMPLE = Sample("t#0", "7", 2, "stop", (5, 6), (-0.1, -2.0), 3, 1, (1, 2, 3))
 

@@ -36,13 +36,14 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from rlkit.algorithm.step_arrays import StepSamples
 from rlkit.learner.spec import LearnerSpec
 from rlkit.learner.torch_learner import Learner
 from rlkit.models.init import init_model
 from rlkit.plan.machine import Machine
 from rlkit.plan.make_plan import default_precision
 from rlkit.recipe.schema import GrpoKeys, LearnerKeys, ModelInitKeys
-from rlkit.records import Sample, ScoredGroup, StepSamples, Task
+from rlkit.records import Sample, ScoredGroup, Task
 from tests.bench.products import QWEN_05B, Shape, gemm_rates, worth_measuring
 from tests.bench.trl_update import TrlUpdate
 

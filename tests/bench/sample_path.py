@@ -27,8 +27,8 @@ import numpy as np
 from ray import cloudpickle
 
 from rlkit import Group, Sample, ScoredGroup, Task
+from rlkit.algorithm.step_arrays import StepSamples
 from rlkit.recipe.schema.reward_section import RewardKeys
-from rlkit.records import StepSamples
 from rlkit.scoring.combine import score_group
 from rlkit.scoring.plugins.plugin import load_parts
 

@@ -25,7 +25,8 @@ from typing import Any
 
 import torch
 
-from rlkit.records import ScoredGroup, StepSamples
+from rlkit.algorithm.step_arrays import StepSamples
+from rlkit.records import ScoredGroup
 from tests.bench.learner_vs_trl import (
     LEARNING_RATE,
     count_parameters,

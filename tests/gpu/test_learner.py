@@ -5,9 +5,9 @@ import os
 import pytest
 import torch
 
+from rlkit.algorithm.step_arrays import Sequences, StepSamples
 from rlkit.learner.ranks import Ranks
 from rlkit.learner.torch_learner import Learner
-from rlkit.records import Sequences, StepSamples
 from tests.learner.mixtures import FAMILIES, save_mixture
 from tests.learner.updates import ALGORITHMS, expect_reference, groups_of, measured, spec_of
 

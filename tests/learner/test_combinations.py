@@ -6,11 +6,11 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from rlkit.algorithm.step_arrays import StepSamples
 from rlkit.learner.networks import FrozenPolicy
 from rlkit.learner.shard import whole
 from rlkit.learner.torch_learner import Learner
 from rlkit.models.pretrained import load_critic, load_model
-from rlkit.records import StepSamples
 from tests.learner.reference import reference_update
 from tests.learner.updates import gradient, groups_of, moved, near_policy, spec_of
 

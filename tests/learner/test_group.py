@@ -13,13 +13,13 @@ import ray
 import torch
 from transformers import AutoModelForCausalLM
 
+from rlkit.algorithm.step_arrays import Sequences, StepSamples
 from rlkit.errors import ActorLost, ClusterError, RlkitError
 from rlkit.keep.checkpoint import Draft, begin_checkpoint, find_checkpoint, seal_checkpoint
 from rlkit.learner import learner_group as group_module
 from rlkit.learner.learner_group import LearnerGroup
 from rlkit.learner.learner_worker import LearnerWorker
 from rlkit.learner.torch_learner import Learner
-from rlkit.records import Sequences, StepSamples
 from tests.learner.updates import groups_of, spec_of
 
 TWO = {"num_workers": 2, "timeout_s": 60}

@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rlkit.algorithm.batch import deal_rows, gather, pack, plan_packing, split_updates
+from rlkit.algorithm.step_arrays import Sequences, StepSamples
 from rlkit.errors import RecipeError
 from rlkit.learner.learner_worker import LearnerWorker
 from rlkit.learner.optimizer import learning_rate_factor
@@ -15,7 +16,7 @@ from rlkit.learner.ranks import Ranks
 from rlkit.learner.torch_learner import Learner
 from rlkit.models.init import init_model
 from rlkit.recipe.schema import GrpoKeys, ModelInitKeys
-from rlkit.records import Sample, Sequences, StepSamples
+from rlkit.records import Sample
 from tests.learner.updates import ALGORITHMS, expect_reference, groups_of, measured, moved, spec_of, taken_gradients
 
 

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from torch.distributed.checkpoint.filesystem import FileSystemReader
 from transformers import AutoModelForCausalLM
 
+from rlkit.algorithm.step_arrays import Sequences, StepSamples
 from rlkit.errors import RecipeError
 from rlkit.learner.lora import adapted
 from rlkit.learner.ranks import Ranks
 from rlkit.learner.torch_learner import Learner
 from rlkit.models.pretrained import load_model
-from rlkit.records import Sequences, StepSamples
 from tests.learner.mixtures import FAMILIES, save_mixture
 from tests.learner.updates import expect_reference, groups_of, measured, moved, spec_of
 

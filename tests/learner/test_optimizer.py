@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import nn
 
+from rlkit.algorithm.step_arrays import StepSamples
 from rlkit.errors import RecipeError
 from rlkit.learner.optimizer import build_optimizer
 from rlkit.learner.torch_learner import Learner
 from rlkit.recipe.schema import GrpoKeys
-from rlkit.records import StepSamples
 from tests.learner.updates import groups_of, spec_of
 
 HAS_LIBRARY = importlib.util.find_spec("bitsandbytes") is not None

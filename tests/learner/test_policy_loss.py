@@ -7,10 +7,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from rlkit.algorithm.step_arrays import StepSamples
 from rlkit.errors import PluginError
 from rlkit.learner.policy_loss import load_policy_loss
 from rlkit.learner.torch_learner import Learner
-from rlkit.records import StepSamples
 from tests.learner.updates import groups_of, near_policy, spec_of
 
 HERE = Path(__file__).parent / "losses"

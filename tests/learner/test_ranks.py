@@ -5,10 +5,10 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from rlkit.algorithm.step_arrays import Sequences, StepSamples
 from rlkit.learner.ranks import Ranks
 from rlkit.learner.torch_learner import Learner
 from rlkit.models.pretrained import load_model
-from rlkit.records import Sequences, StepSamples
 from tests.learner.updates import ALGORITHMS, expect_reference, groups_of, measured, spec_of
 
 

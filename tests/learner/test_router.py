@@ -6,13 +6,13 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from rlkit.algorithm.router import balance_loss, expert_counts, load_metrics
+from rlkit.algorithm.step_arrays import Sequences, StepSamples
 from rlkit.errors import RecipeError
 from rlkit.learner.ranks import Ranks
 from rlkit.learner.torch_learner import Learner
 from rlkit.models.pretrained import load_model
 from rlkit.models.save import save_model
 from rlkit.models.tokenizer import load_tokenizer
-from rlkit.records import Sequences, StepSamples
 from tests.learner.mixtures import FAMILIES, save_mixture
 from tests.learner.reference import reference_update
 from tests.learner.updates import gradient, groups_of, measured, spec_of

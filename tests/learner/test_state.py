@@ -3,10 +3,10 @@
 import pytest
 import torch
 
+from rlkit.algorithm.step_arrays import StepSamples
 from rlkit.errors import RlkitError
 from rlkit.learner.ranks import Ranks
 from rlkit.learner.torch_learner import Learner
-from rlkit.records import StepSamples
 from tests.learner.updates import groups_of, spec_of
 
 GRPO = {"kl_coef": 0.05, "reference_every": 3, "lr_schedule": "linear", "warmup_steps": 2}

@@ -4,12 +4,12 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from rlkit.algorithm.step_arrays import Sequences, StepSamples
 from rlkit.errors import RecipeError
 from rlkit.learner import network_trial as trial
 from rlkit.learner.torch_learner import Learner
 from rlkit.models.save import save_model
 from rlkit.models.tokenizer import load_tokenizer
-from rlkit.records import Sequences, StepSamples
 from tests.learner.updates import groups_of, spec_of, taken_gradients
 
 SHAPE = {"vocab_size": 384, "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}

@@ -5,8 +5,8 @@ import torch
 
 from rlkit.algorithm.batch import gather
 from rlkit.algorithm.shape import compared_advantages
+from rlkit.algorithm.step_arrays import Sequences, StepSamples
 from rlkit.learner.torch_learner import Learner
-from rlkit.records import Sequences, StepSamples
 from tests.learner.updates import groups_of, near_policy, spec_of, taken_gradients
 
 CASES = {

@@ -7,6 +7,7 @@ import torch
 from hypothesis import assume
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from rlkit.algorithm.step_arrays import Sequences, StepSamples
 from rlkit.learner.lora import add_adapters
 from rlkit.learner.networks import FrozenPolicy
 from rlkit.learner.shard import whole
@@ -15,7 +16,7 @@ from rlkit.learner.torch_learner import Learner
 from rlkit.models.pretrained import load_critic, load_model
 from rlkit.recipe.schema import GrpoKeys, LearnerKeys, PpoKeys
 from rlkit.recipe.schema.presets import GRPO_PRESETS
-from rlkit.records import Sample, ScoredGroup, Sequences, StepSamples, Task
+from rlkit.records import Sample, ScoredGroup, Task
 from tests.learner.reference import reference_update
 
 TASK = Task("t", "math", "p", "1")
