@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import importlib.util
+import inspect
 import re
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +78,32 @@ def find_plugin(spec: str, base_dir: Path, where: str, group: str = ENTRY_POINTS
             f"{where}: {source} has no class or function {attribute!r}{did_you_mean(attribute, dir(module))}"
         )
     return found
+
+
+@dataclass(frozen=True)
+class CallSignature:
+    """The arguments that a class or function takes."""
+
+    names: list[str]
+    """Arguments that can be given by name."""
+    required: list[str]
+    """Arguments without a default, those that can only be given by position included."""
+    takes_any: bool
+    """Whether it takes arguments of any other name too."""
+
+
+def signature_of(found: Any) -> CallSignature | None:
+    """The arguments of a class or function; None if it has no signature to read, as some written in C."""
+    try:
+        parameters = inspect.signature(found).parameters.values()
+    except (TypeError, ValueError):
+        return None
+    own = [p for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+    return CallSignature(
+        names=[p.name for p in own if p.kind is not p.POSITIONAL_ONLY],
+        required=[p.name for p in own if p.default is p.empty],
+        takes_any=any(p.kind is p.VAR_KEYWORD for p in parameters),
+    )
 
 
 def _entry_point(name: str, where: str, group: str) -> importlib.metadata.EntryPoint:

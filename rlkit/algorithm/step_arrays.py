@@ -97,13 +97,14 @@ class StepSamples:
     def of(cls, groups: Sequence[ScoredGroup]) -> StepSamples:
         """Concatenates the samples of a step's groups."""
         samples = [sample for group in groups for sample in group.samples]
-        prompts = {sample.prompt_ids.tobytes(): sample.prompt_ids for sample in samples}
-        number = {prompt: i for i, prompt in enumerate(prompts)}
+        keys = [sample.prompt_ids.tobytes() for sample in samples]
+        prompts = dict(zip(keys, (sample.prompt_ids for sample in samples), strict=True))
+        number = {key: i for i, key in enumerate(prompts)}
         rewards = [math.nan if reward is None else reward for group in groups for reward in group.rewards]
         return StepSamples(
             prompt_ids_P=_concatenated(list(prompts.values()), "int32"),
             prompt_lengths_Q=tuple(map(len, prompts.values())),
-            prompts_S=tuple(number[sample.prompt_ids.tobytes()] for sample in samples),
+            prompts_S=tuple(number[key] for key in keys),
             completion_ids_C=_concatenated([sample.token_ids for sample in samples], "int32"),
             completion_lengths_S=tuple(len(sample.token_ids) for sample in samples),
             sampler_logprobs_C=_concatenated([sample.logprobs for sample in samples], "float32"),

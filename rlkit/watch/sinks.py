@@ -6,7 +6,6 @@ or raises neither delays nor fails the run.
 
 from __future__ import annotations
 
-import inspect
 import queue
 import threading
 import time
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from rlkit.errors import PluginError, did_you_mean
-from rlkit.find import find_plugin
+from rlkit.find import find_plugin, signature_of
 from rlkit.recipe.schema import SinkKeys, TrackingKeys
 
 GROUP = "rlkit.sinks"
@@ -68,20 +67,15 @@ def _find(where: str, keys: SinkKeys, base_dir: Path) -> Any:
     found = find_plugin(keys.plugin, base_dir, f"{where}.plugin", group=GROUP)
     if not callable(getattr(found, "log", None)):
         raise PluginError(f"{where}.plugin: {keys.plugin} has no method log(row), which a metrics sink needs")
-    try:
-        parameters = inspect.signature(found).parameters.values()
-    except (TypeError, ValueError):  # a class written in C has no signature to check
+    if (signature := signature_of(found)) is None:
         return found
-    known = [p.name for p in parameters]
-    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
-    for name in [] if takes_any else keys.arguments:
-        if name not in known:
-            hint = did_you_mean(name, known) or f"; it takes {', '.join(known) or 'none'}"
+    for name in keys.arguments:
+        if name not in signature.names and not signature.takes_any:
+            hint = did_you_mean(name, signature.names) or f"; it takes {', '.join(signature.names) or 'none'}"
             raise PluginError(f"{where}.arguments.{name}: {found.__name__} has no such argument{hint}")
-    for parameter in parameters:
-        positional = parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
-        if positional and parameter.default is parameter.empty and parameter.name not in keys.arguments:
-            raise PluginError(f"{where}.arguments.{parameter.name}: {found.__name__} needs this argument")
+    for name in signature.required:
+        if name not in keys.arguments:
+            raise PluginError(f"{where}.arguments.{name}: {found.__name__} needs this argument")
     return found
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from rlkit.errors import PluginError, did_you_mean
-from rlkit.find import find_plugin
+from rlkit.find import find_plugin, signature_of
 from rlkit.recipe.schema.reward_section import RewardPartKeys
 
 
@@ -28,20 +28,16 @@ def check_arguments(
     Raises:
         PluginError: an argument is unknown, missing or of the wrong type.
     """
-    try:
-        parameters = inspect.signature(cls).parameters
-    except (TypeError, ValueError):
+    if (signature := signature_of(cls)) is None:
         return given
-    known = [p.name for p in parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-    known = [key for key in known if key not in (given_later or ())]
-    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    known = [key for key in signature.names if key not in (given_later or ())]
     for key in given:
-        if key not in known and not takes_any:
+        if key not in known and not signature.takes_any:
             hint = did_you_mean(key, known) or did_you_mean(key, RewardPartKeys.model_fields)
             raise PluginError(
                 f"reward.{name}.{key}: {cls.__name__} has no such argument{hint}; it takes {known or 'none'}"
             )
-    missing = [key for key in known if parameters[key].default is inspect.Parameter.empty and key not in given]
+    missing = [key for key in known if key in signature.required and key not in given]
     if missing and given_later is None:
         what = f"reward.{name}.{missing[0]}: {cls.__name__} needs this argument; set it in the recipe"
         if not inspect.isclass(cls):
